@@ -1,0 +1,3 @@
+"""Orkhaven: sweeps of GPU training jobs on Kubernetes."""
+
+__version__ = "0.1.0"

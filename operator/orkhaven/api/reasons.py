@@ -1,0 +1,46 @@
+"""Why a run is in its state: the closed list of reasons that status.reason can carry."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """A failed attempt's cause (first match wins, see docs/reference) or what a run that has not ended is doing."""
+
+    # --- ended well or by will -------------------------------------------------------------------------------------
+    COMPLETED = "Completed"
+    CANCELLED = "Cancelled"
+
+    # --- not ended -------------------------------------------------------------------------------------------------
+    WAITING_FOR_GPUS = "WaitingForGpus"
+    NO_FITTING_NODE = "NoFittingNode"
+    WAITING_FOR_RETRY = "WaitingForRetry"
+    WAITING_FOR_POD = "WaitingForPod"
+    UNSCHEDULABLE = "Unschedulable"
+    PULLING_IMAGE = "PullingImage"
+    CONTAINER_CREATING = "ContainerCreating"
+    TRAINING = "Training"
+    SUSPENDED = "Suspended"
+    STATUS_UNKNOWN = "StatusUnknown"
+
+    # --- causes of a failed attempt ----------------------------------------------------------------------------------
+    PREEMPTED = "Preempted"
+    DRAINED = "Drained"
+    NODE_LOST = "NodeLost"
+    IMAGE_PULL = "ImagePull"
+    CONFIG_ERROR = "ConfigError"
+    TIMEOUT = "Timeout"
+    OUT_OF_MEMORY_KILLED = "OutOfMemoryKilled"
+    CUDA_OUT_OF_MEMORY = "CudaOutOfMemory"
+    GPU_HARDWARE = "GpuHardware"
+    INFRASTRUCTURE = "Infrastructure"
+    DISK_FULL = "DiskFull"
+    SHARED_MEMORY = "SharedMemory"
+    DATA_ERROR = "DataError"
+    IMPORT_ERROR = "ImportError"
+    INVALID_PARAMS = "InvalidParams"
+    DIVERGED = "Diverged"
+    METRIC_MISSING = "MetricMissing"
+    USER_EXCEPTION = "UserException"
+
+    # --- the specification itself ------------------------------------------------------------------------------------
+    INVALID_SPEC = "InvalidSpec"

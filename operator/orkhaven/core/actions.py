@@ -1,0 +1,93 @@
+"""What is to be done: values that `engine.executor` carries out in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from orkhaven.core.views import Key
+
+
+@dataclass(frozen=True, slots=True)
+class CreateExperiment:
+    """Create a child; one that exists already and has the same owner is success."""
+
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CreateJob:
+    """Create an attempt's Job; one that exists already and has the same owner is success."""
+
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendJob:
+    """Set spec.suspend of a Job. `uid` guards against a namesake."""
+
+    key: Key
+    uid: str
+    suspend: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendExperiment:
+    """Set spec.suspend of a sweep's child."""
+
+    key: Key
+    uid: str
+    suspend: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteJob:
+    """Delete a Job and, in the background, its pods. One that is gone is success."""
+
+    key: Key
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSweep:
+    """Delete a sweep whose ttlSecondsAfterFinished has passed; its children follow by their owner references."""
+
+    key: Key
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyFinalRecord:
+    """Write progress, objective and metrics out of the termination record, as a field manager of its own.
+
+    So the result arrives where the hub could not write it, and neither writer ever removes the other's fields.
+    """
+
+    key: Key
+    uid: str
+    status: dict[str, Any]
+
+
+Action = CreateExperiment | CreateJob | SuspendJob | SuspendExperiment | DeleteJob | DeleteSweep | ApplyFinalRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A Kubernetes Event, posted only after the status write of its plan succeeded."""
+
+    type: str
+    """Normal or Warning."""
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The outcome of one look at one object."""
+
+    actions: tuple[Action, ...] = ()
+    status: dict[str, Any] | None = None
+    """The full status that the operator owns; None: leave it alone. Written only where it differs from the stored."""
+    notes: tuple[Note, ...] = ()
+    requeue_after: float | None = None
+    """Seconds until the object has to be looked at again even if nothing happens."""

@@ -1,0 +1,148 @@
+"""What is observed: frozen values, each parsed once from an API object's body (see `parse.py`).
+
+Holds only what a decision needs, so that ten thousand of them are small. Times are aware datetimes in UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from orkhaven.api import ExperimentSpec, ExperimentStatus, SweepSpec, SweepStatus
+
+
+class Key(NamedTuple):
+    """What a namespaced object is found by."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    """What all views have."""
+
+    key: Key
+    uid: str
+    resource_version: int
+    generation: int = 0
+    created: datetime
+    deleting: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+    owner_uid: str | None = None
+    """UID of the controlling owner."""
+    owner_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepView:
+    meta: Meta
+    spec: SweepSpec | None
+    """None: the spec cannot be read; `invalid` says why."""
+    invalid: str | None = None
+    raw_spec: dict[str, Any]
+    """As the user wrote it: params keep their nulls and key order."""
+    status: SweepStatus
+    raw_status: dict[str, Any]
+    """The stored status, to compare with the desired one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentView:
+    meta: Meta
+    spec: ExperimentSpec | None
+    invalid: str | None = None
+    status: ExperimentStatus
+    raw_status: dict[str, Any]
+    trial: int | None = None
+    """Index in its sweep's search, from the label."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    meta: Meta
+    attempt: int
+    suspended: bool
+    gpus: int
+    active: int = 0
+    """Pods that are not terminal, as the Job's status counts them."""
+    succeeded: bool = False
+    """Condition Complete (or SuccessCriteriaMet)."""
+    failed_reason: str | None = None
+    """Reason of the condition Failed (or FailureTarget): DeadlineExceeded, BackoffLimitExceeded, PodFailurePolicy."""
+    failed_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerState:
+    """The training container's state, as the kubelet says it."""
+
+    waiting_reason: str | None = None
+    waiting_message: str | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+    exit_code: int | None = None
+    terminated_reason: str | None = None
+    """OOMKilled, Error, Completed, ContainerStatusUnknown ..."""
+    termination_message: str | None = None
+    """The record of the contract as text, or, where that is missing, the last lines of the log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodView:
+    meta: Meta
+    job_name: str | None
+    phase: str
+    """Pending, Running, Succeeded, Failed or Unknown."""
+    reason: str | None = None
+    """Evicted, NodeLost, DeadlineExceeded, UnexpectedAdmissionError ..."""
+    message: str | None = None
+    node: str | None = None
+    gpus: int = 0
+    started: datetime | None = None
+    """When a kubelet took it; from then on it holds its GPUs."""
+    scheduled: datetime | None = None
+    unschedulable: str | None = None
+    """The scheduler's message while it finds no place."""
+    disruption: str | None = None
+    """Reason of the condition DisruptionTarget: EvictionByEvictionAPI, PreemptionByScheduler, DeletionByTaintManager,
+    TerminationByKubelet, DeletionByPodGC."""
+    disruption_message: str | None = None
+    container: ContainerState = ContainerState()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """A node. Cluster-scoped: `meta.key.namespace` is empty."""
+
+    meta: Meta
+    ready: bool
+    ready_reason: str | None = None
+    schedulable: bool
+    gpus: int
+    """Allocatable nvidia.com/gpu."""
+    gpu_model: str | None = None
+    gpu_memory_mib: int | None = None
+    taints: tuple[tuple[str, str, str], ...] = ()
+    """(key, value, effect) of those with NoSchedule or NoExecute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What the operator's settings fill in where a spec is silent."""
+
+    image: str
+    image_pull_policy: str = "IfNotPresent"
+    output_claim: str | None = None
+    hub_url: str | None = None
+    termination_grace_seconds: int = 60
+    image_pull_timeout_seconds: int = 300
+    """How long an image pull may fail before the attempt counts as failed."""
+    retry_base_seconds: float = 10
+    retry_max_seconds: float = 600
+    lookahead: int = 2
+    """Experiments of a sweep that are created beyond `parallelism`, so that a freed GPU never waits for the API."""
