@@ -1,0 +1,86 @@
+# Orkhaven: a newcomer needs two verbs, `make demo` and `make test`. All of them: `make help`.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest
+DATA ?=
+
+.PHONY: help
+help:  ## What there is
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: demo demo-env demo-down
+demo: setup  ## A cluster, the chart, a sweep of 8 trials, its leaderboard (DATA=folder: a COVID-SemiSeg folder)
+	@$(PY) -m tools.demo up --data "$(DATA)"
+
+demo-env:  ## For eval: KUBECONFIG and PATH of the demo's cluster
+	@$(PY) -m tools.demo env
+
+demo-down:  ## Remove everything the demo started
+	@$(PY) -m tools.demo down
+
+.PHONY: test
+test: setup lint types imports unit integration e2e  ## Everything that has to be green
+	@echo "make test: all green"
+
+.PHONY: setup
+setup:  ## .venv and the system's packages
+	@tools/setup
+
+.PHONY: lint
+lint: setup  ## ruff: rules and format
+	.venv/bin/ruff check --output-format concise .
+	.venv/bin/ruff format --check .
+
+.PHONY: types
+types: setup  ## mypy, strict
+	.venv/bin/mypy
+
+.PHONY: imports
+imports: setup  ## Who may import whom
+	.venv/bin/lint-imports
+
+.PHONY: unit
+unit: setup  ## Decisions and maths: nothing but Python
+	$(PYTEST) tests/unit tests/sim
+
+.PHONY: integration
+integration: setup cluster-programs images  ## Real etcd, API server, controllers
+	$(PYTEST) tests/integration
+
+.PHONY: e2e
+e2e: setup cluster-programs images  ## Plus real kubelet, containerd, images and chart
+	$(PYTEST) tests/e2e
+
+.PHONY: bench
+bench: setup cluster-programs  ## Ratios against a baseline of the same run
+	$(PYTEST) tests/bench -s -o python_files='bench_*.py'
+
+.PHONY: cluster-programs
+cluster-programs: setup
+	@$(PY) -m tests.cluster programs
+
+.PHONY: images images-all
+images: setup  ## operator and trainer-cpu, where their inputs changed
+	@$(PY) -m images build operator trainer-cpu
+
+images-all: setup  ## The CUDA trainer too
+	@$(PY) -m images build --all
+
+.PHONY: generate
+generate: setup  ## crds/, the chart's CRDs and docs/reference from the models
+	$(PY) -m orkhaven.api.crd --write
+
+.PHONY: lock
+lock: setup  ## requirements/*.txt from pyproject.toml
+	requirements/compile
+
+.PHONY: format
+format: setup  ## ruff, mending
+	.venv/bin/ruff check --fix --output-format concise . && .venv/bin/ruff format .
+
+.PHONY: clean
+clean: demo-down  ## .venv, caches in the checkout
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
