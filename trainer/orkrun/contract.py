@@ -1,7 +1,8 @@
 """The contract between the operator and a training container, written once.
 
 Owns every name and number that both sides must agree on: environment variables, paths, exit codes, the shape of the
-config file, of a metric line and of the termination record. Standard library only; operator and hub import it from here.
+config file, of a metric line and of the termination record. Standard library only; operator and hub import it from
+here.
 """
 
 from __future__ import annotations
