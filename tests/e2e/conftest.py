@@ -1,0 +1,71 @@
+"""The product as a user meets it: one cluster with a real node, the real images, the chart installed by helm.
+
+Every test has a namespace of its own with a results volume; nothing is shared but the installation.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import Cluster
+from tests.e2e.user import User
+from tools.deploy import Deployment
+
+CT_DATA = Path(os.environ.get("ORKHAVEN_CT_DATA", Path(__file__).resolve().parents[3] / "shared" / "ct-data"))
+
+FAST = {
+    # A killed leader is followed after the lease, so a test of ten kills would wait for it ten times.
+    "operator": {"lease": {"durationSeconds": 4, "renewDeadlineSeconds": 3, "retryPeriodSeconds": 1}},
+    "trainer": {"imagePullTimeoutSeconds": 15, "retryBaseSeconds": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    cluster = Cluster("orkhaven-e2e", gpus=4)
+    cluster.up()
+    try:
+        if not cluster.has_node:
+            pytest.skip(
+                f"no node that runs containers here (cluster mode {cluster.mode}): needs root or a Docker engine"
+            )
+        deployment = Deployment(cluster=cluster, values=FAST)
+        deployment.images()
+        deployment.install()
+        yield deployment
+    finally:
+        if not os.environ.get("ORKHAVEN_KEEP"):
+            cluster.down()
+
+
+@pytest.fixture
+def results(deployment: Deployment, request: pytest.FixtureRequest) -> Path:
+    """The folder behind the results claim, on this machine."""
+    return deployment.cluster.state / "results" / request.node.name
+
+
+@pytest.fixture
+def data() -> Path | None:
+    """The folder behind the data claim; a test module that needs one overrides this."""
+    return None
+
+
+@pytest.fixture
+def user(deployment: Deployment, results: Path, data: Path | None) -> Iterator[User]:
+    """A fresh namespace and what a user does in it."""
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    deployment.namespace(name, data=data, results=results)
+    yield User(deployment=deployment, namespace=name)
+    deployment.cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def ct_data() -> Path:
+    if not CT_DATA.is_dir():
+        pytest.skip(f"no CT slices at {CT_DATA}: set ORKHAVEN_CT_DATA to a folder that has them")
+    return CT_DATA

@@ -1,0 +1,130 @@
+"""What breaks while a sweep runs changes nothing about how it ends: the same trials, each exactly once."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from tests.e2e.user import Body, User, condition, sweep
+from tools.deploy import SYSTEM_NAMESPACE, Deployment, wait_until
+
+SEEDS = [1, 2, 3, 4, 5, 6]
+
+
+def seeds_sweep(name: str, **spec: Any) -> Body:
+    """Six short trainings that differ in their learning rate only."""
+    return sweep(
+        name,
+        [{"name": "optimizer.lr", "values": [seed * 1e-3 for seed in SEEDS]}],
+        search={"algorithm": "Grid"},
+        **spec,
+    )
+
+
+def assert_each_trial_once(user: User, name: str) -> None:
+    """Six Experiments, all succeeded, none with two pods at a time, and the counts agree."""
+    status = user.status("sweep", name)
+    assert status["progress"] == f"{len(SEEDS)}/{len(SEEDS)}", status
+    assert status["trials"]["succeeded"] == len(SEEDS), status
+    trials = user.list("experiments", f"orkhaven.io/sweep={name}")
+    assert sorted(trial["spec"]["params"]["optimizer"]["lr"] for trial in trials) == [seed * 1e-3 for seed in SEEDS]
+    for trial in trials:
+        attempts = trial["status"]["attempts"]
+        numbers = [attempt["number"] for attempt in attempts]
+        assert numbers == sorted(set(numbers)), attempts
+        assert trial["status"]["retriesUsed"] == 0, "what the cluster did to a run is not the run's fault"
+        for before, after in zip(attempts, attempts[1:], strict=False):
+            assert before["endTime"] <= after["startTime"], attempts
+        assert attempts[-1]["reason"] == "Completed"
+
+
+class TestKills:
+    def test_the_operator_killed_ten_times_is_not_noticed(self, user: User, deployment: Deployment) -> None:
+        user.apply(seeds_sweep("ten-kills", parallelism=2))
+        for _ in range(10):
+            kill_component(deployment, "operator")
+            if condition(user.status("sweep", "ten-kills"), "Finished") == "True":
+                break
+        user.wait_finished("sweep", "ten-kills", timeout_s=400)
+        assert_each_trial_once(user, "ten-kills")
+
+    def test_the_hub_killed_loses_no_metrics(self, user: User, deployment: Deployment) -> None:
+        user.apply(seeds_sweep("hub-kill", parallelism=2))
+        user.wait("sweep", "hub-kill", lambda status: status.get("trials", {}).get("running", 0) > 0)
+        kill_component(deployment, "hub")
+        user.wait_finished("sweep", "hub-kill", timeout_s=400)
+        assert_each_trial_once(user, "hub-kill")
+
+
+def kill_component(deployment: Deployment, component: str) -> None:
+    """SIGKILL to the process itself, and wait until another one does its work."""
+    selector = f"app.kubernetes.io/component={component}"
+    kubectl = deployment.cluster.kubectl
+    before = kubectl("get", "pods", "-n", SYSTEM_NAMESPACE, "-l", selector, "-o", "jsonpath={.items[*].metadata.uid}")
+    # --force with a grace period of 0 is SIGKILL without a goodbye; a killed PID 1 in place would add the kubelet's back-off.
+    kubectl("delete", "pod", "-n", SYSTEM_NAMESPACE, "-l", selector, "--force", "--grace-period=0", "--wait=false")
+
+    def replaced() -> bool:
+        pods = deployment.get("pods", "-n", SYSTEM_NAMESPACE, "-l", selector)["items"]
+        fresh = [pod for pod in pods if pod["metadata"]["uid"] not in before.split()]
+        return bool(fresh) and all(condition(pod["status"], "Ready") == "True" for pod in fresh)
+
+    wait_until(f"another {component}", replaced, timeout_s=60)
+
+
+class TestByHand:
+    def test_a_job_and_a_pod_deleted_by_hand_are_made_up_for(self, user: User) -> None:
+        user.apply(seeds_sweep("by-hand", parallelism=2))
+
+        def running() -> list[Body]:
+            trials = user.list("experiments", "orkhaven.io/sweep=by-hand")
+            return [trial for trial in trials if trial.get("status", {}).get("state") == "Running"]
+
+        first = wait_until("a running trial", running, timeout_s=120)[0]["metadata"]["name"]
+        user.kubectl("delete", "job", f"{first}-1", "--wait=false")
+        second = wait_until(
+            "another running trial", lambda: [t for t in running() if t["metadata"]["name"] != first], timeout_s=120
+        )[0]["metadata"]["name"]
+        user.kubectl("delete", "pod", "-l", f"orkhaven.io/experiment={second}", "--wait=false")
+        user.wait_finished("sweep", "by-hand", timeout_s=400)
+        assert_each_trial_once(user, "by-hand")
+        assert len(user.status("experiment", first)["attempts"]) == 2
+
+    def test_a_suspended_sweep_gives_its_gpus_back_and_goes_on_where_it_was(self, user: User) -> None:
+        user.apply(seeds_sweep("pause", parallelism=2, template={"params": {"epochs": 6}}))
+        user.wait("sweep", "pause", lambda status: status.get("trials", {}).get("running", 0) == 2)
+        user.kubectl("patch", "sweep", "pause", "--type=merge", "-p", '{"spec": {"suspend": true}}')
+        user.wait("sweep", "pause", lambda status: status.get("state") == "Suspended")
+        wait_until("no pods", lambda: not user.list("pods", "orkhaven.io/sweep=pause"), timeout_s=90)
+        user.kubectl("patch", "sweep", "pause", "--type=merge", "-p", '{"spec": {"suspend": false}}')
+        user.wait_finished("sweep", "pause", timeout_s=400)
+        status = user.status("sweep", "pause")
+        assert status["trials"]["succeeded"] == len(SEEDS), status
+
+
+class TestApiServer:
+    def test_away_for_a_minute(self, user: User, deployment: Deployment) -> None:
+        if deployment.cluster.mode == "kind":
+            pytest.skip("the API server of a kind cluster is not ours to stop")
+        user.apply(seeds_sweep("outage", parallelism=2))
+        user.wait("sweep", "outage", lambda status: status.get("trials", {}).get("running", 0) > 0)
+        deployment.cluster.kill("kube-apiserver", signal.SIGKILL)
+        back_at = time.monotonic() + 60
+        wait_until("a minute without the API server", lambda: time.monotonic() >= back_at, timeout_s=90)
+        deployment.cluster.restart("kube-apiserver")
+        user.wait_finished("sweep", "outage", timeout_s=400)
+        assert_each_trial_once(user, "outage")
+
+
+def test_a_deleted_sweep_leaves_nothing_but_its_results(user: User, results: Any) -> None:
+    user.apply(seeds_sweep("gone", parallelism=2))
+    user.wait("sweep", "gone", lambda status: status.get("trials", {}).get("succeeded", 0) >= 1)
+    user.wait("sweep", "gone", lambda status: status.get("trials", {}).get("running", 0) >= 1)
+    user.kubectl("delete", "sweep", "gone", "--wait=true")
+    for kind in ("experiments", "jobs", "pods"):
+        wait_until(f"no {kind}", lambda kind=kind: not user.list(kind), timeout_s=90)
+    finished = [path for path in results.iterdir() if (path / "result.json").exists()]
+    assert finished, f"no results under {results}"
