@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
 from typing import Any
@@ -36,7 +37,7 @@ def assert_each_trial_once(user: User, name: str) -> None:
         numbers = [attempt["number"] for attempt in attempts]
         assert numbers == sorted(set(numbers)), attempts
         assert trial["status"]["retriesUsed"] == 0, "what the cluster did to a run is not the run's fault"
-        for before, after in zip(attempts, attempts[1:], strict=False):
+        for before, after in itertools.pairwise(attempts):
             assert before["endTime"] <= after["startTime"], attempts
         assert attempts[-1]["reason"] == "Completed"
 
@@ -64,7 +65,7 @@ def kill_component(deployment: Deployment, component: str) -> None:
     selector = f"app.kubernetes.io/component={component}"
     kubectl = deployment.cluster.kubectl
     before = kubectl("get", "pods", "-n", SYSTEM_NAMESPACE, "-l", selector, "-o", "jsonpath={.items[*].metadata.uid}")
-    # --force with a grace period of 0 is SIGKILL without a goodbye; a killed PID 1 in place would add the kubelet's back-off.
+    # --force with a grace period of 0 is SIGKILL without a goodbye; killed in place, the kubelet's back-off would add up.
     kubectl("delete", "pod", "-n", SYSTEM_NAMESPACE, "-l", selector, "--force", "--grace-period=0", "--wait=false")
 
     def replaced() -> bool:
