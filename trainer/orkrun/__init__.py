@@ -11,7 +11,7 @@ with orkrun.run() as run:
             raise orkrun.Interrupted
 """
 
-from orkrun.config import local_config
+from orkrun.config import identity, local_config
 from orkrun.contract import Config, ExitCode, Objective, Outcome
 from orkrun.errors import (
     ConfigError,
@@ -40,6 +40,7 @@ __all__ = [
     "Run",
     "RunError",
     "TryAgain",
+    "identity",
     "local_config",
     "run",
     "write_atomic",

@@ -1,7 +1,7 @@
 """The failures a training can name. Owns the exceptions of the contract and the exit code of each; standard library
 only.
 
-Their qualified names ("orkrun.InvalidParams") are part of the contract: the operator reads them in the termination record.
+Their qualified names ("orkrun.InvalidParams") are part of the contract: the operator reads them in the final record.
 """
 
 from __future__ import annotations

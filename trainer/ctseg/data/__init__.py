@@ -1,0 +1,1 @@
+"""What is learnt from: folders and phantoms as `Samples`, and their split."""

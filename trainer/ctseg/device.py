@@ -1,0 +1,42 @@
+"""The machine: which device, how many CPU threads, how much determinism."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import torch
+
+import orkrun
+from ctseg.config import Params
+
+
+def set_up(params: Params) -> torch.device:
+    """Sets torch's threads and determinism; returns the device. Raises orkrun.InvalidParams for a GPU that is not
+    there.
+    """
+    torch.set_num_threads(params.threads or available_cpus())
+    if params.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        # Not use_deterministic_algorithms: that also imports the compiler.
+        torch.set_deterministic_debug_mode("warn")
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    if params.device == "cuda" and not torch.cuda.is_available():
+        raise orkrun.InvalidParams("device", "cuda is asked for, but torch sees no GPU here; auto takes what is there")
+    use_gpu = params.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if use_gpu else "cpu")
+
+
+def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """CPUs that the container may use: its cgroup's quota, rounded up, within those it may run on.
+
+    torch counts those of the whole node, and 64 threads on 2 CPUs are many times slower than 2.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no cgroup v2, or "max": no limit
+        return allowed
