@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         "train",
         help="train one network",
         description="In a pod of Orkhaven all parameters come with the experiment. Elsewhere they come from "
-        "--config and --set, and what is not given has a default: `ctseg train --output run` learns from generated patients.",
+        "--config and --set, the rest has defaults: `ctseg train --output run` learns from generated patients.",
     )
     train.add_argument("--config", type=Path, help="parameters as YAML or JSON")
     train.add_argument(

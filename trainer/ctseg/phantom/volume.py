@@ -20,8 +20,7 @@ Bool = npt.NDArray[np.bool_]
 AIR, PADDING, FAT, MUSCLE, LUNG, BLOOD, BONE = -1000.0, -2048, -100.0, 45.0, -860.0, 40.0, 450.0
 BACKGROUND, GROUND_GLASS, CONSOLIDATION = 0, 1, 2
 FIELD_OF_VIEW = 360.0  # mm
-THICKNESS = 8.0  # mm, of the first and last slice of a short volume as of a long one
-HEALTHY = 0.2  # share of patients without a lesion
+HEALTHY_EVERY = 5  # one patient in five has no lesion
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +44,12 @@ def make_patient(index: int, *, slices: int, size: int, seed: int) -> Volume:
     y, x = _grid(size)
     shape = (slices, size, size)
     heights = (np.arange(slices, dtype=np.float32) + 0.5) / slices  # 0 base, 1 apex
-    half_width, half_depth = rng.uniform(0.36, 0.43), rng.uniform(0.25, 0.31)
+    half_width, half_depth = rng.uniform(0.42, 0.47), rng.uniform(0.31, 0.37)
     hu = np.full(shape, AIR, dtype=np.float32)
     lungs = np.zeros(shape, dtype=bool)
     lung_noise = _smooth_noise(rng, shape, sigma=max(size / 80, 1.0))
     fat = rng.uniform(0.015, 0.04)
-    heart_size = rng.uniform(0.10, 0.13)
+    heart_size = rng.uniform(0.11, 0.14)
     for z, height in enumerate(heights):
         taper = 1.0 - 0.25 * max(height - 0.7, 0.0) / 0.3
         width, depth = half_width * taper, half_depth * taper
@@ -77,11 +76,13 @@ def make_patient(index: int, *, slices: int, size: int, seed: int) -> Volume:
         hu[z][lungs[z]] = base[lungs[z]]
     vessels = _vessels(rng, lungs)
     hu[vessels] = BLOOD
-    mask = _add_lesions(rng, hu, lungs=lungs, vessels=vessels)
+    mask = np.zeros(shape, dtype=np.uint8)
+    if index % HEALTHY_EVERY != 3 and lungs.any():
+        _add_lesions(rng, hu, mask, lungs=lungs, vessels=vessels)
     hu += rng.normal(0.0, 18.0, shape).astype(np.float32)
     volume = np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
     if index % 3 == 1:  # some scanners mark what lies outside their round field of view
-        volume[:, _ellipse(x, y, cx=0.0, cy=0.0, rx=0.5, ry=0.5) == False] = PADDING  # noqa: E712
+        volume[:, ~_ellipse(x, y, cx=0.0, cy=0.0, rx=0.5, ry=0.5)] = PADDING
     return Volume(patient=patient_name(index), hu=volume, mask=mask)
 
 
@@ -185,31 +186,27 @@ def _stamp(target: Bool, *, cx: float, cy: float, radius: float, size: int) -> N
     target[top:bottom, left:right] |= rows**2 + columns**2 <= max(reach, 0.6) ** 2
 
 
-def _add_lesions(rng: np.random.Generator, hu: Array, *, lungs: Bool, vessels: Bool) -> npt.NDArray[np.uint8]:
-    """Raises `hu` where a lesion is and returns the mask."""
+def _add_lesions(
+    rng: np.random.Generator, hu: Array, mask: npt.NDArray[np.uint8], *, lungs: Bool, vessels: Bool
+) -> None:
+    """Raises `hu` where a lesion is and marks it in `mask`."""
     slices, size, _ = lungs.shape
-    mask = np.zeros(lungs.shape, dtype=np.uint8)
-    healthy = rng.random() < HEALTHY
     texture = _smooth_noise(rng, lungs.shape, sigma=max(size / 40, 1.0))
-    if healthy or not lungs.any():
-        return mask
-    z, y, x = np.meshgrid(
-        (np.arange(slices, dtype=np.float32) + 0.5) / slices,
-        (np.arange(size, dtype=np.float32) + 0.5) / size,
-        (np.arange(size, dtype=np.float32) + 0.5) / size,
-        indexing="ij",
-    )
+    z = ((np.arange(slices, dtype=np.float32) + 0.5) / slices)[:, None, None]
+    y = ((np.arange(size, dtype=np.float32) + 0.5) / size)[None, :, None]
+    x = ((np.arange(size, dtype=np.float32) + 0.5) / size)[None, None, :]
     voxels = np.argwhere(lungs)
-    for _ in range(int(rng.integers(2, 6))):
-        centre = (voxels[int(rng.integers(len(voxels)))] + 0.5) / np.array(lungs.shape)
+    severity = rng.uniform(0.7, 1.4)
+    for _ in range(int(rng.integers(4, 10))):
+        centre = _peripheral(rng, voxels, lungs.shape)
         density, core = rng.uniform(200.0, 400.0), rng.random() < 0.5
         distance = np.full(lungs.shape, np.inf, dtype=np.float32)
         for _ in range(int(rng.integers(2, 5))):
             spot = centre + rng.normal(0.0, [0.06, 0.035, 0.035])
-            radius_z, radius = rng.uniform(0.10, 0.22), rng.uniform(0.025, 0.075)
+            radius_z, radius = severity * rng.uniform(0.12, 0.26), severity * rng.uniform(0.04, 0.11)
             blob = ((z - spot[0]) / radius_z) ** 2 + ((y - spot[1]) / radius) ** 2 + ((x - spot[2]) / radius) ** 2
             distance = np.minimum(distance, blob.astype(np.float32))
-        ragged = distance + 0.22 * texture
+        ragged = distance + np.float32(0.22) * texture
         glass = (ragged < 1.0) & lungs & (mask == BACKGROUND)
         hu[glass & ~vessels] += np.float32(density)
         mask[glass] = GROUND_GLASS
@@ -217,4 +214,12 @@ def _add_lesions(rng: np.random.Generator, hu: Array, *, lungs: Bool, vessels: B
             solid = (ragged < 0.3) & lungs
             hu[solid] = 5.0 + 15.0 * texture[solid]
             mask[solid] = CONSOLIDATION
-    return mask
+
+
+def _peripheral(
+    rng: np.random.Generator, voxels: npt.NDArray[np.intp], shape: tuple[int, ...]
+) -> npt.NDArray[np.float64]:
+    """Of three voxels of the lung the one farthest from the middle of its slice, as (z, y, x) in 0..1."""
+    chosen: npt.NDArray[np.float64] = (voxels[rng.integers(len(voxels), size=3)] + 0.5) / np.array(shape)
+    nearest: npt.NDArray[np.float64] = chosen[int(np.argmax(((chosen[:, 1:] - 0.5) ** 2).sum(axis=1)))]
+    return nearest
