@@ -1,0 +1,3 @@
+module orkhaven.local/programs/testbox
+
+go 1.24
