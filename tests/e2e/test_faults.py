@@ -65,7 +65,7 @@ def kill_component(deployment: Deployment, component: str) -> None:
     selector = f"app.kubernetes.io/component={component}"
     kubectl = deployment.cluster.kubectl
     before = kubectl("get", "pods", "-n", SYSTEM_NAMESPACE, "-l", selector, "-o", "jsonpath={.items[*].metadata.uid}")
-    # --force with a grace period of 0 is SIGKILL without a goodbye; killed in place, the kubelet's back-off would add up.
+    # --force with a grace period of 0 is SIGKILL without a goodbye; in place the kubelet's back-off would add up.
     kubectl("delete", "pod", "-n", SYSTEM_NAMESPACE, "-l", selector, "--force", "--grace-period=0", "--wait=false")
 
     def replaced() -> bool:
