@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from orkhaven.api.experiment import Json, Objective, RunTemplate
-from orkhaven.api.meta import Condition, Model, Number, StatusModel
+from orkhaven.api.meta import Condition, Model, NameRule, Number, Rules, StatusModel
+from orkhaven.api.rules import ListMap, Rule, Transition, immutable, matching
 
 MAX_SWEEP_NAME = 46
 """Characters: "-" + 10 of the hash + "-" + attempt have to fit into a Job's 63."""
+SWEEP_NAME = NameRule(limit=MAX_SWEEP_NAME, why='its trials are named after it, with "-" and a hash at the end')
 
+MAX_GRID_INTEGERS = 1000
+"""Numbers that one Integer range may give a Grid, as many as `values` may hold."""
+
+_PARAMETER = r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*"
 ParameterName = Annotated[
-    str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*$", min_length=1, max_length=128)
+    str,
+    Field(min_length=1, max_length=128),
+    matching(_PARAMETER, "a dotted path such as optimizer.lr: letters, digits, '_' and '-' between the dots"),
 ]
 
 
@@ -60,6 +68,29 @@ class Range(Model):
         Scale, Field(description="Linear, Log (both ends above 0) or Integer (whole numbers, evenly).")
     ] = Scale.LINEAR
 
+    rules: ClassVar[Rules] = (
+        Rule(
+            cel="self.min < self.max || (self.scale == 'Integer' && self.min == self.max)",
+            message="min has to be below max",
+            check=lambda r: r.min < r.max or (r.scale is Scale.INTEGER and r.min == r.max),
+            path=".max",
+        ),
+        Rule(
+            cel="self.scale != 'Log' || self.min > 0.0",
+            message="scale Log needs min above 0, such as 1.0e-5",
+            check=lambda r: r.scale is not Scale.LOG or r.min > 0,
+            path=".min",
+        ),
+        Rule(
+            cel="self.scale != 'Integer' || ([self.min, self.max].all(x, x >= -9007199254740992.0 && "
+            "x <= 9007199254740992.0 && double(int(x)) == x))",
+            message="scale Integer needs whole numbers (below 2^53), such as min: 1, max: 8",
+            check=lambda r: (
+                r.scale is not Scale.INTEGER or all(abs(x) <= 2**53 and x == int(x) for x in (r.min, r.max))
+            ),
+        ),
+    )
+
 
 class Parameter(Model):
     """One dimension of the search."""
@@ -80,6 +111,15 @@ class Parameter(Model):
         ),
     ] = {}
 
+    rules: ClassVar[Rules] = (
+        Rule(
+            # dyn(): CEL's type checker does not see a list of any JSON.
+            cel="has(dyn(self).values) != has(self.range)",
+            message="needs either values or range, not both",
+            check=lambda p: (p.values is None) != (p.range is None),
+        ),
+    )
+
 
 class FailurePolicy(Model):
     """When to give up on the whole sweep."""
@@ -90,6 +130,31 @@ class FailurePolicy(Model):
             description="More failed trials than this end the sweep: no more are started, running ones finish.", ge=0
         ),
     ] = None
+
+
+# What Grid cannot enumerate: a range that is not Integer, or one of too many numbers.
+_NOT_GRID = f"has(p.range) && (p.range.scale != 'Integer' || p.range.max - p.range.min >= {MAX_GRID_INTEGERS}.0)"
+
+
+def _not_grid(p: Parameter) -> bool:
+    return p.range is not None and (
+        p.range.scale is not Scale.INTEGER or p.range.max - p.range.min >= MAX_GRID_INTEGERS
+    )
+
+
+def _twice(spec: SweepSpec) -> list[str]:
+    names = [p.name for p in spec.parameters]
+    return [name for name in names if names.count(name) > 1]
+
+
+def _above(spec: SweepSpec) -> list[str]:
+    names = [p.name for p in spec.parameters]
+    return [name for name in names if any(other.startswith(name + ".") for other in names)]
+
+
+def _unfounded(spec: SweepSpec) -> list[str]:
+    names = [p.name for p in spec.parameters]
+    return [p.name for i, p in enumerate(spec.parameters) if not set(p.when) <= set(names[:i])]
 
 
 class SweepSpec(Model):
@@ -121,6 +186,98 @@ class SweepSpec(Model):
     ] = None
     template: Annotated[RunTemplate, Field(description="What all trials share.")] = RunTemplate()
 
+    rules: ClassVar[Rules] = (
+        Rule(
+            cel="self.search.algorithm == 'List' || (has(self.parameters) && self.parameters.size() > 0)",
+            message="Grid and Random need parameters: name at least one (or use algorithm List with trials)",
+            check=lambda s: s.search.algorithm is Algorithm.LIST or bool(s.parameters),
+            path=".parameters",
+        ),
+        Rule(
+            cel="self.search.algorithm != 'Grid' || !has(self.parameters) || self.parameters.all(p, !("
+            + _NOT_GRID
+            + "))",
+            message="Grid needs values, or an Integer range of at most 1000 numbers, in every parameter "
+            "(ranges of other scales: algorithm Random); not so in",
+            check=lambda s: s.search.algorithm is not Algorithm.GRID or not any(map(_not_grid, s.parameters)),
+            path=".parameters",
+            offenders=(
+                f"self.parameters.filter(p, {_NOT_GRID}).map(p, p.name)",
+                lambda s: [p.name for p in s.parameters if _not_grid(p)],
+            ),
+        ),
+        Rule(
+            cel="self.search.algorithm != 'Random' || has(self.search.maxTrials)",
+            message="Random needs search.maxTrials: how many trials to draw",
+            check=lambda s: s.search.algorithm is not Algorithm.RANDOM or s.search.max_trials is not None,
+            path=".search",
+        ),
+        Rule(
+            cel="self.search.algorithm != 'List' || (has(self.trials) && self.trials.size() > 0)",
+            message="List needs trials: at least one object of parameters",
+            check=lambda s: s.search.algorithm is not Algorithm.LIST or bool(s.trials),
+            path=".trials",
+        ),
+        Rule(
+            cel="self.search.algorithm != 'List' || !has(self.parameters) || self.parameters.size() == 0",
+            message="List takes its parameters from trials: leave parameters out (or use algorithm Grid or Random)",
+            check=lambda s: s.search.algorithm is not Algorithm.LIST or not s.parameters,
+            path=".parameters",
+        ),
+        Rule(
+            cel="self.search.algorithm == 'List' || !has(self.trials) || self.trials.size() == 0",
+            message="trials are for algorithm List only: leave them out, or set search.algorithm: List",
+            check=lambda s: s.search.algorithm is Algorithm.LIST or not s.trials,
+            path=".trials",
+        ),
+        Rule(
+            cel="!has(self.parameters) || self.parameters.all(p, self.parameters.exists_one(q, q.name == p.name))",
+            message="every parameter may stand only once; more than once",
+            check=lambda s: not _twice(s),
+            path=".parameters",
+            offenders=(
+                "self.parameters.filter(p, !self.parameters.exists_one(q, q.name == p.name)).map(p, p.name)",
+                lambda s: _twice(s),
+            ),
+        ),
+        Rule(
+            cel="!has(self.parameters) || "
+            "!self.parameters.exists(p, self.parameters.exists(q, q.name.startsWith(p.name + '.')))",
+            message="a parameter cannot be a value and an object at once: remove it or what is below it",
+            check=lambda s: not _above(s),
+            path=".parameters",
+            offenders=(
+                "self.parameters.filter(p, self.parameters.exists(q, q.name.startsWith(p.name + '.'))).map(p, p.name)",
+                lambda s: _above(s),
+            ),
+        ),
+        Rule(
+            # As many keys as there are parameters before this one with the key's name.
+            cel="!has(self.parameters) || self.parameters.all(i, p, !has(dyn(p).when) || size(dyn(p).when) == "
+            "self.parameters.transformList(j, q, j < i && dyn(p).when[?q.name].hasValue(), j).size())",
+            message="when may only name parameters that stand before this one; not so in",
+            check=lambda s: not _unfounded(s),
+            path=".parameters",
+            offenders=(
+                "self.parameters.transformList(i, p, has(dyn(p).when) && size(dyn(p).when) != "
+                "self.parameters.transformList(j, q, j < i && dyn(p).when[?q.name].hasValue(), j).size(), p.name)",
+                lambda s: _unfounded(s),
+            ),
+        ),
+        immutable("objective", "trials were judged by it; make a new Sweep"),
+        immutable("search.algorithm", "trials were made by it; make a new Sweep"),
+        immutable("search.seed", "trials were drawn with it; make a new Sweep"),
+        immutable("parameters", "trials were made from them; make a new Sweep"),
+        immutable("trials", "they are numbered as they stand; make a new Sweep"),
+        immutable("template", "all trials have to share it; make a new Sweep"),
+        Transition(
+            cel="!has(self.search.maxTrials) || "
+            "(has(oldSelf.search.maxTrials) && self.search.maxTrials >= oldSelf.search.maxTrials)",
+            message="may only rise (to stop a sweep: parallelism: 0 or suspend: true)",
+            path=".search.maxTrials",
+        ),
+    )
+
 
 class SweepState(StrEnum):
     PENDING = "Pending"
@@ -131,6 +288,8 @@ class SweepState(StrEnum):
 
 
 class TrialCounts(StatusModel):
+    """Trials by state."""
+
     total: Annotated[int, Field(description="Trials that the search will make.")] = 0
     created: Annotated[int, Field(description="Experiments made so far.")] = 0
     queued: Annotated[int, Field(description="Waiting for a GPU.")] = 0
@@ -141,6 +300,8 @@ class TrialCounts(StatusModel):
 
 
 class LeaderboardRow(StatusModel):
+    """One trial and what it reached."""
+
     experiment: Annotated[str, Field(description="Name of the Experiment.", max_length=63)]
     value: Annotated[float, Field(description="Its best value of the objective.")]
     step: Annotated[int | None, Field(description="Step that reached it.")] = None
@@ -160,6 +321,9 @@ class FailureCluster(StatusModel):
 
 
 class GpuHours(StatusModel):
+    """GPUs times hours."""
+
+    total: Annotated[float, Field(description="By all of them.")] = 0
     succeeded: Annotated[float, Field(description="By trials that ended well.")] = 0
     failed: Annotated[float, Field(description="By trials that failed.")] = 0
     running: Annotated[float, Field(description="By finished attempts of trials that have not ended.")] = 0
@@ -170,7 +334,9 @@ class SweepStatus(StatusModel):
 
     observed_generation: Annotated[int | None, Field(description="Generation of the spec that was looked at.")] = None
     conditions: Annotated[
-        list[Condition], Field(description="Accepted, Running, Suspended, Finished, Succeeded.", max_length=16)
+        list[Condition],
+        Field(description="Accepted, Running, Suspended, Finished, Succeeded.", max_length=16),
+        ListMap("type"),
     ] = []
     state: Annotated[SweepState | None, Field(description="One word, derived from the conditions.")] = None
     trials: Annotated[TrialCounts, Field(description="Trials by state.")] = TrialCounts()
@@ -187,6 +353,8 @@ class SweepStatus(StatusModel):
 
 class Sweep(Model):
     """A search over parameters: becomes Experiments, and ranks them."""
+
+    rules: ClassVar[Rules] = (SWEEP_NAME,)
 
     spec: Annotated[SweepSpec, Field(description="What to search.")]
     status: Annotated[SweepStatus | None, Field(description="What became of it.")] = None
