@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import time
@@ -37,7 +36,7 @@ def main() -> None:
     if arguments.verb == "up":
         sys.exit(up(arguments.data))
     if arguments.verb == "env":
-        print(_cluster().env())
+        print(_cluster().shell_lines())
     else:
         down()
 
@@ -55,8 +54,8 @@ def up(data: str) -> int:
     cluster.up()
     if not cluster.has_node:
         console.print(
-            "[red]This machine can run the control plane, but no containers.[/] The demo needs root on a Debian-like Linux, "
-            "or a Docker engine (then it uses kind)."
+            "[red]This machine can run the control plane, but no containers.[/] "
+            "The demo needs root on a Debian-like Linux, or a Docker engine (then it uses kind)."
         )
         return 2
     deployment = Deployment(cluster=cluster, say=_say)
@@ -65,7 +64,7 @@ def up(data: str) -> int:
     _say("the chart, by helm")
     deployment.install()
     if folder is None:
-        folder = cluster.state / "phantom"
+        folder = cluster.shared / "phantom"
         if not (folder / "patients.csv").exists():
             _say("data: a phantom of 12 patients")
             command = [
@@ -86,7 +85,7 @@ def up(data: str) -> int:
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     else:
         _say(f"data: {folder}")
-    deployment.namespace(NAMESPACE, data=folder, results=cluster.state / "results")
+    deployment.namespace(NAMESPACE, data=folder, results=cluster.shared / "results")
     cluster.kubectl("config", "set-context", "--current", f"--namespace={NAMESPACE}")
     _say(f"kubectl apply -f {QUICKSTART.relative_to(ROOT)}")
     cluster.kubectl("apply", "-n", NAMESPACE, "-f", str(QUICKSTART))
@@ -98,9 +97,7 @@ def up(data: str) -> int:
 
 
 def down() -> None:
-    cluster = _cluster()
-    cluster.down()
-    shutil.rmtree(cluster.state, ignore_errors=True)
+    _cluster().down()
 
 
 def _cluster() -> Cluster:

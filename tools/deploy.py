@@ -1,13 +1,14 @@
 """Orkhaven on a cluster of tests/cluster: images loaded, chart installed, a namespace with its two volumes.
 
-One way to do it, shared by the demo and by the end-to-end tests. Owns no policy: what is installed is the chart with a few
-values.
+One way to do it, shared by the demo and by the end-to-end tests. Owns no policy: what is installed is the chart with a
+few values.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import Cluster
+from tests.cluster import Cluster, Mode
 
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "helm" / "orkhaven"
@@ -54,7 +55,7 @@ class Deployment:
         }
         merged = _merge(values, self.values)
         command = [
-            str(self.cluster.program("helm")), "upgrade", "--install", RELEASE, str(CHART),
+            str(self.cluster.programs["helm"]), "upgrade", "--install", RELEASE, str(CHART),
             "--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait", "--timeout", f"{timeout_s}s",
             "--values", "-",
         ]  # fmt: skip
@@ -72,19 +73,27 @@ class Deployment:
     def namespace(self, name: str, *, data: Path | None, results: Path) -> None:
         """A namespace that enforces the restricted Pod Security Standard, with claims `ct-data` and `results`.
 
-        `data` is mounted from where it lies, read-only; `results` is made where it is missing, writable for the trainer's
-        user, and outlives the namespace.
+        `data` is mounted from where it lies, read-only. `results`, a folder below `cluster.shared`, is made where it is
+        missing, writable for the trainer's user, and outlives the namespace.
         """
         results.mkdir(parents=True, exist_ok=True)
         results.chmod(0o777)
         labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
         objects: list[dict[str, Any]] = [
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
-            *_volume(name, RESULTS_CLAIM, self.cluster.share(results), read_only=False),
+            *_volume(name, RESULTS_CLAIM, results, read_only=False),
         ]
         if data is not None:
-            objects += _volume(name, DATA_CLAIM, self.cluster.share(data), read_only=True)
+            objects += _volume(name, DATA_CLAIM, self._on_node(data), read_only=True)
         self.apply(*objects)
+
+    def _on_node(self, folder: Path) -> Path:
+        """The folder as the node sees it: where it lies; for a node that is a container, a copy in the shared folder."""
+        if self.cluster.mode is not Mode.KIND or folder.is_relative_to(self.cluster.shared):
+            return folder
+        copy = self.cluster.shared / folder.name
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
+        return copy
 
     def apply(self, *objects: dict[str, Any]) -> str:
         return self.cluster.kubectl(

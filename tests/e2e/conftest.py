@@ -46,7 +46,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 @pytest.fixture
 def results(deployment: Deployment, request: pytest.FixtureRequest) -> Path:
     """The folder behind the results claim, on this machine."""
-    return deployment.cluster.state / "results" / request.node.name
+    return deployment.cluster.shared / "results" / request.node.name
 
 
 @pytest.fixture

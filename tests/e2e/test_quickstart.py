@@ -17,7 +17,7 @@ EXAMPLES = ROOT / "examples"
 
 @pytest.fixture(scope="session")
 def phantom(deployment: Deployment) -> Path:
-    folder = deployment.cluster.state / "phantom"
+    folder = deployment.cluster.shared / "phantom"
     command = [
         sys.executable,
         "-m",
