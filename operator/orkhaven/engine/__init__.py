@@ -1,0 +1,1 @@
+"""Runs the core: store, work queue, reconciler, resync. Knows neither kopf nor kubernetes; both come in through `ports`."""

@@ -1,0 +1,243 @@
+"""The loop: what was learnt marks keys, workers take keys and reconcile them.
+
+Owns the store, the work queue and who is marked by what. The rest of the cluster comes in through `observe` and `forget`,
+from whatever watches; decisions are made in `reconciler`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from orkhaven.core.parse import parse_experiment, parse_job, parse_node, parse_pod, parse_sweep
+from orkhaven.core.views import Defaults, Key, NodeView, PodView
+from orkhaven.engine.ports import Body, Clock, EventSink, Gateway, Kind, Meters, Random
+from orkhaven.engine.reconciler import Outcome, Reconciler
+from orkhaven.engine.store import Store, experiment_of_pod
+from orkhaven.engine.workqueue import WorkQueue
+from orkhaven.errors import ApiError, LeaseLost
+from orkhaven.logs import about
+
+log = logging.getLogger(__name__)
+
+PARSERS = {
+    Kind.SWEEP: parse_sweep,
+    Kind.EXPERIMENT: parse_experiment,
+    Kind.JOB: parse_job,
+    Kind.POD: parse_pod,
+    Kind.NODE: parse_node,
+}
+
+QUEUE = "Queue"
+"""Not a kind: the one decision about who gets the GPUs."""
+
+
+class Task(NamedTuple):
+    """A key of the work queue."""
+
+    kind: str
+    key: Key
+
+
+QUEUE_TASK = Task(QUEUE, Key("", "gpus"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """Numbers of the loop, in seconds; see `config.OperatorSettings` for why."""
+
+    workers: int = 8
+    sweep_interval: float = 1.0
+    queue_interval: float = 0.2
+    backoff_base: float = 0.5
+    backoff_max: float = 60.0
+
+
+class Engine:
+    """Single-threaded: everything runs in one event loop."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        clock: Clock,
+        events: EventSink,
+        meters: Meters,
+        defaults: Defaults,
+        random: Random,
+        tuning: Tuning | None = None,
+    ) -> None:
+        self.tuning = tuning or Tuning()
+        self.store = Store()
+        self._clock = clock
+        self._meters = meters
+        self._gateway = gateway
+        intervals = {Kind.SWEEP.value: self.tuning.sweep_interval, QUEUE: self.tuning.queue_interval}
+        self.queue: WorkQueue[Task] = WorkQueue(
+            interval=lambda task: intervals.get(task.kind, 0.0),
+            base=self.tuning.backoff_base,
+            longest=self.tuning.backoff_max,
+            random=random,
+        )
+        self.reconciler = Reconciler(
+            gateway, self.store, clock=clock, events=events, meters=meters, defaults=defaults, learn=self.learn
+        )
+        self._wake = asyncio.Event()
+
+    # --- what is learnt --------------------------------------------------------------------------------------------
+
+    def learn(self, kind: Kind, body: Body) -> None:
+        """A body that a call returned."""
+        self.observe(kind, PARSERS[kind](body))
+
+    def observe(self, kind: Kind, view: Any) -> bool:
+        """Something was seen. Whether it was news."""
+        change = self.store.upsert(kind, view)
+        if change is None:
+            return False
+        old, new = change
+        if kind is Kind.NODE and old is not None and _same_node(old, new):
+            # A heartbeat.
+            return True
+        if kind is Kind.POD and old is not None and _same_pod(old, new):
+            return True
+        if old is not None and old.meta.uid != new.meta.uid:
+            self._mark(kind, old)
+        self._mark(kind, new)
+        return True
+
+    def forget(self, kind: Kind, key: Key, uid: str) -> bool:
+        """Something was deleted. Whether it was news."""
+        gone = self.store.delete(kind, key, uid)
+        if gone is None:
+            return False
+        self._mark(kind, gone)
+        return True
+
+    def set_foreign_gpus(self, foreign: dict[str, int]) -> None:
+        """GPUs by node that pods of others hold."""
+        if foreign != self.reconciler.foreign_gpus:
+            self.reconciler.foreign_gpus = foreign
+            self.add(QUEUE_TASK)
+
+    def mark_all(self) -> None:
+        """Everything is to be looked at, the queue first: what runs wait for is told by it."""
+        self.add(QUEUE_TASK)
+        for kind in (Kind.EXPERIMENT, Kind.SWEEP):
+            for key in self.store.all(kind):
+                self.add(Task(kind, key))
+
+    def add(self, task: Task, *, delay: float = 0.0) -> None:
+        self.queue.add(task, now=self._clock.monotonic(), delay=delay)
+        self._wake.set()
+
+    def _mark(self, kind: Kind, view: Any) -> None:
+        """Who has to look again because of it."""
+        key: Key = view.meta.key
+        if kind is Kind.SWEEP:
+            self.add(Task(Kind.SWEEP, key))
+            return
+        self.add(QUEUE_TASK)
+        if kind is Kind.EXPERIMENT:
+            self.add(Task(Kind.EXPERIMENT, key))
+            if view.meta.owner_name is not None:
+                self.add(Task(Kind.SWEEP, Key(key.namespace, view.meta.owner_name)))
+        elif kind is Kind.JOB and view.meta.owner_name is not None:
+            self.add(Task(Kind.EXPERIMENT, Key(key.namespace, view.meta.owner_name)))
+        elif kind is Kind.POD and (experiment := experiment_of_pod(view)) is not None:
+            self.add(Task(Kind.EXPERIMENT, experiment))
+        elif kind is Kind.NODE:
+            # NotReady or gone: evidence for the runs that were on it.
+            for pod in self.store.all_pods():
+                if pod.node == key.name and (experiment := experiment_of_pod(pod)) is not None:
+                    self.add(Task(Kind.EXPERIMENT, experiment))
+
+    # --- what is done ----------------------------------------------------------------------------------------------
+
+    async def process_next(self) -> Task | None:
+        """Reconcile the next key that is due. None: nothing is due. Raises LeaseLost, and nothing else."""
+        popped = self.queue.pop(now=self._clock.monotonic())
+        if popped is None:
+            return None
+        task, waited = popped
+        self._meters.waited(task.kind, waited)
+        started = self._clock.monotonic()
+        result = "error"
+        try:
+            outcome = await self._reconcile(task)
+            result = outcome.result
+            if outcome.retry:
+                self.queue.failed(task, now=self._clock.monotonic(), at_least=outcome.again_after or 0.0)
+            else:
+                self.queue.done(task, now=self._clock.monotonic(), again_after=outcome.again_after)
+        except BaseException:
+            # LeaseLost or the end of the process: nothing may be lost that a later worker should do.
+            self.queue.failed(task, now=self._clock.monotonic())
+            raise
+        finally:
+            self._meters.reconciled(task.kind, result, self._clock.monotonic() - started)
+        for dirty in outcome.also:
+            self.add(Task(Kind.EXPERIMENT, dirty))
+        return task
+
+    async def _reconcile(self, task: Task) -> Outcome:
+        try:
+            if task == QUEUE_TASK:
+                return await self.reconciler.queue()
+            if task.kind == Kind.SWEEP:
+                return await self.reconciler.sweep(task.key)
+            return await self.reconciler.experiment(task.key)
+        except LeaseLost:
+            raise
+        except ApiError as error:
+            log.warning("not done, will be tried again", extra=about(task.kind, *task.key, error=str(error)))
+            return Outcome(result=f"error-{error.code}", retry=True)
+        except Exception:
+            # A bug in a decision must cost one object its progress, not all of them.
+            log.exception("a decision failed; this is a bug in Orkhaven", extra=about(task.kind, *task.key))
+            return Outcome(result="bug", retry=True)
+
+    async def run(self) -> None:
+        """Work until cancelled, or until a write was refused because the lease is lost."""
+        # Who waits for what is known before any run is looked at, so that no message says less after a restart.
+        outcome = await self._reconcile(QUEUE_TASK)
+        if outcome.retry:
+            self.add(QUEUE_TASK, delay=self.tuning.backoff_base)
+        self.mark_all()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(self.tuning.workers):
+                    group.create_task(self._work(), name=f"worker-{number}")
+        except* LeaseLost:
+            log.warning("stopped: the lease is not held any more")
+
+    async def _work(self) -> None:
+        while True:
+            if await self.process_next() is not None:
+                # A fake or a cached answer may never suspend; let the feed and the probes have their turn.
+                await asyncio.sleep(0)
+                continue
+            self._wake.clear()
+            due = self.queue.next_due()
+            wait = None if due is None else max(0.0, due - self._clock.monotonic())
+            try:
+                await asyncio.wait_for(self._wake.wait(), wait)
+            except TimeoutError:
+                continue
+
+
+def _same_node(old: NodeView, new: NodeView) -> bool:
+    """Whether only the resource version differs."""
+    return replace(old, meta=new.meta) == new and old.meta.labels == new.meta.labels
+
+
+def _same_pod(old: PodView, new: PodView) -> bool:
+    return replace(old, meta=new.meta) == new and old.meta.deleting == new.meta.deleting
+
+
+def parse(kind: Kind, bodies: Iterable[Body]) -> list[Any]:
+    """Views of bodies."""
+    return [PARSERS[kind](body) for body in bodies]

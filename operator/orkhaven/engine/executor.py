@@ -1,0 +1,76 @@
+"""Carries out a plan's actions, in order, and hands every answer to the store at once. Decides nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from orkhaven.core.actions import (
+    Action,
+    ApplyFinalRecord,
+    CreateExperiment,
+    CreateJob,
+    DeleteJob,
+    DeleteSweep,
+    SuspendExperiment,
+    SuspendJob,
+)
+from orkhaven.core.views import Key
+from orkhaven.engine.ports import RECORD_MANAGER, Body, Gateway, Kind
+from orkhaven.engine.store import Store
+from orkhaven.logs import about
+
+log = logging.getLogger(__name__)
+
+
+class Executor:
+    """One per engine."""
+
+    def __init__(self, gateway: Gateway, store: Store, *, learn: Callable[[Kind, Body], None]) -> None:
+        self._gateway = gateway
+        self._store = store
+        self._learn = learn
+        """Takes the body that a call returned."""
+
+    async def execute(self, action: Action) -> None:
+        """Raises `errors.ApiError`. Every action may be repeated."""
+        match action:
+            case CreateExperiment(body):
+                await self._create(Kind.EXPERIMENT, body)
+            case CreateJob(body):
+                await self._create(Kind.JOB, body)
+            case SuspendJob(key, uid, suspend):
+                await self._suspend_job(key, uid, suspend)
+            case SuspendExperiment(key, uid, suspend):
+                # Without a resource version: the hub writes progress all the time, and the wish holds whatever that is.
+                body = await self._gateway.patch(Kind.EXPERIMENT, *key, {"spec": {"suspend": suspend}}, uid=uid)
+                self._learn(Kind.EXPERIMENT, body)
+                log.info("suspended" if suspend else "resumed", extra=about(Kind.EXPERIMENT, *key))
+            case DeleteJob(key, uid):
+                await self._gateway.delete(Kind.JOB, *key, uid=uid)
+                self._store.mark_deleting(Kind.JOB, key, uid)
+                log.info("deleted", extra=about(Kind.JOB, *key))
+            case DeleteSweep(key, uid):
+                await self._gateway.delete(Kind.SWEEP, *key, uid=uid)
+                self._store.mark_deleting(Kind.SWEEP, key, uid)
+                log.info("deleted: its time after the end has passed", extra=about(Kind.SWEEP, *key))
+            case ApplyFinalRecord(key, uid, status):
+                body = await self._gateway.apply_status(
+                    Kind.EXPERIMENT, *key, status, field_manager=RECORD_MANAGER, uid=uid
+                )
+                self._learn(Kind.EXPERIMENT, body)
+
+    async def _create(self, kind: Kind, body: Body) -> None:
+        self._learn(kind, await self._gateway.create(kind, body))
+        log.info("created", extra=about(kind, body["metadata"]["namespace"], body["metadata"]["name"]))
+
+    async def _suspend_job(self, key: Key, uid: str, suspend: bool) -> None:
+        known = self._store.job(key)
+        # A Job that was decided about is unchanged or it is not touched: a release decided from a stale view could
+        # start what has just been suspended.
+        version = known.meta.resource_version if known is not None and known.meta.uid == uid else None
+        body = await self._gateway.patch(
+            Kind.JOB, *key, {"spec": {"suspend": suspend}}, uid=uid, resource_version=version
+        )
+        self._learn(Kind.JOB, body)
+        log.info("suspended" if suspend else "released", extra=about(Kind.JOB, *key))

@@ -1,0 +1,109 @@
+"""What the engine needs from outside, as Protocols: the API server, the clock, a place for Events, meters.
+
+`kube.Gateway` and the simulator's cluster both are a Gateway. Errors are those of `orkhaven.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from orkhaven.core.actions import Note
+from orkhaven.core.views import Key, Meta
+
+Body = dict[str, Any]
+
+
+class Kind(StrEnum):
+    """The kinds that are watched."""
+
+    SWEEP = "Sweep"
+    EXPERIMENT = "Experiment"
+    JOB = "Job"
+    POD = "Pod"
+    NODE = "Node"
+
+
+OPERATOR_MANAGER = "orkhaven-operator"
+"""Field manager of everything in a status but progress, objective and metrics."""
+RECORD_MANAGER = "orkhaven-record"
+"""Field manager of progress, objective and metrics where they come out of the termination record."""
+
+
+class Gateway(Protocol):
+    """See `kube.gateway.Gateway` for what each verb promises."""
+
+    async def get(self, kind: str, namespace: str, name: str) -> Body: ...
+
+    def pages(
+        self,
+        kind: str,
+        *,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+    ) -> AsyncIterator[tuple[list[Body], str]]: ...
+
+    async def create(self, kind: str, body: Body) -> Body: ...
+
+    async def patch(
+        self, kind: str, namespace: str, name: str, body: Body, *, uid: str, resource_version: int | None = None
+    ) -> Body: ...
+
+    async def apply_status(
+        self,
+        kind: str,
+        namespace: str,
+        name: str,
+        status: Body,
+        *,
+        field_manager: str,
+        uid: str | None = None,
+        resource_version: int | None = None,
+    ) -> Body: ...
+
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None: ...
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """Wall-clock time in UTC: what decisions are made with."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back: what waiting is measured with."""
+        ...
+
+
+class EventSink(Protocol):
+    def post(self, kind: str, meta: Meta, note: Note) -> None:
+        """Take a note to be posted as a Kubernetes Event. Never blocks, never raises."""
+        ...
+
+
+class Meters(Protocol):
+    """What is counted. All methods are cheap and never raise."""
+
+    def reconciled(self, kind: str, result: str, seconds: float) -> None: ...
+
+    def waited(self, kind: str, seconds: float) -> None: ...
+
+    def attempt_ended(self, reason: str) -> None: ...
+
+    def gpu_seconds(self, seconds: float) -> None: ...
+
+    def resynced(self, kind: str, repaired: int) -> None: ...
+
+
+class Feed(Protocol):
+    """What the engine gives whoever watches the cluster: parsed views, from the engine's own thread."""
+
+    def observe(self, kind: Kind, view: Any) -> None: ...
+
+    def forget(self, kind: Kind, key: Key, uid: str) -> None: ...
+
+
+Random = Callable[[], float]
+"""A number in [0, 1)."""

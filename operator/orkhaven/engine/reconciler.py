@@ -1,0 +1,209 @@
+"""One look at one object: views out of the store, a plan out of the core, then actions, status and Events, in that order.
+
+Decides nothing itself. The status is written once, at the end, and only where it says something else than the stored one;
+Events come after that write, so that none tells of what did not happen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from orkhaven.api import TERMINAL_STATES
+from orkhaven.core.actions import Action, CreateExperiment, CreateJob, Note, Plan
+from orkhaven.core.experiment import plan_experiment
+from orkhaven.core.queue import plan_queue
+from orkhaven.core.sweep import plan_sweep
+from orkhaven.core.views import Defaults, ExperimentView, Key, SweepView
+from orkhaven.engine import admission
+from orkhaven.engine.executor import Executor
+from orkhaven.engine.ports import OPERATOR_MANAGER, Body, Clock, EventSink, Gateway, Kind, Meters
+from orkhaven.engine.status import differs, ended_attempts
+from orkhaven.engine.store import Store
+from orkhaven.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Unavailable
+from orkhaven.logs import about
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one look ended."""
+
+    result: str
+    """For the meters: unchanged, changed, conflict, gone, refused, error-<code>, bug."""
+    again_after: float | None = None
+    """Seconds until it has to be looked at again; with `retry` the least that the back-off waits."""
+    retry: bool = False
+    """It could not be done: back off and try again."""
+    also: tuple[Key, ...] = field(default=())
+    """Experiments that have to be looked at because of it."""
+
+
+GONE = Outcome(result="gone")
+
+
+class Reconciler:
+    """One per engine. Never runs twice at once for the same object; the work queue sees to that."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        store: Store,
+        *,
+        clock: Clock,
+        events: EventSink,
+        meters: Meters,
+        defaults: Defaults,
+        learn: Callable[[Kind, Body], None],
+    ) -> None:
+        self._gateway = gateway
+        self._store = store
+        self._clock = clock
+        self._events = events
+        self._meters = meters
+        self._defaults = defaults
+        self._learn = learn
+        self._executor = Executor(gateway, store, learn=learn)
+        self._waiting: dict[Key, str] = {}
+        """What each waiting experiment waits for, as the queue said last."""
+        self.foreign_gpus: dict[str, int] = {}
+        """GPUs by node that pods of others hold, as the last list said."""
+
+    @property
+    def anyone_waits(self) -> bool:
+        """Whether a run waits for GPUs."""
+        return bool(self._waiting)
+
+    async def sweep(self, key: Key) -> Outcome:
+        """Raises ApiError."""
+        view = self._store.sweep(key)
+        if view is None or view.meta.deleting:
+            return GONE
+        plan = plan_sweep(
+            view, children=self._store.children(view), defaults=self._defaults, now=self._clock.now()
+        )
+        return await self._carry_out(Kind.SWEEP, view, plan)
+
+    async def experiment(self, key: Key) -> Outcome:
+        """Raises ApiError."""
+        view = self._store.experiment(key)
+        if view is None or view.meta.deleting:
+            self._waiting.pop(key, None)
+            return GONE
+        plan = plan_experiment(
+            view,
+            jobs=self._store.jobs(view),
+            pods=self._store.pods(key),
+            nodes=self._store.nodes(),
+            waiting=self._waiting.get(key),
+            defaults=self._defaults,
+            now=self._clock.now(),
+        )
+        return await self._carry_out(Kind.EXPERIMENT, view, plan)
+
+    async def queue(self) -> Outcome:
+        """Who gets the GPUs. Raises ApiError."""
+        plan = plan_queue(**admission.observed(self._store, foreign_gpus=self.foreign_gpus, now=self._clock.now()))
+        before, self._waiting = self._waiting, dict(plan.reasons)
+        changed = {key for key in before.keys() | self._waiting.keys() if before.get(key) != self._waiting.get(key)}
+        failed = False
+        for action in plan.release:
+            try:
+                await self._executor.execute(action)
+            except (Conflict, NotFound):
+                # Changed since: one Job's race must not keep the others waiting. Read it, then decide anew.
+                failed = True
+                await self._refresh(Kind.JOB, action.key, action.uid)
+        result = "conflict" if failed else "changed" if plan.release else "unchanged"
+        return Outcome(result=result, retry=failed, also=tuple(sorted(changed)))
+
+    async def _carry_out(self, kind: Kind, view: SweepView | ExperimentView, plan: Plan) -> Outcome:
+        key, uid = view.meta.key, view.meta.uid
+        log.debug("plan", extra=about(kind, *key, actions=[type(a).__name__ for a in plan.actions]))
+        try:
+            for action in plan.actions:
+                await self._executor.execute(action)
+            wrote = await self._write_status(kind, view, plan)
+        except Unavailable as error:
+            return Outcome(result=f"error-{error.code}", retry=True, again_after=error.retry_after)
+        except (Conflict, NotFound) as error:
+            # Decided from a view that is not true any more.
+            log.debug("conflict, will look again", extra=about(kind, *key, error=str(error)))
+            await self._refresh(kind, key, uid)
+            if isinstance(error, Conflict) and str(error).find(" exists and ") >= 0:
+                self._events.post(kind, view.meta, Note(type="Warning", reason="NameTaken", message=str(error)))
+            return Outcome(result="conflict", retry=True)
+        except (Invalid, Forbidden) as error:
+            # The server refuses it and will again, until somebody changes something: say so where they look.
+            what = _refused(plan)
+            log.warning("refused by the API server", extra=about(kind, *key, error=str(error)))
+            self._events.post(
+                kind, view.meta, Note(type="Warning", reason="Refused", message=f"The API server refused {what}: {error}")
+            )
+            return Outcome(result="refused", retry=True, again_after=5.0)
+        for note in plan.notes:
+            self._events.post(kind, view.meta, note)
+            log.info(note.message, extra=about(kind, *key, reason=note.reason))
+        return Outcome(result="changed" if wrote or plan.actions else "unchanged", again_after=plan.requeue_after)
+
+    async def _write_status(self, kind: Kind, view: SweepView | ExperimentView, plan: Plan) -> bool:
+        if plan.status is None or not differs(kind, view.raw_status, plan.status):
+            return False
+        current: SweepView | ExperimentView | None
+        current = self._store.sweep(view.meta.key) if kind is Kind.SWEEP else self._store.experiment(view.meta.key)
+        if current is None or current.meta.uid != view.meta.uid:
+            raise NotFound(f"{kind} {view.meta.key} was deleted meanwhile")
+        version = view.meta.resource_version
+        if current is not view and _same_owned(kind, current, view):
+            # Only the hub's part changed, e.g. by the final record of this same plan: what was decided still holds.
+            version = current.meta.resource_version
+        body = await self._gateway.apply_status(
+            kind,
+            *view.meta.key,
+            plan.status,
+            field_manager=OPERATOR_MANAGER,
+            uid=view.meta.uid,
+            resource_version=version,
+        )
+        self._learn(kind, body)
+        if isinstance(view, ExperimentView):
+            for reason in ended_attempts(view.status, plan.status):
+                self._meters.attempt_ended(reason)
+            self._meters.gpu_seconds(max(0.0, float(plan.status.get("gpuSeconds") or 0) - view.status.gpu_seconds))
+        return True
+
+    async def _refresh(self, kind: Kind, key: Key, uid: str) -> None:
+        """Read one object again, past whatever the watch has not delivered yet."""
+        try:
+            self._learn(kind, await self._gateway.get(kind, *key))
+        except NotFound:
+            self._store.delete(kind, key, uid)
+        except ApiError as error:
+            log.debug("not refreshed", extra=about(kind, *key, error=str(error)))
+
+
+def _same_owned(kind: Kind, one: Any, other: Any) -> bool:
+    """Whether two views of an object differ in nothing that the operator decides from, the hub's fields aside."""
+    return bool(
+        one.meta.generation == other.meta.generation
+        and one.meta.deleting == other.meta.deleting
+        and not differs(kind, one.raw_status, other.raw_status)
+    )
+
+
+def _refused(plan: Plan) -> str:
+    """What a plan wanted, in a word."""
+    made: list[Action] = [a for a in plan.actions if isinstance(a, CreateExperiment | CreateJob)]
+    if not made:
+        return "a change"
+    first = made[0]
+    assert isinstance(first, CreateExperiment | CreateJob)
+    return f"{first.body['kind']} {first.body['metadata']['name']}"
+
+
+def is_terminal(view: ExperimentView) -> bool:
+    """Whether its end is written."""
+    return view.status.state in TERMINAL_STATES

@@ -1,0 +1,123 @@
+"""A periodic list of everything: drops what a missed DELETED event left, brings what a missed event did not, marks all.
+
+A watch never tells of a deletion that happened while it was down; so no absence is trusted without this.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from orkhaven.core.views import Key
+from orkhaven.engine.engine import PARSERS, Engine
+from orkhaven.engine.ports import Gateway, Kind, Meters
+from orkhaven.errors import Forbidden, Gone, Unavailable
+from orkrun.contract import LABEL_MANAGED_BY, MANAGED_BY
+
+log = logging.getLogger(__name__)
+
+OURS = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
+NOT_OURS = f"{LABEL_MANAGED_BY}!={MANAGED_BY}"
+SELECTORS = {Kind.JOB: OURS, Kind.POD: OURS}
+"""Label selectors of lists, and the same of watches: a cluster's other pods are not read."""
+GPU = "nvidia.com/gpu"
+
+
+class Resync:
+    """Lists. `namespaces` empty: all of them."""
+
+    def __init__(self, engine: Engine, gateway: Gateway, *, meters: Meters, namespaces: Sequence[str] = ()) -> None:
+        self._engine = engine
+        self._gateway = gateway
+        self._meters = meters
+        self._namespaces: list[str | None] = list(namespaces) or [None]
+        self._nodes_forbidden = False
+        self._pods_forbidden = False
+        self.complete = False
+        """Whether every kind has been listed once: before that, nothing may be decided."""
+
+    async def run_once(self) -> int:
+        """List all kinds, then mark everything. How many differences the watch had not told of. Raises ApiError."""
+        # Children before parents' absence can matter: an Experiment seen without its Jobs would be given a new one. (It
+        # would be a harmless 409, but a request.)
+        repaired = 0
+        for kind in (Kind.NODE, Kind.POD, Kind.JOB, Kind.EXPERIMENT, Kind.SWEEP):
+            repaired += await self.kind(kind)
+        await self.foreign()
+        self.complete = True
+        self._engine.mark_all()
+        return repaired
+
+    async def kind(self, kind: Kind) -> int:
+        """List one kind. Raises ApiError."""
+        repaired = 0
+        for namespace in [None] if kind is Kind.NODE else self._namespaces:
+            repaired += await self._list(kind, namespace)
+        self._meters.resynced(kind, repaired)
+        return repaired
+
+    async def _list(self, kind: Kind, namespace: str | None) -> int:
+        try:
+            return await self._list_pages(kind, namespace)
+        except Gone:
+            return await self._list_pages(kind, namespace)
+        except Forbidden:
+            if kind is not Kind.NODE:
+                raise
+            if not self._nodes_forbidden:
+                log.warning("nodes may not be listed: GPUs cannot be counted; give the operator list and watch on nodes")
+                self._nodes_forbidden = True
+            return 0
+
+    async def _list_pages(self, kind: Kind, namespace: str | None) -> int:
+        present: list[tuple[Key, str]] = []
+        listed_at = 0
+        repaired = 0
+        pages = self._gateway.pages(kind, namespace=namespace, label_selector=SELECTORS.get(kind))
+        async for bodies, version in pages:
+            listed_at = listed_at or int(version)
+            for body in bodies:
+                view = PARSERS[kind](body)
+                present.append((view.meta.key, view.meta.uid))
+                repaired += self._engine.observe(kind, view)
+        for ghost in self._engine.store.missing(kind, present, listed_at=listed_at, namespace=namespace):
+            log.info("dropped: deleted unseen", extra={"kind": str(kind), "key": str(ghost.meta.key)})
+            repaired += self._engine.forget(kind, ghost.meta.key, ghost.meta.uid)
+        return repaired
+
+    async def foreign(self) -> None:
+        """GPUs that pods of others hold, by node. Without the right to list all pods they count as none, said once."""
+        held: Counter[str] = Counter()
+        if not any(node.gpus for node in self._engine.store.nodes().values()):
+            self._engine.set_foreign_gpus({})
+            return
+        try:
+            async for bodies, _ in self._gateway.pages(
+                "Pod", label_selector=NOT_OURS, field_selector="spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
+            ):
+                for body in bodies:
+                    if gpus := _gpus(body["spec"]):
+                        held[body["spec"]["nodeName"]] += gpus
+        except Forbidden:
+            if not self._pods_forbidden:
+                log.warning("pods of other namespaces may not be listed: GPUs that they hold are taken for free")
+                self._pods_forbidden = True
+            return
+        except Gone as error:
+            raise Unavailable(str(error)) from error
+        self._engine.set_foreign_gpus(dict(held))
+
+
+def _gpus(spec: dict[str, object]) -> int:
+    """What the scheduler counts: the sum over containers, or the largest init container if that is more."""
+
+    def of(container: object) -> int:
+        assert isinstance(container, dict)
+        resources = container.get("resources") or {}
+        return int((resources.get("requests") or resources.get("limits") or {}).get(GPU) or 0)
+
+    containers, inits = spec.get("containers") or [], spec.get("initContainers") or []
+    assert isinstance(containers, list)
+    assert isinstance(inits, list)
+    return max(sum(map(of, containers)), max(map(of, inits), default=0))

@@ -1,0 +1,178 @@
+"""What is known of the cluster: views by kind and key, newest only, with the indexes that reconciling needs.
+
+Holds views and never bodies. Fed from three sides (watch, resync, answers to own writes) that arrive in any order, so each
+object's resourceVersion decides, and a deleted uid never comes back.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from orkhaven.core.views import ExperimentView, JobView, Key, NodeView, PodView, SweepView
+from orkhaven.engine.ports import Kind
+from orkrun.contract import LABEL_EXPERIMENT
+
+View = SweepView | ExperimentView | JobView | PodView | NodeView
+V = TypeVar("V", SweepView, ExperimentView, JobView, PodView, NodeView)
+
+TOMBSTONES = 20_000
+"""Deleted uids that are remembered. A watch event is late by seconds, and no cluster deletes this many in that time."""
+
+
+class Store:
+    """Not thread-safe: used from the engine's event loop only."""
+
+    def __init__(self) -> None:
+        self._views: dict[Kind, dict[Key, Any]] = {kind: {} for kind in Kind}
+        self._children: dict[str, dict[Key, None]] = defaultdict(dict)
+        """Owner's uid -> keys of Experiments (of a sweep) or Jobs (of an experiment)."""
+        self._pods: dict[Key, dict[Key, None]] = defaultdict(dict)
+        """Experiment -> keys of its pods, by label: a pod outlives its Job's deletion."""
+        self._tombstones: OrderedDict[str, None] = OrderedDict()
+
+    # --- read ------------------------------------------------------------------------------------------------------
+
+    def sweep(self, key: Key) -> SweepView | None:
+        view: SweepView | None = self._views[Kind.SWEEP].get(key)
+        return view
+
+    def experiment(self, key: Key) -> ExperimentView | None:
+        view: ExperimentView | None = self._views[Kind.EXPERIMENT].get(key)
+        return view
+
+    def job(self, key: Key) -> JobView | None:
+        view: JobView | None = self._views[Kind.JOB].get(key)
+        return view
+
+    def children(self, sweep: SweepView) -> list[ExperimentView]:
+        """The sweep's own experiments, not those of a deleted namesake."""
+        experiments = self._views[Kind.EXPERIMENT]
+        return [experiments[key] for key in self._children.get(sweep.meta.uid, ())]
+
+    def jobs(self, experiment: ExperimentView) -> list[JobView]:
+        jobs = self._views[Kind.JOB]
+        return [jobs[key] for key in self._children.get(experiment.meta.uid, ())]
+
+    def pods(self, experiment: Key) -> list[PodView]:
+        pods = self._views[Kind.POD]
+        return [pods[key] for key in self._pods.get(experiment, ())]
+
+    def all(self, kind: Kind) -> Mapping[Key, Any]:
+        return self._views[kind]
+
+    def experiments(self) -> Iterator[ExperimentView]:
+        return iter(self._views[Kind.EXPERIMENT].values())
+
+    def all_jobs(self) -> Iterator[JobView]:
+        return iter(self._views[Kind.JOB].values())
+
+    def all_pods(self) -> Iterator[PodView]:
+        return iter(self._views[Kind.POD].values())
+
+    def nodes(self) -> dict[str, NodeView]:
+        """By name."""
+        return {key.name: view for key, view in self._views[Kind.NODE].items()}
+
+    # --- write -----------------------------------------------------------------------------------------------------
+
+    def upsert(self, kind: Kind, view: V) -> tuple[V | None, V] | None:
+        """(what was there, what is there now), or None where nothing changed because what is known is newer."""
+        meta = view.meta
+        if meta.uid in self._tombstones:
+            return None
+        old: V | None = self._views[kind].get(meta.key)
+        if old is not None:
+            if meta.resource_version <= old.meta.resource_version:
+                return None
+            if old.meta.uid != meta.uid:
+                # A namesake, newer than what is known: the old one is gone, whether or not its deletion was seen.
+                self._remove(kind, old)
+            elif _same_place(old, view):
+                self._views[kind][meta.key] = view
+                return old, view
+            else:
+                self._unindex(kind, old)
+        self._views[kind][meta.key] = view
+        self._index(kind, view)
+        return old, view
+
+    def delete(self, kind: Kind, key: Key, uid: str) -> Any | None:
+        """What was there, or None where it was unknown or a younger namesake."""
+        self._bury(uid)
+        old = self._views[kind].get(key)
+        if old is None or old.meta.uid != uid:
+            return None
+        self._remove(kind, old)
+        return old
+
+    def mark_deleting(self, kind: Kind, key: Key, uid: str) -> None:
+        """Remember an own successful delete until the watch tells, so that it is not sent again."""
+        old = self._views[kind].get(key)
+        if old is not None and old.meta.uid == uid:
+            self._views[kind][key] = replace(old, meta=replace(old.meta, deleting=True))
+
+    def missing(
+        self, kind: Kind, present: Iterable[tuple[Key, str]], *, listed_at: int, namespace: str | None = None
+    ) -> list[View]:
+        """What a full list does not have, of what is older than the list: its DELETED event was missed.
+
+        `present` are the keys and uids of the list, `listed_at` its resourceVersion; what is newer was made after it.
+        """
+        uids = {uid for _, uid in present}
+        return [
+            view
+            for key, view in self._views[kind].items()
+            if view.meta.uid not in uids
+            and view.meta.resource_version <= listed_at
+            and (namespace is None or key.namespace == namespace)
+        ]
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _remove(self, kind: Kind, view: Any) -> None:
+        self._bury(view.meta.uid)
+        self._unindex(kind, view)
+        del self._views[kind][view.meta.key]
+
+    def _bury(self, uid: str) -> None:
+        self._tombstones[uid] = None
+        self._tombstones.move_to_end(uid)
+        while len(self._tombstones) > TOMBSTONES:
+            self._tombstones.popitem(last=False)
+
+    def _index(self, kind: Kind, view: View) -> None:
+        if kind in (Kind.EXPERIMENT, Kind.JOB) and view.meta.owner_uid:
+            self._children[view.meta.owner_uid][view.meta.key] = None
+        elif kind is Kind.POD and (experiment := experiment_of_pod(view)) is not None:
+            self._pods[experiment][view.meta.key] = None
+
+    def _unindex(self, kind: Kind, view: View) -> None:
+        if kind in (Kind.EXPERIMENT, Kind.JOB) and view.meta.owner_uid:
+            _discard(self._children, view.meta.owner_uid, view.meta.key)
+        elif kind is Kind.POD and (experiment := experiment_of_pod(view)) is not None:
+            _discard(self._pods, experiment, view.meta.key)
+
+
+def experiment_of_pod(pod: View) -> Key | None:
+    """The experiment that a pod (or a Job) is labelled with."""
+    name = pod.meta.labels.get(LABEL_EXPERIMENT)
+    return Key(pod.meta.key.namespace, name) if name else None
+
+
+def _same_place(old: Any, new: Any) -> bool:
+    """Whether the indexes stay as they are."""
+    return (
+        old.meta.owner_uid == new.meta.owner_uid
+        and old.meta.labels.get(LABEL_EXPERIMENT) == new.meta.labels.get(LABEL_EXPERIMENT)
+    )  # fmt: skip
+
+
+def _discard(index: dict[Any, dict[Key, None]], where: Any, key: Key) -> None:
+    keys = index.get(where)
+    if keys is not None:
+        keys.pop(key, None)
+        if not keys:
+            del index[where]

@@ -1,0 +1,96 @@
+"""How kopf is used: which kinds it watches, with which settings, and what happens with an event.
+
+Only `on.event`: kopf keeps no state, writes nothing and adds no annotation. Its defaults are made for small operators; each
+setting here says why it differs.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import kopf
+
+from orkhaven.api.meta import GROUP, VERSION
+from orkhaven.engine.ports import Kind
+from orkhaven.engine.resync import OURS
+
+log = logging.getLogger(__name__)
+
+RESOURCES: dict[Kind, tuple[str, str, str]] = {
+    Kind.SWEEP: (GROUP, VERSION, "sweeps"),
+    Kind.EXPERIMENT: (GROUP, VERSION, "experiments"),
+    Kind.JOB: ("batch", "v1", "jobs"),
+    Kind.POD: ("", "v1", "pods"),
+    Kind.NODE: ("", "v1", "nodes"),
+}
+SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+OnEvent = Callable[[Kind, str | None, dict[str, Any]], None]
+"""Kind, type (ADDED, MODIFIED, DELETED; None: part of a list), body."""
+
+
+class Backoffs:
+    """Seconds between tries of a request that failed: endless, capped, jittered.
+
+    kopf's own list ends after 54 s, and then kopf does: an API server that is away for a minute would end the operator.
+    """
+
+    def __init__(self, *, first: float = 0.5, longest: float = 30.0) -> None:
+        self._first, self._longest = first, longest
+
+    def __iter__(self) -> Iterator[float]:
+        wait = self._first
+        while True:
+            yield wait * (0.5 + random.random() / 2)
+            wait = min(self._longest, wait * 2)
+
+
+def settings() -> kopf.OperatorSettings:
+    """kopf's settings."""
+    made = kopf.OperatorSettings()
+    # Events are posted by engine.events: deduplicated, and after the status that they tell of.
+    made.posting.enabled = False
+    # Peering is no leader election (equal priorities pause each other); a Lease is.
+    made.peering.standalone = True
+    # No watching of namespaces and CRDs: less to be allowed. The kinds are there before the watch starts (see resync).
+    made.scanning.disabled = True
+    made.watching.chunk_size = 500
+    # 'v1/pods' as a key would be accepted, match nothing and have every pod of the cluster watched; a test reads the query.
+    made.watching.label_selectors["", "v1", "pods"] = OURS
+    made.watching.label_selectors["batch", "v1", "jobs"] = OURS
+    made.networking.error_backoffs = Backoffs()
+    made.networking.request_timeout = 30
+    made.networking.connect_timeout = 10
+    # An object's task ends one second after its last event; worker_limit stays None (with it, start-up takes minutes).
+    made.queueing.idle_timeout = 1.0
+    # kopf is stopped and started again inside a living process; killing its thread later would kill the operator.
+    made.process.ultimate_exiting_timeout = None
+    return made
+
+
+def registry(on_event: OnEvent) -> kopf.OperatorRegistry:
+    """One handler per kind, which hands the event on and returns."""
+    made = kopf.OperatorRegistry()
+    for kind, (group, version, plural) in RESOURCES.items():
+        resource = (group, version, plural) if group else (version, plural)
+        kopf.on.event(*resource, id=plural, registry=made)(_handler(kind, on_event))
+    kopf.on.login(registry=made)(_login)
+    return made
+
+
+def _handler(kind: Kind, on_event: OnEvent) -> Callable[..., Any]:
+    async def handle(event: dict[str, Any], **_: Any) -> None:
+        on_event(kind, event["type"], event["object"])
+
+    return handle
+
+
+def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """The pod's service account, read anew at each login, which is what a rotated token needs; else the kubeconfig."""
+    if SERVICE_ACCOUNT_TOKEN.exists():
+        return kopf.login_with_service_account(**kwargs)
+    return kopf.login_via_client(**kwargs)

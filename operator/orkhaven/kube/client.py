@@ -1,0 +1,206 @@
+"""One HTTP request to the API server: credentials, timeouts, retries of what was refused unseen, errors as `errors`.
+
+Uses `kubernetes.aio` for its configuration and connection; its typed models are left alone (2.3 ms of CPU each call against
+1.2 ms for dicts).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import load_incluster_config, load_kube_config
+
+from orkhaven import __version__
+from orkhaven.errors import AlreadyExists, ApiError, Conflict, Forbidden, Gone, Invalid, NotFound, Unavailable
+
+log = logging.getLogger(__name__)
+
+Body = dict[str, Any]
+OnCall = Callable[[str, str, str, float], None]
+"""Told of every attempt: verb, plural of the resource, code (HTTP status or a word), seconds."""
+
+MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+JSON = "application/json"
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds. An API server that does not even take the connection is away; waiting longer only delays the next try."""
+THROTTLED_TRIES = 4
+"""Requests answered 429 were not executed, so repeating them is safe; more than this and the caller backs off."""
+LONGEST_RETRY_AFTER = 10.0
+"""Seconds. A longer wish is left to the caller's back-off: a worker must not sleep through it."""
+
+
+class Client:
+    """A connection. Made by `connect`; to be closed."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        reload: Callable[[Configuration], Any] | None = None,
+        on_call: OnCall | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        self._configuration = configuration
+        self._reload = reload
+        self._on_call = on_call
+        self._timeout = timeout
+        self._api = ApiClient(configuration)
+        self._api.user_agent = f"orkhaven/{__version__}"
+
+    @property
+    def server(self) -> str:
+        return str(self._configuration.host)
+
+    async def close(self) -> None:
+        await self._api.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        verb: str,
+        resource: str,
+        query: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        content_type: str = JSON,
+        timeout: float | None = None,
+    ) -> Body:
+        """The answer's JSON. Raises `errors.ApiError`; a 429 is waited for, a 401 tried once more with fresh credentials."""
+        refreshed = False
+        throttled = 0
+        while True:
+            started = time.monotonic()
+            code = "unavailable"
+            try:
+                status, headers, data = await self._once(
+                    method, path, query=query, body=body, content_type=content_type, timeout=timeout or self._timeout
+                )
+                code = str(status)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                what = str(error) or type(error).__name__
+                raise Unavailable(f"{method} {path}: no answer from {self.server}: {what}") from error
+            finally:
+                if self._on_call is not None:
+                    self._on_call(verb, resource, code, time.monotonic() - started)
+            if 200 <= status < 300:
+                return _parse(data)
+            if status == 401 and self._reload is not None and not refreshed:
+                refreshed = True
+                await _maybe_await(self._reload(self._configuration))
+                continue
+            if status == 429 and throttled < THROTTLED_TRIES:
+                wait = _retry_after(headers)
+                if wait <= LONGEST_RETRY_AFTER:
+                    throttled += 1
+                    # Jitter: all workers were refused at the same moment.
+                    await asyncio.sleep(wait * (1 + random.random() / 2))
+                    continue
+            raise _error(f"{method} {path}", status, data, headers)
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None,
+        body: Body | None,
+        content_type: str,
+        timeout: float,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        _, url, headers, _, _ = await self._api.param_serialize(
+            method,
+            path,
+            query_params=list(query.items()) if query else None,
+            header_params={"Content-Type": content_type, "Accept": JSON},
+            auth_settings=["BearerToken"],
+        )
+        # The body goes in here and not above: there every value would be walked through and copied first.
+        response = await self._api.rest_client.request(
+            method,
+            url,
+            headers=headers,
+            body=body,
+            _request_timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT),
+        )
+        return response.status, response.headers, await response.read()
+
+
+async def connect(
+    kubeconfig: str | None = None, *, on_call: OnCall | None = None, timeout: float = 30.0, pool: int = 32
+) -> Client:
+    """Credentials from `kubeconfig`, else the pod's service account, else ~/.kube/config.
+
+    A rotated service-account token is read again every minute, and at once when the server answers 401.
+    """
+    configuration = Configuration()
+    configuration.connection_pool_maxsize = pool
+    if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        load_incluster_config(client_configuration=configuration)
+        return Client(configuration, reload=_load_incluster, on_call=on_call, timeout=timeout)
+
+    async def load(target: Configuration) -> None:
+        await load_kube_config(config_file=kubeconfig, client_configuration=target, persist_config=False)
+
+    await load(configuration)
+    return Client(configuration, reload=load, on_call=on_call, timeout=timeout)
+
+
+def _load_incluster(configuration: Configuration) -> None:
+    load_incluster_config(client_configuration=configuration)
+
+
+async def _maybe_await(value: Any) -> None:
+    if asyncio.iscoroutine(value):
+        await value
+
+
+def _parse(data: bytes) -> Body:
+    try:
+        body = json.loads(data) if data else {}
+    except ValueError as error:
+        raise Unavailable(f"the API server's answer is no JSON: {data[:200]!r}") from error
+    if not isinstance(body, dict):
+        raise Unavailable(f"the API server's answer is no JSON object: {data[:200]!r}")
+    return body
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds; 1 where the header is missing or is a date."""
+    try:
+        return max(0.0, float(headers.get("Retry-After", "1")))
+    except ValueError:
+        return 1.0
+
+
+def _error(call: str, status: int, data: bytes, headers: Mapping[str, str]) -> ApiError:
+    reason, message = "", data[:500].decode("utf-8", "replace")
+    try:
+        body = json.loads(data)
+        reason, message = str(body.get("reason") or ""), str(body.get("message") or message)
+    except (ValueError, AttributeError):
+        # Whatever stands between (a proxy, a load balancer) may answer with HTML; its text is the message then.
+        pass
+    text = f"{call}: {status} {message}"
+    if status == 404:
+        return NotFound(text, status=status)
+    if status == 409:
+        return (AlreadyExists if reason == "AlreadyExists" else Conflict)(text, status=status)
+    if status == 410:
+        return Gone(text, status=status)
+    if status in (401, 403):
+        return Forbidden(text, status=status)
+    if status == 429 or status >= 500:
+        return Unavailable(text, status=status, retry_after=_retry_after(headers) if status == 429 else None)
+    return Invalid(text, status=status)

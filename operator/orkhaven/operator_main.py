@@ -1,0 +1,228 @@
+"""The operator process: puts gateway, lease, watch, engine and probes together, and ends them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from orkhaven import __version__
+from orkhaven.config import LogFormat, OperatorSettings, kubeconfig_path
+from orkhaven.core.views import Defaults
+from orkhaven.engine.engine import Engine, Tuning
+from orkhaven.engine.events import EventRecorder
+from orkhaven.engine.resync import Resync
+from orkhaven.engine.telemetry import Telemetry
+from orkhaven.errors import ApiError, NotFound
+from orkhaven.feed import Watcher
+from orkhaven.kube import RESOURCES, Client, Gateway, Lease, connect
+from orkhaven.logs import configure
+from orkhaven.probes import Probes
+
+log = logging.getLogger(__name__)
+
+QUIET = 3.0
+"""Seconds without a listed object after which a list of the watch is taken to be through."""
+LONGEST_RETRY = 30.0
+
+
+class SystemClock:
+    """`ports.Clock`."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+def defaults(settings: OperatorSettings) -> Defaults:
+    """What the core is told of the settings."""
+    return Defaults(
+        image=settings.trainer_image,
+        image_pull_policy=settings.image_pull_policy,
+        output_claim=settings.output_claim,
+        hub_url=settings.hub_url,
+        termination_grace_seconds=settings.termination_grace_seconds,
+        image_pull_timeout_seconds=settings.image_pull_timeout_seconds,
+        retry_base_seconds=settings.retry_base_seconds,
+        retry_max_seconds=settings.retry_max_seconds,
+        lookahead=settings.lookahead,
+    )
+
+
+class Operator:
+    """One process. `run` returns after SIGTERM or SIGINT, or raises."""
+
+    def __init__(self, settings: OperatorSettings, client: Client, telemetry: Telemetry) -> None:
+        self.settings = settings
+        self.client = client
+        clock = SystemClock()
+        self.lease = Lease(
+            client,
+            namespace=settings.lease_namespace,
+            name=settings.lease_name,
+            identity=settings.lease_identity,
+            duration=settings.lease_duration_seconds,
+            renew_deadline=settings.lease_renew_seconds,
+            retry=settings.lease_retry_seconds,
+        )
+        gateway = Gateway(client, may_write=self.lease.held)
+        self.events = EventRecorder(
+            gateway, clock=clock, api_versions={kind: resource.api_version for kind, resource in RESOURCES.items()}
+        )
+        self.engine = Engine(
+            gateway,
+            clock=clock,
+            events=self.events,
+            meters=telemetry,
+            defaults=defaults(settings),
+            random=random.random,
+            tuning=Tuning(
+                workers=settings.workers,
+                sweep_interval=settings.sweep_interval_seconds,
+                queue_interval=settings.queue_interval_seconds,
+                backoff_base=settings.backoff_base_seconds,
+                backoff_max=settings.backoff_max_seconds,
+            ),
+        )
+        self.resync = Resync(self.engine, gateway, meters=telemetry, namespaces=settings.namespaces)
+        self.watcher = Watcher(self.engine, namespaces=settings.namespaces)
+        telemetry.gauges(
+            states=lambda: (view.status.state for view in self.engine.store.experiments()),
+            depth=lambda: self.engine.queue.depth(now=clock.monotonic()),
+            leading=self.lease.held,
+        )
+        self.probes = Probes(
+            host=settings.http_host,
+            port=settings.http_port,
+            registry=telemetry.registry,
+            healthy={"watch": lambda: self.watcher.alive or not self.resync.complete},
+            ready={"synced": lambda: self.resync.complete},
+        )
+
+    async def run(self) -> None:
+        """Until a signal. An error of any part ends all of them and is raised: a part that is dead must be seen."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await self.probes.start()
+        log.info(
+            "operator started",
+            extra={
+                "version": __version__,
+                "server": self.client.server,
+                "identity": self.settings.lease_identity,
+                "http_port": self.probes.port,
+            },
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self.lease.run(), name="lease"),
+                    group.create_task(self.events.run(), name="events"),
+                    group.create_task(self._synchronize(), name="resync"),
+                    group.create_task(self._foreign(), name="foreign"),
+                    group.create_task(self._lead(), name="lead"),
+                ]
+                await stop.wait()
+                log.info("stopping")
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await self.watcher.stop()
+            # Last: from now on somebody else may write, and nothing here does any more.
+            await self.lease.release()
+            await self.probes.stop()
+
+    async def _lead(self) -> None:
+        """Work while the lease is held; stand by, with a warm store, while it is not."""
+        while True:
+            await self.lease.acquired()
+            await _until(lambda: self.resync.complete)
+            work = asyncio.create_task(self.engine.run(), name="work")
+            lost = asyncio.create_task(self.lease.lost(), name="lost")
+            try:
+                await asyncio.wait((work, lost), return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    work.result()
+            finally:
+                for task in (work, lost):
+                    task.cancel()
+                await asyncio.gather(work, lost, return_exceptions=True)
+            if not self.lease.held():
+                log.warning("the lease is lost: standing by")
+
+    async def _synchronize(self) -> None:
+        """The first list, then the watch, then a list whenever one is due."""
+        await self._persist("list", self.resync.run_once)
+        log.info("synchronized", extra={"experiments": len(list(self.engine.store.experiments()))})
+        self.watcher.start()
+        done = time.monotonic()
+        while True:
+            await _until(lambda since=done: self._list_due(since), every=1.0)  # type: ignore[misc]
+            before, done = done, time.monotonic()
+            silent = self.watcher.last_event < before
+            repaired = await self._persist("list", self.resync.run_once)
+            if repaired and silent:
+                # Changes that the watch did not tell of, and nothing else from it either: it hangs.
+                log.warning("the watch told of nothing while the cluster changed; starting it again", extra={"changes": repaired})
+                self.watcher.restart()
+
+    def _list_due(self, since: float) -> bool:
+        """Every so often, and after the watch had to start over: what was deleted in its gap, it will never tell."""
+        now = time.monotonic()
+        listed = self.watcher.last_listed
+        return now - since >= self.settings.resync_seconds or (listed > since and now - listed > QUIET)
+
+    async def _foreign(self) -> None:
+        """GPUs that others hold, while somebody of ours waits for some."""
+        while True:
+            await asyncio.sleep(self.settings.foreign_gpu_seconds)
+            if self.resync.complete and self.lease.held() and self.engine.reconciler.anyone_waits:
+                with contextlib.suppress(ApiError):
+                    await self.resync.foreign()
+
+    async def _persist(self, what: str, function: Callable[[], Awaitable[int]]) -> int:
+        """Until it succeeds."""
+        pause = 1.0
+        while True:
+            try:
+                return await function()
+            except NotFound as error:
+                log.warning("a kind is missing: are Orkhaven's CRDs installed?", extra={"error": str(error)})
+            except ApiError as error:
+                log.warning(f"{what} failed, will be tried again", extra={"error": str(error)})
+            await asyncio.sleep(pause * (0.5 + random.random() / 2))
+            pause = min(LONGEST_RETRY, pause * 2)
+
+
+async def _until(condition: Callable[[], bool], *, every: float = 0.1) -> None:
+    while not condition():
+        await asyncio.sleep(every)
+
+
+async def _run(settings: OperatorSettings) -> None:
+    telemetry = Telemetry()
+    client = await connect(kubeconfig_path(), on_call=telemetry.api_call)
+    try:
+        await Operator(settings, client, telemetry).run()
+    finally:
+        await client.close()
+
+
+def main() -> int:
+    """`orkhaven operator`. The exit code."""
+    settings = OperatorSettings()
+    configure(level=settings.log_level, as_json=settings.log_format is LogFormat.JSON)
+    # kopf says at INFO what we say ourselves, and at WARNING that it gets no signals, which is as it should be.
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+    asyncio.run(_run(settings))
+    return 0
