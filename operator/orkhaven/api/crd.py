@@ -158,6 +158,9 @@ def _convert(node: dict[str, Any], *, definitions: dict[str, Any], path: str, de
                 raise ValueError(f"{path}.{name} has no description")
             if defaults and (default := _default(node["properties"][name], field)) is not None:
                 field["default"] = default
+                if default != {}:
+                    # kubectl explain shows no defaults of its own.
+                    field["description"] += reference.default_sentence(default)
         if node.get("required"):
             out["required"] = node["required"]
     elif node["type"] == "object":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
@@ -228,6 +229,10 @@ class Toleration(Model):
     )
 
 
+_LABEL_WORD = "[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?"
+_LABEL_KEY = f"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_LABEL_WORD}"
+
+
 class RunTemplate(Model):
     """What a Sweep's trials share, and what an Experiment is made of."""
 
@@ -253,6 +258,7 @@ class RunTemplate(Model):
             min_length=1,
             max_length=512,
         ),
+        matching("[a-zA-Z0-9][a-zA-Z0-9._:/@-]*", "an image such as registry.example/trainer:1, without spaces"),
     ] = None
     command: Annotated[
         list[Annotated[str, Field(max_length=4096)]],
@@ -273,8 +279,20 @@ class RunTemplate(Model):
         list[EnvVar], Field(description="Further environment variables.", max_length=64), ListMap("name")
     ] = []
     node_selector: Annotated[
-        dict[str, Annotated[str, Field(max_length=63)]],
+        dict[
+            str,
+            Annotated[
+                str,
+                Field(max_length=63),
+                matching(f"({_LABEL_WORD})?", "the value of a label: letters, digits, '-', '_' and '.'"),
+            ],
+        ],
         Field(description="Labels that the node must have.", max_length=16),
+        Rule(
+            cel=f"self.all(k, k.matches('^{_LABEL_KEY}$'))",
+            message="keys are label names such as example.com/zone or zone",
+            check=lambda labels: all(re.fullmatch(_LABEL_KEY, key) for key in labels),
+        ),
     ] = {}
     tolerations: Annotated[list[Toleration], Field(description="Taints that the run accepts.", max_length=16)] = []
 

@@ -35,6 +35,11 @@ def render(crd: dict[str, Any], *, note: str) -> str:
     return "\n".join(lines)
 
 
+def default_sentence(default: Any) -> str:
+    """What a description says of a default, at its end. This page has a column for it."""
+    return f" Default: {_json(default)}."
+
+
 def _objects(path: str, node: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every object with named fields, parents first."""
     if "items" in node:
@@ -52,7 +57,8 @@ def _section(path: str, node: dict[str, Any]) -> list[str]:
     required = node.get("required", [])
     for name, field in node["properties"].items():
         default = "required" if name in required else f"`{_json(field['default'])}`" if "default" in field else ""
-        what = " ".join([field["description"], *_said(field), *(_said(field["items"]) if "items" in field else [])])
+        words = field["description"].removesuffix(default_sentence(field.get("default")))
+        what = " ".join([words, *_said(field), *(_said(field["items"]) if "items" in field else [])])
         lines.append(f"| `{name}` | {_type(field)} | {default} | {_cell(what)} |")
     return [*lines, "", *_rules(node)]
 

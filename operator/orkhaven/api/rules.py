@@ -7,6 +7,7 @@ the operator against objects that were stored before a rule existed. Imports not
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Rule:
             return
         message = self.message
         if self.offenders:
-            message += f": [{', '.join(self.offenders[1](value))}]"
+            message += f": {json.dumps(list(self.offenders[1](value)))}"  # as CEL's %s writes a list
         raise PydanticCustomError(ERROR_TYPE, "{message}", {"message": message, "path": self.path})
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
