@@ -213,7 +213,6 @@ def test_kubectl_explain_is_the_manual(kubectl: Kubectl) -> None:
         "objective\t<Object> -required-",
         "enum: Grid, Random, List",
         "maxTrials\t<integer>",
-        "minGpuMemory\t<string>",
     ):
         assert line in said, said
     said = kubectl("explain", "sw.spec.parameters.range.scale")

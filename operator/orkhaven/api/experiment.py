@@ -430,5 +430,12 @@ class Experiment(Model):
 
     rules: ClassVar[Rules] = (EXPERIMENT_NAME,)
 
-    spec: Annotated[ExperimentSpec, Field(description="What to run.")]
+    spec: Annotated[
+        ExperimentSpec,
+        Field(
+            description="What to run. What the run is (params, seed, image, command, data, objective, output) never "
+            "changes; how it is run (resources, env, nodeSelector, tolerations, maxRunTime, retry) may be edited and "
+            "holds from the next attempt on; suspend holds at once."
+        ),
+    ]
     status: Annotated[ExperimentStatus | None, Field(description="What became of it.")] = None

@@ -356,5 +356,12 @@ class Sweep(Model):
 
     rules: ClassVar[Rules] = (SWEEP_NAME,)
 
-    spec: Annotated[SweepSpec, Field(description="What to search.")]
+    spec: Annotated[
+        SweepSpec,
+        Field(
+            description="What to search. What the trials are (objective, search, parameters, trials, template) never "
+            "changes, but search.maxTrials may rise; parallelism, suspend, failurePolicy and ttlSecondsAfterFinished "
+            "may be edited at any time."
+        ),
+    ]
     status: Annotated[SweepStatus | None, Field(description="What became of it.")] = None

@@ -294,6 +294,9 @@ WRONG_EXPERIMENTS = [
         "minGpuMemory needs gpus of at least 1",
     ),
     _wrong("data without a claim", {"spec.data": [{"name": "ct"}]}, "spec.data[0].claim", "Required", rule=False),
+    _wrong(
+        "a data name that cannot be", _data(name="CT"), "spec.data[0].name", "lower-case letters, digits and '-' only"
+    ),
     _wrong("a claim that cannot be", _data(claim="CT_Data"), "spec.data[0].claim", "the name of an object: lower-case"),
     _wrong(
         "data named twice", {"spec.data": [{"name": "ct", "claim": "a"}] * 2}, "spec.data[1]", "Duplicate", rule=False
@@ -338,6 +341,12 @@ WRONG_EXPERIMENTS = [
         _env(secretKeyRef={"name": "My Secret", "key": "k"}),
         "spec.env[0].secretKeyRef.name",
         "the name of an object: lower-case",
+    ),
+    _wrong(
+        "a Secret's key that cannot be",
+        _env(secretKeyRef={"name": "s", "key": "a/b"}),
+        "spec.env[0].secretKeyRef.key",
+        "a key of a Secret: letters",
     ),
     _wrong(
         "a node label that cannot be",
