@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 from tests.cluster import Cluster
 from tests.unit.api.cases import (
     ABSENT,
+    API_VERSION,
     NAMES,
     RIGHT,
     WRONG_EXPERIMENTS,
@@ -25,6 +27,8 @@ from tests.unit.api.cases import (
 )
 
 pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).resolve().parents[2]
 
 Kubectl = Callable[..., str]
 
@@ -207,6 +211,13 @@ def test_kubectl_says_what_is_wrong_and_where(kubectl: Kubectl, namespace: str) 
     assert "Random needs search.maxTrials" in said
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
+def test_an_example_is_taken_as_it_is(kubectl: Kubectl, namespace: str, path: Path) -> None:
+    for body in yaml.safe_load_all(path.read_text()):
+        if body["apiVersion"] == API_VERSION:
+            kubectl("create", "--dry-run=server", "-n", namespace, "-f", "-", input=yaml.safe_dump(body))
+
+
 def test_kubectl_explain_is_the_manual(kubectl: Kubectl) -> None:
     said = kubectl("explain", "sweep.spec", "--recursive")
     for line in (
@@ -215,11 +226,11 @@ def test_kubectl_explain_is_the_manual(kubectl: Kubectl) -> None:
         "maxTrials\t<integer>",
     ):
         assert line in said, said
-    said = kubectl("explain", "sw.spec.parameters.range.scale")
+    said = " ".join(kubectl("explain", "sw.spec.parameters.range.scale").split())
     assert "Linear, Log (both ends above 0) or Integer (whole numbers, evenly). Default:\n    Linear." in said
-    said = kubectl("explain", "xp.spec.resources.memory")
+    said = " ".join(kubectl("explain", "xp.spec.resources.memory").split())
     assert "A run that takes more is killed: reason OutOfMemoryKilled." in said
-    said = kubectl("explain", "xp.metadata.labels")
+    said = " ".join(kubectl("explain", "xp.metadata.labels").split())
     assert "Map of string keys and values" in said
 
 
