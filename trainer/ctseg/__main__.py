@@ -15,7 +15,6 @@ from ctseg import config
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code; a training ends the process itself, as the contract says."""
-    faulthandler.enable()
     arguments = _parser().parse_args(argv)
     try:
         result: int = arguments.command(arguments)
@@ -58,11 +57,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    faulthandler.enable(sys.__stderr__ or 2)  # a crash in native code still says where
     with orkrun.run(_local_config(arguments), packages=("ctseg", "orkrun")) as run:
         params = config.parse(run.params)
+        from ctseg.data.load import load
+
+        mount = run.data[0]["mountPath"] if run.data else None
+        samples = load(params.data, mount=mount, workers=params.workers)
+        run.check_interrupted()
+        # torch last: wrong parameters and bad data are told within a second.
         from ctseg.train import train
 
-        train(run, params)
+        train(run, params, samples)
     return 0
 
 

@@ -13,8 +13,7 @@ import torch
 import orkrun
 from ctseg import augment, batches, checkpoint, device, evaluate, losses, models, schedule
 from ctseg.config import Optimizer, Params
-from ctseg.data.load import load
-from ctseg.data.samples import Split, split_by_case
+from ctseg.data.samples import Samples, Split, split_by_case
 from orkrun.contract import is_minimized
 
 DEFAULT_OBJECTIVE: orkrun.Objective = {"metric": "val/dice_case", "direction": "Maximize"}
@@ -52,14 +51,11 @@ def build_optimizer(model: torch.nn.Module, config: Optimizer) -> torch.optim.Op
 class Training:
     """The parts of one training and what it does with them. `run()` is the loop."""
 
-    def __init__(self, run: orkrun.Run, params: Params) -> None:
-        """Reads the data, builds the network, goes on from the checkpoint if there is one. Raises orkrun's errors."""
+    def __init__(self, run: orkrun.Run, params: Params, samples: Samples) -> None:
+        """Splits the data, builds the network, goes on from the checkpoint if there is one. Raises orkrun's errors."""
         self.run_ = run
         self.params = params
         self.device = device.set_up(params)
-        mount = run.data[0]["mountPath"] if run.data else None
-        samples = load(params.data, mount=mount, workers=params.workers)
-        run.check_interrupted()
         split = split_by_case(
             samples.cases, val_fraction=params.data.val_fraction, seed=params.data.split_seed, source=samples.source
         )
@@ -226,6 +222,6 @@ class Training:
         print(f"ctseg: goes on from {path}: epoch {self.progress.epochs}, step {self.progress.step}", flush=True)
 
 
-def train(run: orkrun.Run, params: Params) -> None:
+def train(run: orkrun.Run, params: Params, samples: Samples) -> None:
     """The whole training of one run."""
-    Training(run, params).run()
+    Training(run, params, samples).run()

@@ -1,0 +1,138 @@
+"""The small pure parts: schedule, order, split, augmentation, CPUs, window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import orkrun
+from ctseg import batches, device
+from ctseg.augment import augment
+from ctseg.config import Augmentation, Schedule
+from ctseg.data.samples import split_by_case, window
+from ctseg.schedule import factor
+
+
+def factors(epochs: int = 10, steps: int = 4, **schedule: object) -> list[float]:
+    config = Schedule.model_validate(schedule)
+    return [factor(config, step=step, steps_per_epoch=steps, epochs=epochs) for step in range(epochs * steps)]
+
+
+def test_warm_up_is_linear_and_reaches_one() -> None:
+    assert factors(name="constant", warmup_epochs=1)[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_cosine_is_half_way_down_in_the_middle() -> None:
+    values = factors(name="cosine", warmup_epochs=0, final=0.1)
+    assert values[0] == 1.0
+    assert values[20] == pytest.approx(0.55)
+    assert values == sorted(values, reverse=True)
+
+
+def test_poly_is_its_formula() -> None:
+    assert factors(name="poly", warmup_epochs=0, power=2)[10] == pytest.approx((1 - 10 / 40) ** 2)
+
+
+def test_step_reduces_every_so_many_epochs() -> None:
+    assert factors(name="step", warmup_epochs=0, step_epochs=3, step_factor=0.5)[::12] == [1, 0.5, 0.25, 0.125]
+
+
+@given(st.sampled_from(["constant", "cosine", "poly", "step"]), st.floats(0, 50), st.integers(1, 5), st.integers(1, 6))
+def test_no_schedule_leaves_zero_to_one(name: str, warmup: float, epochs: int, steps: int) -> None:
+    values = factors(epochs, steps, name=name, warmup_epochs=warmup)
+    assert all(0 <= value <= 1 for value in values)
+    assert max(values) > 0
+
+
+@given(st.integers(1, 40), st.integers(1, 12))
+def test_an_epoch_leaves_out_at_most_one_slice(count: int, size: int) -> None:
+    used = min(batches.steps_per_epoch(count, size) * size, count)
+    assert count - used in (0, 1)
+
+
+def test_the_order_of_an_epoch_is_a_permutation_of_its_own() -> None:
+    first, again, second, other = (
+        batches.order(20, seed=seed, epoch=epoch) for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
+    )
+    assert first == again
+    assert len({tuple(order) for order in (first, second, other)}) == 3
+    assert sorted(first) == list(range(20))
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=2).filter(lambda c: len(set(c)) > 1), st.floats(0.01, 0.99))
+def test_no_case_is_on_both_sides_and_none_is_lost(cases: list[str], fraction: float) -> None:
+    split = split_by_case(cases, val_fraction=fraction, seed=0, source="x")
+    train, val = ({cases[i] for i in part} for part in (split.train, split.val))
+    assert train
+    assert val
+    assert not train & val
+    assert sorted(split.train + split.val) == list(range(len(cases)))
+
+
+def test_the_split_does_not_depend_on_the_order_of_files_and_does_on_the_seed() -> None:
+    cases = [f"p{i}" for i in range(20)]
+
+    def held_out(order: list[str], seed: int) -> set[str]:
+        return {order[i] for i in split_by_case(order, val_fraction=0.3, seed=seed, source="x").val}
+
+    assert held_out(cases, 0) == held_out(cases[::-1], 0) != held_out(cases, 1)
+
+
+def test_one_case_cannot_be_split() -> None:
+    with pytest.raises(orkrun.DataError, match="at least 2"):
+        split_by_case(["a", "a"], val_fraction=0.5, seed=0, source="/data")
+
+
+def draw(config: dict[str, object], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    images = torch.rand(6, 1, 32, 32, generator=torch.Generator().manual_seed(9))
+    masks = (images > 0.5).float()
+    settings = Augmentation.model_validate({"flip": False, "rotate": 0, "scale": 0, "intensity": 0} | config)
+    return augment(images, masks, config=settings, generator=torch.Generator().manual_seed(seed))
+
+
+def test_nothing_switched_on_changes_nothing() -> None:
+    images, masks = draw({})
+    assert torch.equal(masks, (images > 0.5).float())
+
+
+@pytest.mark.parametrize("config", [{"flip": True}, {"rotate": 30}, {"scale": 0.2}, {"intensity": 0.3}], ids=str)
+def test_each_part_changes_something_the_same_way_for_the_same_seed(config: dict[str, object]) -> None:
+    plain, once, again, other = draw({}), draw(config), draw(config), draw(config, seed=1)
+    assert torch.equal(once[0], again[0])
+    assert torch.equal(once[1], again[1])
+    assert not torch.equal(once[0], plain[0])
+    assert not torch.equal(once[0], other[0])
+    assert set(once[1].unique().tolist()) <= {0.0, 1.0}
+    assert once[0].min() >= 0
+    assert once[0].max() <= 1
+
+
+def test_image_and_mask_move_together() -> None:
+    images, masks = draw({"flip": True})
+    assert torch.equal(masks, (images > 0.5).float())
+
+
+def test_flips_alone_and_flips_within_a_rotation_mirror_the_same_slices() -> None:
+    alone, within = draw({"flip": True})[1], draw({"flip": True, "rotate": 1e-9})[1]
+    assert torch.equal(alone, within)
+
+
+def test_intensity_leaves_the_mask_alone() -> None:
+    assert torch.equal(draw({"intensity": 0.5})[1], draw({})[1])
+
+
+@pytest.mark.parametrize(("content", "cpus"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None)])
+def test_threads_follow_the_containers_quota(tmp_path: Path, content: str, cpus: int | None) -> None:
+    allowed = device.available_cpus(tmp_path / "none")
+    (tmp_path / "cpu.max").write_text(content + "\n")
+    assert device.available_cpus(tmp_path) == (allowed if cpus is None else min(cpus, allowed))
+
+
+def test_padding_outside_the_field_of_view_is_black() -> None:
+    hu = np.array([[[-3024, -2048, -1250, -500, 250, 3000]]], np.int16)
+    assert window(hu, low=-1250, high=250).tolist() == [[[0, 0, 0, 128, 255, 255]]]
