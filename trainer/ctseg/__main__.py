@@ -149,7 +149,7 @@ def _size(architecture: str) -> str:
 
     encoder = "tu-vit_tiny_patch16_224" if architecture == "DPT" else config.Model().encoder
     chosen = config.Model.model_validate({"architecture": architecture, "encoder": encoder})
-    return f"{models.parameter_count(models.build(chosen, image_size=64)) / 1e6:6.1f}  {encoder}"
+    return f"{models.parameter_count(models.build(chosen, image_size=128)) / 1e6:6.1f}  {encoder}"
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from orkrun.summary import Summary
 
 RESULT = "result.json"
 IDENTITY = "run.json"
-FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = 4.0
 """How long the end of a run waits for the hub to take the last metrics."""
 
 _QUIET = {

@@ -22,17 +22,20 @@ def build(architecture: str = "Unet", encoder: str = "mobilenet_v2", size: int =
 
 @pytest.mark.parametrize("architecture", config.ARCHITECTURES)
 def test_every_architecture_is_built_and_learns_from_grey_values(architecture: str) -> None:
-    encoder = "tu-vit_tiny_patch16_224" if architecture == "DPT" else "mobilenet_v2"
-    model = build(architecture, encoder)
+    size = 128 if architecture == "PAN" else 64
+    model = build(architecture, "tu-test_vit" if architecture == "DPT" else "tu-test_efficientnet", size)
     assert model.training
-    model(torch.zeros(2, 1, 64, 64)).mean().backward()
-    assert all(
-        p.grad is not None and torch.isfinite(p.grad).all() for p in model.encoder.parameters() if p.grad is not None
-    )
+    logits = model(torch.zeros(2, 1, size, size))
+    assert logits.shape == (2, 1, size, size)
+    logits.mean().backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert gradients
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_an_encoder_of_timm_is_found_by_its_prefix() -> None:
-    assert models.parameter_count(build(encoder="tu-mobilenetv3_small_050")) < 4e6
+def test_an_image_too_small_for_the_network_is_told_by_its_size() -> None:
+    with pytest.raises(orkrun.InvalidParams, match=r"PAN on 64 x 64 pixels: .*too small"):
+        build("PAN", "tu-test_efficientnet")
 
 
 @pytest.mark.parametrize(
@@ -71,11 +74,13 @@ def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_weights_of_a_model_or_of_its_encoder_are_taken_from_a_file(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    source = build()
+    source = build("Linknet", "tu-test_efficientnet")
     torch.save({"model": source.state_dict(), "epoch": 3}, tmp_path / "best.pt")
     torch.save(source.encoder.state_dict(), tmp_path / "encoder.pt")
     torch.manual_seed(2)
-    whole, part = build(weights=str(tmp_path / "best.pt")), build(weights=str(tmp_path / "encoder.pt"))
+    whole, part = (
+        build("Linknet", "tu-test_efficientnet", weights=str(tmp_path / name)) for name in ("best.pt", "encoder.pt")
+    )
     own = source.state_dict()
     assert all(torch.equal(value, own[name]) for name, value in whole.state_dict().items())
     same = {name: torch.equal(value, own[name]) for name, value in part.state_dict().items()}
@@ -100,13 +105,13 @@ def test_the_compiler_is_not_imported_until_it_is_used() -> None:
     code = """
 import sys
 from ctseg import models
-assert "sympy" not in sys.modules and "torch._dynamo.config" not in sys.modules
 import torch
+torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))]).step()
+assert "sympy" not in sys.modules and "torch._dynamo.config" not in sys.modules
 import torch._dynamo.config
 assert torch._dynamo.config is sys.modules["torch._dynamo.config"]
 assert callable(torch._dynamo.optimize) and "sympy" in sys.modules
-print(torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item())
 """
     environ = {"PYTHONPATH": str(TRAINER)}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "2.0\n"), done.stderr
+    assert done.returncode == 0, done.stderr

@@ -158,6 +158,7 @@ def test_a_folder_of_another_run_is_refused(pod: Pod) -> None:
     assert "holds another run" in errors
 
 
+SHORT = "import orkrun.lifecycle\norkrun.lifecycle.FLUSH_SECONDS = 0.5\n"
 WAIT = """
 import time
 with orkrun.run() as run:
@@ -248,7 +249,7 @@ def test_metrics_reach_the_hub_with_the_pods_token(pod: Pod, hub: Hub) -> None:
 
 def test_a_hub_that_is_down_changes_neither_exit_code_nor_record_and_gets_all_of_it_later(pod: Pod, hub: Hub) -> None:
     pod.environ["ORKHAVEN_URL"] = "http://127.0.0.1:1"
-    code, errors = pod.run(REPORT)
+    code, errors = pod.run(SHORT + REPORT)
     assert code == 0
     assert "cannot be reached" in errors
     assert pod.record()["objective"]["value"] == 0.7
@@ -261,7 +262,7 @@ def test_a_hub_that_never_answers_holds_up_the_end_for_a_few_seconds_only(pod: P
     release = threading.Event()
     hub.answer = lambda token, lines: 200 if release.wait(60) else 500
     pod.environ["ORKHAVEN_URL"] = hub.url
-    code, errors = pod.run(REPORT)  # Pod.run allows 60 s, the contract a few
+    code, errors = pod.run(SHORT + REPORT)  # waits for the process to end, the hub answers after that only
     release.set()
     assert code == 0
     assert "some metrics are not sent" in errors
