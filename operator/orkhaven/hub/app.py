@@ -1,0 +1,183 @@
+"""The hub as an ASGI application: puts the parts together, starts and ends them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from orkhaven import __version__
+from orkhaven.hub.api import ingest, ops, reads
+from orkhaven.hub.auth import ReadAuthorizer, WriteAuth
+from orkhaven.hub.context import Clocks, Hub
+from orkhaven.hub.errors import HttpError, error_body
+from orkhaven.hub.flusher import Flusher
+from orkhaven.hub.ports import Gateway
+from orkhaven.hub.settings import HubSettings
+from orkhaven.hub.storage.ingest import Ingest
+from orkhaven.hub.storage.store import open_store
+from orkhaven.hub.telemetry import Telemetry
+from orkhaven.hub.writer import BusyError, Writer
+
+RETENTION_EVERY = 3600.0
+"""Seconds between two looks for histories that are to be deleted."""
+
+log = logging.getLogger(__name__)
+
+OpenGateway = Callable[[], contextlib.AbstractAsyncContextManager[Gateway]]
+"""Connects when the event loop runs, disconnects at the end."""
+
+
+def create_app(
+    settings: HubSettings, open_gateway: OpenGateway, *, clocks: Clocks | None = None, rng: random.Random | None = None
+) -> FastAPI:
+    """Opens nothing until the application is started; StoreError then ends the start."""
+    clocks = clocks or Clocks()
+    telemetry = Telemetry()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        store = await asyncio.to_thread(
+            open_store, settings.database_url, max_metrics_per_run=settings.max_metrics_per_run
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(store.close)
+            gateway = await stack.enter_async_context(open_gateway())
+            writer = Writer(store.ingest, max_pending_points=settings.max_pending_points, clock=clocks.wall)
+            writer.start()
+            stack.push_async_callback(writer.close)
+            flusher = Flusher(
+                gateway,
+                store.reader,
+                writer,
+                settings,
+                clock=clocks.monotonic,
+                rng=rng or random.Random(),
+                on_result=lambda result: telemetry.status_writes.labels(result).inc(),
+            )
+            await flusher.start()
+            stack.push_async_callback(flusher.close)
+            if settings.retention_days is not None:
+                task = asyncio.create_task(_retain(writer, settings.retention_days * 86_400, clock=clocks.wall))
+                stack.callback(task.cancel)
+            app.state.hub = Hub(
+                settings=settings,
+                gateway=gateway,
+                store=store,
+                writer=writer,
+                flusher=flusher,
+                write_auth=WriteAuth(gateway, settings, clock=clocks.monotonic),
+                read_auth=ReadAuthorizer(gateway, settings, clock=clocks.monotonic),
+                telemetry=telemetry,
+            )
+            yield
+
+    app = FastAPI(
+        title="Orkhaven hub",
+        version=__version__,
+        description="Metrics of training runs: taken in, kept, served.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    for router in (ingest.router, reads.router, ops.router):
+        app.include_router(router)
+    app.add_exception_handler(HttpError, _http_error)
+    app.add_exception_handler(HTTPException, _other_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_middleware(Measured, telemetry=telemetry)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+async def _retain(writer: Writer, seconds: float, *, clock: Callable[[], float]) -> None:
+    while True:
+        forget = functools.partial(Ingest.forget_before, updated=clock() - seconds)
+        try:
+            while await writer.call(forget):
+                continue
+        except (SQLAlchemyError, BusyError) as error:
+            log.warning("old histories were not deleted", extra={"error": str(error)})
+        await asyncio.sleep(RETENTION_EVERY)
+
+
+# --- errors, all in one shape ---
+
+
+async def _http_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HttpError)
+    return error.response()
+
+
+async def _other_error(_request: Request, error: Exception) -> JSONResponse:
+    """What the router says: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    code = {404: "NotFound", 405: "MethodNotAllowed"}.get(error.status_code, "Error")
+    return JSONResponse(error_body(code, str(error.detail)), status_code=error.status_code, headers=error.headers)
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = " ".join(str(part) for part in first["loc"])
+    return HttpError(422, "InvalidParameter", first["msg"], where=where).response()
+
+
+class Measured:
+    """Counts and times requests by route (never by path: names of runs would make the series endless), and answers 500
+    in the common shape.
+    """
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self._app = app
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        code = 0
+
+        async def note(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        except Exception:
+            log.exception("a request failed", extra={"path": scope["path"]})
+            if code == 0:
+                body = error_body("Internal", "the hub failed; its log says why")
+                await JSONResponse(body, status_code=500)(scope, receive, note)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._telemetry.requests.labels(route, scope["method"], str(code)).inc()
+            self._telemetry.latency.labels(route).observe(time.perf_counter() - started)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                operation["security"] = [{"bearer": []}]
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,56 @@
+"""What a request handler works with; made once per application."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+
+from orkhaven.hub.auth import ReadAuthorizer, WriteAuth
+from orkhaven.hub.errors import HttpError, unavailable
+from orkhaven.hub.flusher import Flusher
+from orkhaven.hub.ports import Gateway
+from orkhaven.hub.settings import HubSettings
+from orkhaven.hub.storage.store import Store
+from orkhaven.hub.telemetry import Telemetry
+from orkhaven.hub.writer import Writer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """Two clocks: for what is stored, and for waiting."""
+
+    wall: Callable[[], float] = time.time
+    """Seconds since the epoch."""
+    monotonic: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hub:
+    settings: HubSettings
+    gateway: Gateway
+    store: Store
+    writer: Writer
+    flusher: Flusher
+    write_auth: WriteAuth
+    read_auth: ReadAuthorizer
+    telemetry: Telemetry
+
+
+def hub_of(request: Request) -> Hub:
+    hub = request.app.state.hub
+    assert isinstance(hub, Hub)
+    return hub
+
+
+def storage_trouble(error: SQLAlchemyError) -> HttpError:
+    """503 with what the database says, without the statement and its values."""
+    cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    log.error("the store failed", extra={"error": cause})
+    return unavailable(f"the store cannot be used now: {cause}")
