@@ -88,7 +88,7 @@ class Deployment:
         self.apply(*objects)
 
     def _on_node(self, folder: Path) -> Path:
-        """The folder as the node sees it: where it lies; for a node that is a container, a copy in the shared folder."""
+        """The folder as the node sees it: where it lies; for a container as node, a copy in the shared folder."""
         if self.cluster.mode is not Mode.KIND or folder.is_relative_to(self.cluster.shared):
             return folder
         copy = self.cluster.shared / folder.name

@@ -19,9 +19,17 @@ from tools.deploy import Deployment
 CT_DATA = Path(os.environ.get("ORKHAVEN_CT_DATA", Path(__file__).resolve().parents[3] / "shared" / "ct-data"))
 
 FAST = {
-    # A killed leader is followed after the lease, so a test of ten kills would wait for it ten times.
-    "operator": {"lease": {"durationSeconds": 4, "renewDeadlineSeconds": 3, "retryPeriodSeconds": 1}},
-    "trainer": {"imagePullTimeoutSeconds": 15, "retryBaseSeconds": 1},
+    "operator": {
+        "settings": {
+            # A killed leader is followed after the lease, so a test of ten kills would wait for it ten times.
+            "leaseDurationSeconds": 4,
+            "leaseRenewSeconds": 3,
+            "leaseRetrySeconds": 1,
+            "imagePullTimeoutSeconds": 15,
+            "retryBaseSeconds": 1,
+        }
+    },
+    "hub": {"settings": {"flushSeconds": 2}},
 }
 
 
