@@ -1,1 +1,1 @@
-"""Runs the core: store, work queue, reconciler, resync. Knows neither kopf nor kubernetes; both come in through `ports`."""
+"""Runs the core: store, work queue, reconciler, resync. Knows neither kopf nor kubernetes: see `ports`."""

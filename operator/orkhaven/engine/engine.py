@@ -1,7 +1,7 @@
 """The loop: what was learnt marks keys, workers take keys and reconcile them.
 
-Owns the store, the work queue and who is marked by what. The rest of the cluster comes in through `observe` and `forget`,
-from whatever watches; decisions are made in `reconciler`.
+Owns the store, the work queue and who is marked by what. The rest of the cluster comes in through `observe` and
+`forget`, from whatever watches; decisions are made in `reconciler`.
 """
 
 from __future__ import annotations
@@ -200,13 +200,19 @@ class Engine:
             log.exception("a decision failed; this is a bug in Orkhaven", extra=about(task.kind, *task.key))
             return Outcome(result="bug", retry=True)
 
-    async def run(self) -> None:
-        """Work until cancelled, or until a write was refused because the lease is lost."""
-        # Who waits for what is known before any run is looked at, so that no message says less after a restart.
+    async def start(self) -> None:
+        """Everything is new. Who waits for what is decided first, so that no run's message says less after a restart."""
         outcome = await self._reconcile(QUEUE_TASK)
         if outcome.retry:
             self.add(QUEUE_TASK, delay=self.tuning.backoff_base)
         self.mark_all()
+
+    async def run(self) -> None:
+        """Work until cancelled, or until a write was refused because the lease is lost."""
+        try:
+            await self.start()
+        except LeaseLost:
+            return
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(self.tuning.workers):

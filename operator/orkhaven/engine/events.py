@@ -1,7 +1,7 @@
 """Kubernetes Events: what a person wants to know about an object, said once.
 
-The same words about the same object become one Event with a rising count; an object that says too much is cut off for a while.
-Posted by a task of its own, after the status they tell of was written; losing one loses no state.
+The same words about the same object become one Event with a rising count; an object that says too much is cut off for
+a while. Posted by a task of its own, after the status they tell of was written; losing one loses no state.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 COMPONENT = "orkhaven-operator"
 WINDOW = 3600.0
-"""Seconds during which a repetition raises the count instead of making a new Event; the server keeps Events that long."""
+"""Seconds during which a repetition raises the count instead of making an Event; the server keeps one that long."""
 BURST = 20
 """Events of one object at once."""
 REFILL = 30.0
@@ -132,7 +132,9 @@ class EventRecorder:
     def _body(self, waiting: _Waiting) -> Body:
         meta, note, at = waiting.meta, waiting.note, _time(waiting.at)
         # A name that another attempt at the same Event would have too; the time makes a later one another.
-        unique = hashlib.sha256(f"{meta.uid}{note.type}{note.reason}{note.message}{waiting.at}".encode()).hexdigest()[:16]
+        unique = hashlib.sha256(f"{meta.uid}{note.type}{note.reason}{note.message}{waiting.at}".encode()).hexdigest()[
+            :16
+        ]
         involved: dict[str, Any] = {
             "apiVersion": self._api_versions[waiting.kind],
             "kind": waiting.kind,

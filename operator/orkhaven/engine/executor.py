@@ -18,6 +18,7 @@ from orkhaven.core.actions import (
 from orkhaven.core.views import Key
 from orkhaven.engine.ports import RECORD_MANAGER, Body, Gateway, Kind
 from orkhaven.engine.store import Store
+from orkhaven.errors import NotFound
 from orkhaven.logs import about
 
 log = logging.getLogger(__name__)
@@ -55,8 +56,16 @@ class Executor:
                 self._store.mark_deleting(Kind.SWEEP, key, uid)
                 log.info("deleted: its time after the end has passed", extra=about(Kind.SWEEP, *key))
             case ApplyFinalRecord(key, uid, status):
+                experiment = self._store.experiment(key)
+                if experiment is None or experiment.meta.uid != uid:
+                    raise NotFound(f"Experiment {key} was deleted meanwhile")
                 body = await self._gateway.apply_status(
-                    Kind.EXPERIMENT, *key, status, field_manager=RECORD_MANAGER, uid=uid
+                    Kind.EXPERIMENT,
+                    *key,
+                    status,
+                    field_manager=RECORD_MANAGER,
+                    uid=uid,
+                    resource_version=experiment.meta.resource_version,
                 )
                 self._learn(Kind.EXPERIMENT, body)
 

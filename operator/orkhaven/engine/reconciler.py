@@ -1,7 +1,7 @@
-"""One look at one object: views out of the store, a plan out of the core, then actions, status and Events, in that order.
+"""One look at one object: views from the store, a plan from the core, then actions, status and Events.
 
-Decides nothing itself. The status is written once, at the end, and only where it says something else than the stored one;
-Events come after that write, so that none tells of what did not happen.
+Decides nothing itself. The status is written once, at the end, and only where it says something else than the stored
+one; Events come after that write, so that none tells of what did not happen.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from orkhaven.api import TERMINAL_STATES
 from orkhaven.core.actions import Action, CreateExperiment, CreateJob, Note, Plan
 from orkhaven.core.experiment import plan_experiment
 from orkhaven.core.queue import plan_queue
@@ -82,9 +81,7 @@ class Reconciler:
         view = self._store.sweep(key)
         if view is None or view.meta.deleting:
             return GONE
-        plan = plan_sweep(
-            view, children=self._store.children(view), defaults=self._defaults, now=self._clock.now()
-        )
+        plan = plan_sweep(view, children=self._store.children(view), defaults=self._defaults, now=self._clock.now())
         return await self._carry_out(Kind.SWEEP, view, plan)
 
     async def experiment(self, key: Key) -> Outcome:
@@ -141,7 +138,9 @@ class Reconciler:
             what = _refused(plan)
             log.warning("refused by the API server", extra=about(kind, *key, error=str(error)))
             self._events.post(
-                kind, view.meta, Note(type="Warning", reason="Refused", message=f"The API server refused {what}: {error}")
+                kind,
+                view.meta,
+                Note(type="Warning", reason="Refused", message=f"The API server refused {what}: {error}"),
             )
             return Outcome(result="refused", retry=True, again_after=5.0)
         for note in plan.notes:
@@ -202,8 +201,3 @@ def _refused(plan: Plan) -> str:
     first = made[0]
     assert isinstance(first, CreateExperiment | CreateJob)
     return f"{first.body['kind']} {first.body['metadata']['name']}"
-
-
-def is_terminal(view: ExperimentView) -> bool:
-    """Whether its end is written."""
-    return view.status.state in TERMINAL_STATES

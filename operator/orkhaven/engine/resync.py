@@ -66,7 +66,9 @@ class Resync:
             if kind is not Kind.NODE:
                 raise
             if not self._nodes_forbidden:
-                log.warning("nodes may not be listed: GPUs cannot be counted; give the operator list and watch on nodes")
+                log.warning(
+                    "nodes may not be listed: GPUs cannot be counted; give the operator list and watch on nodes"
+                )
                 self._nodes_forbidden = True
             return 0
 
@@ -94,7 +96,9 @@ class Resync:
             return
         try:
             async for bodies, _ in self._gateway.pages(
-                "Pod", label_selector=NOT_OURS, field_selector="spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
+                "Pod",
+                label_selector=NOT_OURS,
+                field_selector="spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed",
             ):
                 for body in bodies:
                     if gpus := _gpus(body["spec"]):

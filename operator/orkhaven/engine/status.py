@@ -14,8 +14,8 @@ HUB_FIELDS = frozenset({"progress", "objective", "metrics"})
 def differs(kind: Kind, stored: dict[str, Any], desired: dict[str, Any]) -> bool:
     """Whether the stored status says anything else than the desired one.
 
-    Compared as dicts first, which is what nearly always decides. Then by meaning: the server may have written a time or a
-    default in another way, and a difference that never goes away would be written forever.
+    Compared as dicts first, which is what nearly always decides. Then by meaning: the server may have written a time
+    or a default in another way, and a difference that never goes away would be written forever.
     """
     if kind is Kind.EXPERIMENT:
         stored = {key: value for key, value in stored.items() if key not in HUB_FIELDS}

@@ -1,7 +1,7 @@
 """What is known of the cluster: views by kind and key, newest only, with the indexes that reconciling needs.
 
-Holds views and never bodies. Fed from three sides (watch, resync, answers to own writes) that arrive in any order, so each
-object's resourceVersion decides, and a deleted uid never comes back.
+Holds views and never bodies. Fed from three sides (watch, resync, answers to own writes) that arrive in any order, so
+each object's resourceVersion decides, and a deleted uid never comes back.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from orkhaven.core.views import ExperimentView, JobView, Key, NodeView, PodView, SweepView
 from orkhaven.engine.ports import Kind
 from orkrun.contract import LABEL_EXPERIMENT
 
 View = SweepView | ExperimentView | JobView | PodView | NodeView
-V = TypeVar("V", SweepView, ExperimentView, JobView, PodView, NodeView)
-
 TOMBSTONES = 20_000
 """Deleted uids that are remembered. A watch event is late by seconds, and no cluster deletes this many in that time."""
 
@@ -78,12 +76,12 @@ class Store:
 
     # --- write -----------------------------------------------------------------------------------------------------
 
-    def upsert(self, kind: Kind, view: V) -> tuple[V | None, V] | None:
+    def upsert(self, kind: Kind, view: View) -> tuple[Any | None, Any] | None:
         """(what was there, what is there now), or None where nothing changed because what is known is newer."""
         meta = view.meta
         if meta.uid in self._tombstones:
             return None
-        old: V | None = self._views[kind].get(meta.key)
+        old: Any | None = self._views[kind].get(meta.key)
         if old is not None:
             if meta.resource_version <= old.meta.resource_version:
                 return None
@@ -164,10 +162,8 @@ def experiment_of_pod(pod: View) -> Key | None:
 
 def _same_place(old: Any, new: Any) -> bool:
     """Whether the indexes stay as they are."""
-    return (
-        old.meta.owner_uid == new.meta.owner_uid
-        and old.meta.labels.get(LABEL_EXPERIMENT) == new.meta.labels.get(LABEL_EXPERIMENT)
-    )  # fmt: skip
+    same_owner = old.meta.owner_uid == new.meta.owner_uid
+    return bool(same_owner and old.meta.labels.get(LABEL_EXPERIMENT) == new.meta.labels.get(LABEL_EXPERIMENT))
 
 
 def _discard(index: dict[Any, dict[Key, None]], where: Any, key: Key) -> None:

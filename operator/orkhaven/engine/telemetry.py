@@ -1,4 +1,4 @@
-"""Meters for Prometheus, in a registry of their own. The names are part of the product: dashboards and alerts use them."""
+"""Meters for Prometheus, in a registry of their own. The names are a promise: dashboards use them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from orkhaven.api import State
+from orkhaven.api.experiment import State
 
 _SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60)
 
@@ -25,10 +25,17 @@ class Telemetry:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self._reconciles = Counter(
-            "orkhaven_reconciles_total", "Looks at an object, by what came of it.", ["kind", "result"], registry=registry
+            "orkhaven_reconciles_total",
+            "Looks at an object, by what came of it.",
+            ["kind", "result"],
+            registry=registry,
         )
         self._reconcile_seconds = Histogram(
-            "orkhaven_reconcile_duration_seconds", "How long a look took.", ["kind"], buckets=_SECONDS, registry=registry
+            "orkhaven_reconcile_duration_seconds",
+            "How long a look took.",
+            ["kind"],
+            buckets=_SECONDS,
+            registry=registry,
         )
         self._queue_seconds = Histogram(
             "orkhaven_queue_latency_seconds",

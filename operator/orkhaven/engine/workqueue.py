@@ -1,4 +1,4 @@
-"""Which object is looked at next: a keyed queue that coalesces, delays, backs off and never hands out a key twice at once.
+"""Which object is looked at next: a keyed queue that coalesces, delays, backs off and keeps a key to one worker.
 
 Pure: time is a parameter, in seconds of a clock that never goes back. `Engine` waits on it.
 """
@@ -78,7 +78,7 @@ class WorkQueue(Generic[K]):
         """It could not be done: look again after the back-off, which is returned in seconds."""
         entry = self._entries[key]
         entry.working = False
-        delay = min(self.longest, self.base * 2 ** min(entry.failures, 32)) * (0.5 + self.random() / 2)
+        delay = min(self.longest, self.base * 2.0 ** min(entry.failures, 32)) * (0.5 + self.random() / 2)
         delay = max(delay, at_least)
         entry.failures += 1
         # What happened meanwhile does not shorten the back-off: it is news of a state that could not be acted on.

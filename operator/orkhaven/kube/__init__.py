@@ -1,4 +1,4 @@
-"""The gateway to the API server: the only importer of `kubernetes`. Bodies are dicts as JSON has them, never typed models.
+"""The gateway to the API server: the only importer of `kubernetes`. Bodies are dicts, never typed models.
 
 Knows of `api`, `errors`, `config` and `orkrun`; nothing of core and engine, so that the hub can use it too.
 """

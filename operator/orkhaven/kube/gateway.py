@@ -157,7 +157,8 @@ class Gateway:
     ) -> Body:
         """Server-side apply of the status: `status` is all that this manager owns; what it leaves out is given up.
 
-        Raises NotFound, and Conflict where uid or resource version are not these any more.
+        Raises NotFound, and Conflict where the resource version is not this any more. The server does not look at the
+        uid of a status that is applied, so only the resource version keeps a namesake apart.
         """
         resource = RESOURCES[kind]
         meta: Body = {"name": name, "namespace": namespace}
@@ -204,7 +205,7 @@ class Gateway:
         return await self._write("PUT", path, verb="update", kind=kind, body=body)
 
     async def token_review(self, token: str, audiences: Sequence[str]) -> TokenReview:
-        """Whose token it is, and whether it is meant for one of `audiences`. Nothing is stored, so no lease is needed."""
+        """Whose token it is, and whether it is meant for one of `audiences`. Nothing is stored: no lease is needed."""
         resource = RESOURCES["TokenReview"]
         answer = await self._client.request(
             "POST",
@@ -260,7 +261,7 @@ class Gateway:
         if not self._may_write():
             raise LeaseLost(f"{method} {path}: not sent, the lease is not held")
         return await self._client.request(
-            method, path, verb=verb, resource=RESOURCES[kind].plural, timeout=WRITE_TIMEOUT, **request
+            method, path, verb=verb, resource=RESOURCES[kind].plural, seconds=WRITE_TIMEOUT, **request
         )
 
 

@@ -1,8 +1,9 @@
 """Who may write: leader election by a coordination.k8s.io/v1 Lease.
 
-Own, and not `kubernetes.aio.leaderelection` 37.0: that one has no time limit on its calls (a hung renewal outlives the lease),
-ends on a refused connection, stamps local time as UTC, reads before each renewal and never releases. The rules are client-go's:
-a candidate trusts only its own clock and takes the lease after it has not seen it change for the duration that stands in it.
+Own, and not `kubernetes.aio.leaderelection` 37.0: that one has no time limit on its calls (a hung renewal outlives
+the lease), ends on a refused connection, stamps local time as UTC, reads before each renewal and never releases. The
+rules are client-go's: a candidate trusts only its own clock and takes the lease after it has not seen it change for
+the duration that stands in it.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Lease:
         self._clock = clock
         self._renewed: float | None = None
         self._seen: _Seen | None = None
+        self._lasts = float(duration)
+        """Seconds that the stored lease is valid for without being renewed, as its holder wrote."""
         self._body: Body | None = None
         self._changed = asyncio.Event()
 
@@ -88,7 +91,14 @@ class Lease:
             elif not self.held() and holder and holder != waiting_for:
                 log.info("standing by: another operator leads", extra={"holder": holder})
             waiting_for = holder
-            await asyncio.sleep(self._retry)
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        """Until the next try; a lease that is about to run out is tried for at that moment, not a retry later."""
+        if self.held() or self._seen is None:
+            return self._retry
+        left = self._seen.at + self._lasts - self._clock()
+        return min(self._retry, left + 0.01) if left > 0 else self._retry
 
     async def release(self) -> None:
         """Give it up, so that the next one need not wait until it runs out. Writes end before this is called."""
@@ -111,7 +121,9 @@ class Lease:
             except (Conflict, NotFound):
                 self._body = None
         try:
-            found = await self._client.request("GET", self._path(self._name), timeout=self._timeout(), **self._about("get"))
+            found = await self._client.request(
+                "GET", self._path(self._name), seconds=self._seconds(), verb="get", resource=_LEASE.plural
+            )
         except NotFound:
             return await self._create(sent)
         spec = found.get("spec") or {}
@@ -119,8 +131,8 @@ class Lease:
         version = str(found["metadata"]["resourceVersion"])
         if self._seen is None or self._seen.version != version:
             self._seen = _Seen(version=version, at=self._clock())
-        lasts = float(spec.get("leaseDurationSeconds") or self._duration)
-        if holder and holder != self.identity and self._clock() - self._seen.at < lasts:
+        self._lasts = float(spec.get("leaseDurationSeconds") or self._duration)
+        if holder and holder != self.identity and self._clock() - self._seen.at < self._lasts:
             self._renewed = None
             return holder
         return await self._take(found, sent)
@@ -134,7 +146,12 @@ class Lease:
         }
         self._granted(
             await self._client.request(
-                "POST", _LEASE.path(namespace=self._namespace), body=body, timeout=self._timeout(), **self._about("create")
+                "POST",
+                _LEASE.path(namespace=self._namespace),
+                body=body,
+                seconds=self._seconds(),
+                verb="create",
+                resource=_LEASE.plural,
             ),
             sent,
         )
@@ -147,7 +164,7 @@ class Lease:
     async def _put(self, body: Body) -> Body:
         """Raises Conflict where the stored resourceVersion is not the body's: somebody else was faster."""
         return await self._client.request(
-            "PUT", self._path(self._name), body=body, timeout=self._timeout(), **self._about("update")
+            "PUT", self._path(self._name), body=body, seconds=self._seconds(), verb="update", resource=_LEASE.plural
         )
 
     def _granted(self, body: Body, sent: float) -> None:
@@ -170,9 +187,6 @@ class Lease:
     def _path(self, name: str) -> str:
         return _LEASE.path(namespace=self._namespace, name=name)
 
-    def _timeout(self) -> float:
+    def _seconds(self) -> float:
         # An answer later than this is worth nothing: the deadline has passed by then.
         return max(1.0, self._renew_deadline / 2)
-
-    def _about(self, verb: str) -> dict[str, str]:
-        return {"verb": verb, "resource": _LEASE.plural}
