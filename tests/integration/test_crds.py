@@ -96,6 +96,7 @@ def test_defaults_are_filled_in_by_the_server_and_any_json_is_kept_as_written(cl
     assert "status" not in stored
 
 
+TWO_VOLUMES = [{"name": name, "claim": name, "mountPath": f"/{name}"} for name in ("ct", "masks")]
 NEW_SWEEP, NEW_EXPERIMENT = "make a new Sweep", "make a new Experiment"
 FROZEN = [
     ("Sweep", {"spec.objective.metric": "val/iou"}, "spec.objective", NEW_SWEEP),
@@ -114,6 +115,7 @@ FROZEN = [
     ("Experiment", {"spec.image": "other:1"}, "spec.image", NEW_EXPERIMENT),
     ("Experiment", {"spec.command": ["sleep", "9"]}, "spec.command", NEW_EXPERIMENT),
     ("Experiment", {"spec.data": ABSENT}, "spec.data", NEW_EXPERIMENT),
+    ("Experiment", {"spec.data": list(reversed(TWO_VOLUMES))}, "spec.data", NEW_EXPERIMENT),
     ("Experiment", {"spec.data": [{"name": "ct", "claim": "other"}]}, "spec.data", NEW_EXPERIMENT),
     ("Experiment", {"spec.output.claim": "results"}, "spec.output", NEW_EXPERIMENT),
     ("Experiment", {"spec.objective": ABSENT}, "spec.objective", NEW_EXPERIMENT),
@@ -128,7 +130,8 @@ FROZEN = [
 def test_what_a_run_is_never_changes(
     cluster: Cluster, namespace: str, kind: str, changes: dict[str, Any], path: str, message: str
 ) -> None:
-    status, stored = _create(cluster, namespace, sweep() if kind == "Sweep" else experiment())
+    body = sweep() if kind == "Sweep" else experiment({"spec.data": TWO_VOLUMES})
+    status, stored = _create(cluster, namespace, body)
     assert status == 201, stored
     _assert_refused(*_put(cluster, namespace, changed(stored, changes)), path, message)
 
@@ -227,7 +230,7 @@ def test_kubectl_explain_is_the_manual(kubectl: Kubectl) -> None:
     ):
         assert line in said, said
     said = " ".join(kubectl("explain", "sw.spec.parameters.range.scale").split())
-    assert "Linear, Log (both ends above 0) or Integer (whole numbers, evenly). Default:\n    Linear." in said
+    assert "Linear, Log (both ends above 0) or Integer (whole numbers, evenly). Default: Linear." in said
     said = " ".join(kubectl("explain", "xp.spec.resources.memory").split())
     assert "A run that takes more is killed: reason OutOfMemoryKilled." in said
     said = " ".join(kubectl("explain", "xp.metadata.labels").split())

@@ -265,9 +265,7 @@ class RunTemplate(Model):
         Field(description="Command and arguments instead of the image's own.", max_length=64),
     ] = []
     resources: Annotated[Resources, Field(description="What the run needs of a node.")] = Resources()
-    data: Annotated[
-        list[DataVolume], Field(description="Volumes with training data.", max_length=8), ListMap("name")
-    ] = []
+    data: Annotated[list[DataVolume], Field(description="Volumes with training data.", max_length=8)] = []
     output: Annotated[
         Output | None, Field(description="Volume for checkpoints and results. Default: the operator's settings.")
     ] = None
@@ -297,6 +295,13 @@ class RunTemplate(Model):
     tolerations: Annotated[list[Toleration], Field(description="Taints that the run accepts.", max_length=16)] = []
 
     rules: ClassVar[Rules] = (
+        # data is no list map: the equality of these ignores order, and the order is part of the run's identity.
+        Rule(
+            cel="!has(self.data) || self.data.all(d, self.data.exists_one(e, e.name == d.name))",
+            message="two volumes of one name: the run finds its data by it",
+            check=lambda t: len({d.name for d in t.data}) == len(t.data),
+            path=".data",
+        ),
         Rule(
             cel="!has(self.data) || self.data.all(d, self.data.exists_one(e, e.mountPath == d.mountPath))",
             message="two volumes at one mountPath: give each its own, such as /data/ct and /data/masks",

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     PULLING_IMAGE = "PullingImage"
     CONTAINER_CREATING = "ContainerCreating"
     TRAINING = "Training"
+    SUSPENDING = "Suspending"
     SUSPENDED = "Suspended"
     STATUS_UNKNOWN = "StatusUnknown"
 

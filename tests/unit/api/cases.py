@@ -299,7 +299,17 @@ WRONG_EXPERIMENTS = [
     ),
     _wrong("a claim that cannot be", _data(claim="CT_Data"), "spec.data[0].claim", "the name of an object: lower-case"),
     _wrong(
-        "data named twice", {"spec.data": [{"name": "ct", "claim": "a"}] * 2}, "spec.data[1]", "Duplicate", rule=False
+        "data named twice",
+        {"spec.data": [{"name": "ct", "claim": "a"}, {"name": "ct", "claim": "a", "mountPath": "/b"}]},
+        "spec.data",
+        "two volumes of one name",
+    ),
+    _wrong(
+        "a variable named twice",
+        {"spec.env": [{"name": "A", "value": "x"}] * 2},
+        "spec.env[1]",
+        "Duplicate",
+        rule=False,
     ),
     _wrong(
         "two volumes at one path",
