@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from orkhaven.api import ExperimentSpec, ExperimentStatus, SweepSpec, SweepStatus
+from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason, SweepSpec, SweepStatus
 
 
 class Key(NamedTuple):
@@ -75,6 +75,10 @@ class JobView:
     failed_reason: str | None = None
     """Reason of the condition Failed (or FailureTarget): DeadlineExceeded, BackoffLimitExceeded, PodFailurePolicy."""
     failed_message: str | None = None
+    started: datetime | None = None
+    """When it was released last; a deadline counts from here."""
+    finished: datetime | None = None
+    """When it became Complete or Failed. None while FailureTarget only announces it: pods are still ending then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +116,8 @@ class PodView:
     """Reason of the condition DisruptionTarget: EvictionByEvictionAPI, PreemptionByScheduler, DeletionByTaintManager,
     TerminationByKubelet, DeletionByPodGC."""
     disruption_message: str | None = None
+    deletion_requested: datetime | None = None
+    """When somebody asked for its deletion: what ended before that, ended by itself."""
     container: ContainerState = ContainerState()
 
 
@@ -129,6 +135,17 @@ class NodeView:
     gpu_memory_mib: int | None = None
     taints: tuple[tuple[str, str, str], ...] = ()
     """(key, value, effect) of those with NoSchedule or NoExecute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a run waits: the word for status.reason and the sentence for status.message."""
+
+    reason: Reason
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

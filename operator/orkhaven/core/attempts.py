@@ -1,0 +1,243 @@
+"""One attempt as it is now: what its Job and its pod show, and how that is booked in the Experiment's status.
+
+An attempt's Job may have several pods one after the other (each suspension ends one), but never two at a time. The
+record names the pod that it counts at present; its GPU-seconds are those of pods that have ended, this one included
+once `endTime` is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from orkhaven.api import ExperimentSpec, Reason
+from orkhaven.api.experiment import Attempt, State
+from orkhaven.core.failures import Cause, Evidence, Loss, classify, classify_success, gather
+from orkhaven.core.failures.rules import CONFIG_REASONS, HOPELESS, IMAGE_REASONS
+from orkhaven.core.job import image_of
+from orkhaven.core.status import clip, whole_seconds
+from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView
+from orkrun.contract import Outcome
+
+POD_PHASES_ENDED = frozenset({"Succeeded", "Failed"})
+GRACE_SECONDS = 15.0
+"""How long a Job may be finished before a pod that does not show it counts as lost: the two watches are not in step."""
+OBJECTIVE_SECONDS = 30.0
+"""How long a run without a final record may be over before its objective, which then only the hub has, counts as
+missing. Longer than the hub's own period of 10 s."""
+
+
+class _Gather(Protocol):
+    """Collects the evidence only where it is needed."""
+
+    def __call__(self, loss: Loss | None = None, *, with_pod: bool = True) -> Evidence: ...
+
+
+class Phase(StrEnum):
+    WAITING = "waiting"
+    """Its Job is suspended and no pod is there."""
+    LIVE = "live"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What is seen of one attempt."""
+
+    number: int
+    job: JobView | None
+    pod: PodView | None
+    """The latest of its pods."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What an attempt is at. `cause` None on ENDED: it succeeded."""
+
+    phase: Phase
+    state: State = State.QUEUED
+    reason: Reason = Reason.WAITING_FOR_GPUS
+    message: str = ""
+    cause: Cause | None = None
+    evidence: Evidence | None = None
+    recheck: float | None = None
+    """Seconds until time alone can change the verdict."""
+
+
+def alive(pod: PodView, nodes: Mapping[str, NodeView]) -> bool:
+    """Whether a pod may still be writing and holding its GPUs. One that is being deleted on a node that does not
+    answer will never report its end, and is not waited for."""
+    return pod.phase not in POD_PHASES_ENDED and lost_with_node(pod, nodes) is None
+
+
+def lost_with_node(pod: PodView, nodes: Mapping[str, NodeView]) -> Loss | None:
+    """How a pod that is being deleted was lost with its node; None: it was not. Without any node in sight nothing is
+    known."""
+    if not pod.meta.deleting or pod.node is None or not nodes:
+        return None
+    node = nodes.get(pod.node)
+    if node is None:
+        return Loss.NODE_GONE
+    return None if node.ready else Loss.NODE_NOT_READY
+
+
+def observe(number: int, *, jobs: Sequence[JobView], pods: Sequence[PodView], job_name: str) -> Observed:
+    """The attempt's Job and its latest pod."""
+    job = next((job for job in jobs if job.attempt == number), None)
+    own = [pod for pod in pods if pod.job_name == job_name]
+    return Observed(
+        number=number, job=job, pod=max(own, key=lambda pod: (pod.meta.created, pod.meta.key.name), default=None)
+    )
+
+
+def judge(
+    seen: Observed,
+    exp: ExperimentView,
+    spec: ExperimentSpec,
+    *,
+    nodes: Mapping[str, NodeView],
+    defaults: Defaults,
+    now: datetime,
+) -> Verdict:
+    """What the attempt is at. Where Job and pod contradict each other for a moment, it is unknown, never failed."""
+    job, pod = seen.job, seen.pod
+
+    def evidence(loss: Loss | None = None, *, with_pod: bool = True) -> Evidence:
+        return gather(
+            spec=spec,
+            image=image_of(spec, defaults),
+            job=job,
+            pod=pod if with_pod else None,
+            nodes=nodes,
+            known_objective=exp.status.objective is not None,
+            loss=loss,
+        )
+
+    if pod is not None and pod.phase in POD_PHASES_ENDED:
+        return _ended_pod(pod, job, evidence(), defaults=defaults, now=now)
+    if pod is not None and (loss := lost_with_node(pod, nodes)) is not None:
+        return _failed(evidence(loss))
+    if job is not None and job.finished is not None:
+        left = GRACE_SECONDS - (now - job.finished).total_seconds()
+        if left > 0:
+            message = "its Job is over, but its pod does not say so yet"
+            return _live(State.RUNNING, Reason.STATUS_UNKNOWN, message, recheck=left)
+        if job.succeeded and job.failed_reason is None:
+            cause = classify_success(evidence(with_pod=False))
+            return Verdict(phase=Phase.ENDED, cause=cause, evidence=evidence(with_pod=False))
+        return _failed(evidence(Loss.POD_GONE, with_pod=False))
+    if pod is not None:
+        return _live_pod(pod, job, evidence, defaults=defaults, now=now)
+    if job is None:
+        return _failed(evidence(Loss.JOB_GONE))
+    if job.suspended:
+        return Verdict(phase=Phase.WAITING)
+    if job.meta.deleting:
+        return _live(State.STARTING, Reason.STATUS_UNKNOWN, "its Job is being deleted")
+    return _live(State.STARTING, Reason.WAITING_FOR_POD, "released; its pod is about to be made")
+
+
+def _ended_pod(pod: PodView, job: JobView | None, evidence: Evidence, *, defaults: Defaults, now: datetime) -> Verdict:
+    record = evidence.record
+    well = (pod.phase == "Succeeded" or evidence.exit_code == 0) and (
+        record is None or record.outcome == Outcome.SUCCEEDED
+    )
+    if not well:
+        if job is not None and job.suspended and not evidence.deadline:
+            # Told to stop, and it did; whatever its exit code, it goes on from its checkpoint.
+            return Verdict(phase=Phase.WAITING, evidence=evidence)
+        return _failed(evidence)
+    cause = classify_success(evidence)
+    if cause is not None and record is None and defaults.hub_url:
+        left = OBJECTIVE_SECONDS - (now - (pod.container.finished or pod.meta.created)).total_seconds()
+        if left > 0:
+            message = f"ended with exit code 0 and no final record; {evidence.objective} may still arrive from the hub"
+            return _live(State.RUNNING, Reason.STATUS_UNKNOWN, message, recheck=left)
+    return Verdict(phase=Phase.ENDED, cause=cause, evidence=evidence)
+
+
+def _live_pod(pod: PodView, job: JobView | None, evidence: _Gather, *, defaults: Defaults, now: datetime) -> Verdict:
+    container = pod.container
+    waiting = container.waiting_reason or ""
+    if job is not None and job.suspended:
+        return _live(State.RUNNING, Reason.SUSPENDING, "saves a checkpoint and stops")
+    if pod.meta.deleting:
+        return _live(State.RUNNING, Reason.STATUS_UNKNOWN, "its pod is being deleted; saves a checkpoint and stops")
+    if waiting in IMAGE_REASONS | CONFIG_REASONS:
+        left = defaults.image_pull_timeout_seconds - (now - (pod.started or pod.meta.created)).total_seconds()
+        seen = evidence()
+        if left <= 0 or waiting in HOPELESS:
+            return _failed(seen)
+        reason = Reason.PULLING_IMAGE if waiting in IMAGE_REASONS else Reason.CONTAINER_CREATING
+        return _live(State.STARTING, reason, classify(seen).message, recheck=left)
+    if pod.phase == "Unknown":
+        return _live(State.RUNNING, Reason.STATUS_UNKNOWN, f"node {pod.node} does not say how its pod is")
+    if pod.phase == "Running" or container.started is not None:
+        return _live(State.RUNNING, Reason.TRAINING, f"on node {pod.node}")
+    if pod.unschedulable is not None and pod.node is None:
+        return _live(State.QUEUED, Reason.UNSCHEDULABLE, pod.unschedulable)
+    if pod.node is None:
+        return _live(State.STARTING, Reason.WAITING_FOR_POD, "its pod is being scheduled")
+    return _live(State.STARTING, Reason.CONTAINER_CREATING, f"on node {pod.node}: pulls its image, mounts its volumes")
+
+
+def _live(state: State, reason: Reason, message: str, *, recheck: float | None = None) -> Verdict:
+    return Verdict(phase=Phase.LIVE, state=state, reason=reason, message=message, recheck=recheck)
+
+
+def _failed(evidence: Evidence) -> Verdict:
+    return Verdict(phase=Phase.ENDED, cause=classify(evidence), evidence=evidence)
+
+
+# --- bookkeeping ------------------------------------------------------------------------------------------------------
+
+
+def book(
+    attempt: Attempt, pod: PodView | None, *, gpus: int, nodes: Mapping[str, NodeView], over: bool, now: datetime
+) -> Attempt:
+    """The attempt's record with what its pod shows now.
+
+    `over`: whatever the pod shows, nothing of this attempt runs any more.
+    """
+    changes: dict[str, object] = {}
+    booked = attempt.gpu_seconds or 0.0
+    started, ended = attempt.start_time, attempt.end_time
+    if pod is not None and attempt.pod != pod.meta.key.name:
+        if attempt.pod is not None and ended is None:
+            booked += _held(started, pod.meta.created, gpus)
+        node = nodes.get(pod.node) if pod.node else None
+        started = ended = None
+        changes |= {"pod": pod.meta.key.name, "node": pod.node, "gpu_model": node.gpu_model if node and gpus else None}
+    elif pod is not None and attempt.node is None and pod.node is not None:
+        node = nodes.get(pod.node)
+        changes |= {"node": pod.node, "gpu_model": node.gpu_model if node and gpus else None}
+    if ended is None:
+        if pod is not None:
+            started = pod.container.started or started
+        finished = pod is not None and pod.phase in POD_PHASES_ENDED
+        vanished = pod is None and (changes.get("pod") or attempt.pod) is not None
+        if finished or vanished or over:
+            ended = whole_seconds((pod.container.finished if pod is not None else None) or now)
+            booked += _held((pod.started if pod is not None else None) or started, ended, gpus)
+    gpu_seconds = round(booked, 1) if booked or attempt.gpu_seconds is not None or ended is not None else None
+    return attempt.model_copy(update={**changes, "start_time": started, "end_time": ended, "gpu_seconds": gpu_seconds})
+
+
+def _held(started: datetime | None, ended: datetime, gpus: int) -> float:
+    return 0.0 if started is None else max((ended - started) / timedelta(seconds=1), 0.0) * gpus
+
+
+def close(attempt: Attempt, verdict: Verdict, *, now: datetime) -> Attempt:
+    """The attempt's record with how it ended."""
+    cause, evidence = verdict.cause, verdict.evidence
+    return attempt.model_copy(
+        update={
+            "end_time": attempt.end_time or whole_seconds(now),
+            "exit_code": evidence.exit_code if evidence else None,
+            "reason": (cause.reason if cause else Reason.COMPLETED).value,
+            "message": clip(cause.message, 1024) if cause else None,
+        }
+    )

@@ -1,0 +1,395 @@
+"""One look at an Experiment: which attempt it is at, what is to be done, and its full status.
+
+Everything is decided from what is seen now. The only memory is the status itself: an attempt's end is written before
+anything is deleted that proves it, so that a crash at any point loses no cause and counts no attempt twice. `jobs` and
+`pods` have to be all of this experiment's (pods by its label, whatever became of their Jobs) from a store that has
+been filled once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason
+from orkhaven.api.experiment import TERMINAL_STATES, Attempt, CheckpointStatus, FailureStatus, State
+from orkhaven.core.actions import Action, ApplyFinalRecord, CreateJob, DeleteJob, Note, Plan, SuspendJob
+from orkhaven.core.attempts import Observed, Phase, Verdict, alive, book, close, judge, observe
+from orkhaven.core.failures import Cause, Evidence, suggestion
+from orkhaven.core.final import final_fields
+from orkhaven.core.identity import job_name, param_hash, run_hash
+from orkhaven.core.job import build_job, image_of
+from orkhaven.core.retry import decide
+from orkhaven.core.status import Conditions, clip, clip_end, holds, whole_seconds
+from orkhaven.core.views import Defaults, ExperimentView, JobView, Key, NodeView, PodView, Why
+
+MAX_ATTEMPTS = 10
+EXCERPT_LINES = 25
+LOOK_AGAIN_SECONDS = 10.0
+"""While an earlier attempt's pod is still there: its node may stop to answer, which is no event of this experiment."""
+
+
+def is_finished(status: ExperimentStatus) -> bool:
+    """Whether nothing about it changes any more."""
+    return status.state in TERMINAL_STATES or holds(status.conditions, "Finished")
+
+
+def plan_experiment(
+    exp: ExperimentView,
+    *,
+    jobs: Sequence[JobView],
+    pods: Sequence[PodView],
+    nodes: Mapping[str, NodeView],
+    waiting: Why | str | None,
+    defaults: Defaults,
+    now: datetime,
+) -> Plan:
+    """What is to be done for `exp`, and its status.
+
+    `nodes`: by name. `waiting`: what the queue says it waits for (`QueuePlan.reasons`); None: it has not looked yet. A
+    finished experiment, or one that is being deleted, gets an empty plan: no action, no status.
+    """
+    if exp.meta.deleting or is_finished(exp.status):
+        return Plan()
+    planner = _Planner(exp, nodes=nodes, defaults=defaults, now=now)
+    if exp.spec is None:
+        return planner.refuse(exp.invalid or "spec: cannot be read")
+    try:
+        hashes = (
+            param_hash(exp.spec.params),
+            run_hash(
+                params=exp.spec.params,
+                seed=exp.spec.seed,
+                image=image_of(exp.spec, defaults),
+                command=exp.spec.command,
+                data=exp.spec.data,
+            ),
+        )
+    except ValueError as error:
+        return planner.refuse(f"spec.params: {error}")
+    own = [job for job in jobs if job.meta.owner_uid == exp.meta.uid]
+    why = Why(Reason.WAITING_FOR_GPUS, waiting) if isinstance(waiting, str) else waiting
+    return planner.run(exp.spec, hashes, jobs=own, pods=pods, why=why)
+
+
+class _Planner:
+    """The status under construction. Lives for one call."""
+
+    def __init__(
+        self, exp: ExperimentView, *, nodes: Mapping[str, NodeView], defaults: Defaults, now: datetime
+    ) -> None:
+        stored = exp.status
+        self.exp, self.nodes, self.defaults, self.now = exp, nodes, defaults, now
+        self.actions: list[Action] = []
+        self.notes: list[Note] = []
+        self.recheck: list[float] = []
+        self.state, self.reason, self.message = State.QUEUED, str(Reason.WAITING_FOR_GPUS), ""
+        self.accepted = True
+        # The run hash names the output folder: it stays what it was when the first attempt started, whatever image is
+        # the # operator's default by now.
+        self.param_hash, self.run_hash = stored.param_hash, stored.run_hash
+        self.attempts = list(stored.attempts)
+        self.attempt_count = stored.attempt_count
+        self.retries_used, self.retry_at = stored.retries_used, stored.retry_at
+        self.failure, self.checkpoint = stored.failure, stored.checkpoint
+        self.gpu_seconds = stored.gpu_seconds
+        self.start_time, self.completion_time = stored.start_time, stored.completion_time
+
+    # --- the flow -----------------------------------------------------------------------------------------------------
+
+    def refuse(self, why: str) -> Plan:
+        """A spec that cannot be run. Where attempts exist already (an older version took it), it is only said, not
+        ended."""
+        self.accepted = False
+        self._say(State.FAILED, Reason.INVALID_SPEC, why)
+        if self.attempts:
+            self.state = self.exp.status.state or State.QUEUED
+        else:
+            self.failure = self._failure(Reason.INVALID_SPEC, why)
+            self.completion_time = whole_seconds(self.now)
+        if self.exp.status.reason != Reason.INVALID_SPEC:
+            self.notes.append(Note(type="Warning", reason=Reason.INVALID_SPEC, message=why))
+        return self._plan()
+
+    def run(
+        self,
+        spec: ExperimentSpec,
+        hashes: tuple[str, str],
+        *,
+        jobs: Sequence[JobView],
+        pods: Sequence[PodView],
+        why: Why | None,
+    ) -> Plan:
+        self.param_hash = hashes[0]
+        self.run_hash = self.run_hash or hashes[1]
+        self.spec, self.jobs, self.pods = spec, jobs, pods
+        self.why = why or Why(Reason.WAITING_FOR_GPUS, "waits for its turn in the queue")
+        number = max([job.attempt for job in jobs] + [attempt.number for attempt in self.attempts], default=0)
+        if number == 0:
+            self._begin(1)
+        else:
+            if not self.attempts or self.attempts[-1].number < number:
+                self._open(number)  # its Job was made, but the status write after it was lost
+            seen = observe(number, jobs=jobs, pods=pods, job_name=self.attempts[-1].job)
+            if self.attempts[-1].reason is None:
+                self._look(seen)
+            else:
+                self._after(seen, recorded=True)
+        return self._plan()
+
+    def _look(self, seen: Observed) -> None:
+        """The latest attempt has not ended as far as the status knows."""
+        verdict = judge(seen, self.exp, self.spec, nodes=self.nodes, defaults=self.defaults, now=self.now)
+        before = self.attempts[-1]
+        attempt = book(
+            before,
+            seen.pod,
+            gpus=self.spec.resources.gpus,
+            nodes=self.nodes,
+            over=verdict.phase is Phase.ENDED,
+            now=self.now,
+        )
+        self.gpu_seconds = round(self.gpu_seconds + (attempt.gpu_seconds or 0) - (before.gpu_seconds or 0), 1)
+        self.attempts[-1] = attempt
+        self.start_time = self.start_time or attempt.start_time
+        record = verdict.evidence.record if verdict.evidence else None
+        if record is not None and record.checkpoint is not None:
+            self.checkpoint = CheckpointStatus(step=record.checkpoint[0], path=clip(record.checkpoint[1], 1024))
+        if verdict.recheck is not None:
+            self.recheck.append(verdict.recheck)
+        if verdict.phase is Phase.ENDED:
+            self.attempts[-1] = close(attempt, verdict, now=self.now)
+            self._settle(verdict)
+            self._after(seen, recorded=False, evidence=verdict.evidence)
+        elif verdict.phase is Phase.WAITING:
+            self._wait()
+        else:
+            self._say(verdict.state, verdict.reason, verdict.message)
+            self._tell_live(before, attempt)
+            if self.spec.suspend and seen.job is not None and not seen.job.suspended:
+                self.actions.append(SuspendJob(seen.job.meta.key, seen.job.meta.uid, suspend=True))
+                if seen.pod is not None:
+                    self.reason, self.message = Reason.SUSPENDING, "saves a checkpoint and stops"
+
+    def _settle(self, verdict: Verdict) -> None:
+        """Books the end of the latest attempt: again or not, and at whose expense. Happens once per attempt."""
+        cause = verdict.cause
+        if cause is None:
+            self.failure, self.retry_at = None, None
+            return
+        self.failure = self._failure(cause.reason, cause.message, verdict.evidence)
+        ended = [attempt.reason for attempt in self.attempts if attempt.reason is not None]
+        again = decide(
+            cause,
+            ended=ended,
+            retries_used=self.retries_used,
+            limit=self.spec.retry.limit,
+            uid=self.exp.meta.uid,
+            defaults=self.defaults,
+        )
+        if again is None:
+            self.retry_at = None
+            return
+        self.retries_used += again.counted
+        end = self.attempts[-1].end_time or self.now
+        self.retry_at = whole_seconds(end + timedelta(seconds=again.delay))
+        when = "at once" if again.delay == 0 else f"at {self.retry_at:%H:%M:%S} UTC"
+        self._note_attempt(cause, f"tried again {when}")
+
+    def _after(self, seen: Observed, *, recorded: bool, evidence: Evidence | None = None) -> None:
+        """The latest attempt has ended. What still runs of it goes first, but only once its end is in the stored
+        status."""
+        attempt = self.attempts[-1]
+        if seen.job is not None and _lingers(seen.job, seen.pod):
+            state = self.exp.status.state or State.STARTING
+            self._say(state, attempt.reason or Reason.STATUS_UNKNOWN, attempt.message or "ended")
+            if not recorded:
+                self.recheck.append(0.0)
+            elif not seen.job.meta.deleting:
+                self.actions.append(DeleteJob(seen.job.meta.key, seen.job.meta.uid))
+        elif attempt.reason == Reason.COMPLETED:
+            self._finish(State.SUCCEEDED, Reason.COMPLETED, self._result(evidence), evidence)
+        elif self.retry_at is not None:
+            self._begin(attempt.number + 1)
+        else:
+            failure = self.failure or self._failure(attempt.reason or "", attempt.message or "")
+            self._finish(State.FAILED, failure.reason, failure.message, evidence)
+
+    def _begin(self, number: int) -> None:
+        """Makes the Job of attempt `number`, unless something has to be waited for."""
+        last = self.attempts[-1] if self.attempts else None
+        because = f"attempt {last.number} ended with {last.reason}: {last.message}" if last else ""
+        if self.spec.suspend:
+            self._say(State.SUSPENDED, Reason.SUSPENDED, f"suspended; {because}" if because else "suspended")
+            return
+        if self.retry_at is not None and self.retry_at > self.now:
+            self.recheck.append((self.retry_at - self.now).total_seconds())
+            message = f"attempt {number} starts at {self.retry_at:%H:%M:%S} UTC; {because}"
+            self._say(State.QUEUED, Reason.WAITING_FOR_RETRY, message)
+            return
+        # Two attempts at once would write into one folder, and hold twice the GPUs.
+        if any(job.finished is None for job in self.jobs) or any(alive(pod, self.nodes) for pod in self.pods):
+            self.recheck.append(LOOK_AGAIN_SECONDS)
+            message = f"waits until attempt {number - 1} is gone altogether; {because}"
+            self._say(State.QUEUED, Reason.WAITING_FOR_RETRY, message)
+            return
+        body = self._job(number)
+        if body is None:
+            return
+        self.actions.append(CreateJob(body))
+        self._open(number)
+        self._wait()
+
+    def _job(self, number: int) -> dict[str, object] | None:
+        broken = {a.node for a in self.attempts if a.reason == Reason.GPU_HARDWARE and a.node is not None}
+        try:
+            return build_job(
+                self.exp,
+                attempt=number,
+                defaults=self.defaults,
+                param_hash=self.param_hash or "",
+                run_hash=self.run_hash or "",
+                avoid_nodes=sorted(broken),
+            )
+        except ValueError as error:
+            self.accepted = False
+            self.failure = self._failure(Reason.INVALID_SPEC, str(error))
+            self._finish(State.FAILED, Reason.INVALID_SPEC, str(error), None)
+            return None
+
+    def _open(self, number: int) -> None:
+        self.attempts.append(Attempt(number=number, job=job_name(self.exp.meta.key.name, number)))
+        self.attempts = self.attempts[-MAX_ATTEMPTS:]
+        self.attempt_count = max(self.attempt_count, number)
+        self.retry_at = self.failure = None
+
+    def _wait(self) -> None:
+        """The Job is there and suspended."""
+        if self.spec.suspend:
+            where = f" after step {self.checkpoint.step}" if self.checkpoint else ""
+            self._say(State.SUSPENDED, Reason.SUSPENDED, f"suspended{where}; spec.suspend: false goes on from there")
+        else:
+            self._say(State.QUEUED, self.why.reason, self.why.message)
+
+    def _finish(self, state: State, reason: str, message: str, evidence: Evidence | None) -> None:
+        self._say(state, reason, message)
+        self.completion_time = (self.attempts[-1].end_time if self.attempts else None) or whole_seconds(self.now)
+        self.retry_at = None
+        record = evidence.record if evidence else None
+        if record is not None:
+            objective = self.spec.objective.metric if self.spec.objective else None
+            fields = final_fields(record, self.exp.raw_status, objective=objective)
+            if fields:
+                self.actions.append(ApplyFinalRecord(self.exp.meta.key, self.exp.meta.uid, fields))
+
+    # --- words --------------------------------------------------------------------------------------------------------
+
+    def _say(self, state: State, reason: str, message: str) -> None:
+        self.state, self.reason, self.message = state, str(reason), message
+
+    def _result(self, evidence: Evidence | None) -> str:
+        record = evidence.record if evidence else None
+        name = self.spec.objective.metric if self.spec.objective else None
+        if name is None:
+            return "done"
+        if record is not None and record.objective is not None:
+            return f"{name} {record.objective[0]:.6g} at step {record.objective[1]}"
+        known = self.exp.status.objective
+        return f"{name} {known.value:.6g} at step {known.step}" if known else "done"
+
+    def _failure(self, reason: str, message: str, evidence: Evidence | None = None) -> FailureStatus:
+        record = evidence.record if evidence else None
+        excerpt = (
+            record.excerpt if record else "\n".join((evidence.text if evidence else "").splitlines()[-EXCERPT_LINES:])
+        )
+        return FailureStatus(
+            reason=str(reason),
+            message=clip(message, 1024),
+            excerpt=clip_end(excerpt, 4096) if excerpt else None,
+            location=clip(record.location, 512) if record and record.location else None,
+            suggestion=suggestion(reason),
+        )
+
+    def _note_attempt(self, cause: Cause, what_next: str) -> None:
+        number = self.attempts[-1].number
+        message = clip(f"attempt {number}: {cause.reason}: {cause.message}; {what_next}", 1000)
+        self.notes.append(Note(type="Warning", reason="AttemptFailed", message=message))
+
+    def _tell_live(self, before: Attempt, attempt: Attempt) -> None:
+        if self.state is State.RUNNING and before.start_time is None and attempt.start_time is not None:
+            message = f"attempt {attempt.number} runs on node {attempt.node}"
+            self.notes.append(Note(type="Normal", reason="Started", message=message))
+        if self.reason == Reason.PULLING_IMAGE != self.exp.status.reason:
+            self.notes.append(Note(type="Warning", reason=self.reason, message=clip(self.message, 1000)))
+
+    def _tell_change(self) -> None:
+        """Events for what a user wants to know, once each: the state before is the stored one."""
+        stored = self.exp.status
+        if self.state is not stored.state and self.state in (State.SUCCEEDED, State.FAILED, State.SUSPENDED):
+            kind = "Warning" if self.state is State.FAILED else "Normal"
+            said = f"{self.reason}: {self.message}" if self.state is State.FAILED else self.message
+            if self.accepted:
+                self.notes.append(Note(type=kind, reason=self.state.value, message=clip(said, 1000)))
+        if self.reason == Reason.NO_FITTING_NODE != stored.reason:
+            self.notes.append(Note(type="Warning", reason=self.reason, message=clip(self.message, 1000)))
+
+    # --- the outcome --------------------------------------------------------------------------------------------------
+
+    def _conditions(self) -> Conditions:
+        conditions = Conditions(self.exp.status.conditions, generation=self.exp.meta.generation, now=self.now)
+        done = self.state in TERMINAL_STATES
+        if self.accepted:
+            conditions.set("Accepted", "True", reason="Accepted")
+        else:
+            conditions.set("Accepted", "False", reason=Reason.INVALID_SPEC, message=self.message)
+        for kind, state in (("Running", State.RUNNING), ("Suspended", State.SUSPENDED)):
+            conditions.set(kind, "True" if self.state is state else "False", reason=self.reason)
+        conditions.set(
+            "Finished", "True" if done else "False", reason=self.reason, message=self.message if done else ""
+        )
+        if done:
+            well = self.state is State.SUCCEEDED
+            conditions.set("Succeeded", "True" if well else "False", reason=self.reason, message=self.message)
+        else:
+            conditions.set("Succeeded", "Unknown", reason="NotFinished")
+        return conditions
+
+    def _plan(self) -> Plan:
+        self._tell_change()
+        status = ExperimentStatus(
+            observed_generation=self.exp.meta.generation,
+            conditions=self._conditions().as_list(),
+            state=self.state,
+            reason=self.reason,
+            message=clip(self.message, 2048),
+            param_hash=self.param_hash,
+            run_hash=self.run_hash,
+            attempts=self.attempts,
+            attempt_count=self.attempt_count,
+            retries_used=self.retries_used,
+            retry_at=self.retry_at,
+            failure=self.failure,
+            checkpoint=self.checkpoint,
+            gpu_seconds=self.gpu_seconds,
+            start_time=self.start_time,
+            completion_time=self.completion_time,
+        )
+        return Plan(
+            actions=tuple(self.actions),
+            status=status.to_dict(),
+            notes=tuple(self.notes),
+            requeue_after=min(self.recheck) if self.recheck else None,
+        )
+
+
+def _lingers(job: JobView, pod: PodView | None) -> bool:
+    """Whether something of an ended attempt would run on, or could be released again. A Job whose pod has ended gets
+    its condition within seconds by itself."""
+    over = job.finished is not None or (not job.suspended and pod is not None and pod.phase in ("Succeeded", "Failed"))
+    return not over
+
+
+def experiment_of(pod: PodView, label: str) -> Key | None:
+    """The experiment that a pod belongs to, by its label."""
+    name = pod.meta.labels.get(label)
+    return Key(pod.meta.key.namespace, name) if name else None

@@ -1,0 +1,82 @@
+"""Again? Which causes are tried again, at whose expense, and when."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orkhaven.api import Reason
+from orkhaven.core.failures import Cause
+from orkhaven.core.views import Defaults
+
+
+class Policy(StrEnum):
+    FREE = "free"
+    """What the cluster did to the run: does not count against retry.limit."""
+    COUNTED = "counted"
+    ONCE = "once"
+    """Counted, and only one attempt may end so."""
+    NEVER = "never"
+
+
+POLICIES: dict[Reason, Policy] = {
+    Reason.PREEMPTED: Policy.FREE,
+    Reason.DRAINED: Policy.FREE,
+    Reason.NODE_LOST: Policy.FREE,
+    Reason.IMAGE_PULL: Policy.COUNTED,
+    Reason.GPU_HARDWARE: Policy.COUNTED,
+    Reason.INFRASTRUCTURE: Policy.COUNTED,
+    Reason.USER_EXCEPTION: Policy.COUNTED,
+    Reason.METRIC_MISSING: Policy.ONCE,
+}
+"""Every other cause: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    delay: float
+    """Seconds from the end of the attempt."""
+    counted: bool
+
+
+def decide(
+    cause: Cause, *, ended: Sequence[str], retries_used: int, limit: int, uid: str, defaults: Defaults
+) -> Retry | None:
+    """Whether there is another attempt; None: the run has failed.
+
+    `ended`: reasons of all attempts that have ended, this one last. The first free retry comes at once; where the
+    cluster takes one attempt after the other, it backs off like the counted ones.
+    """
+    policy = POLICIES.get(cause.reason, Policy.NEVER)
+    if policy is Policy.NEVER or not cause.may_pass:
+        return None
+    number = len(ended)
+    if policy is Policy.FREE:
+        in_a_row = 0
+        for reason in reversed(ended):
+            if reason not in _FREE:
+                break
+            in_a_row += 1
+        delay = 0.0 if in_a_row <= 1 else backoff(in_a_row - 1, uid=uid, attempt=number, defaults=defaults)
+        return Retry(delay, counted=False)
+    if retries_used >= limit or (policy is Policy.ONCE and list(ended).count(cause.reason) > 1):
+        return None
+    return Retry(backoff(retries_used + 1, uid=uid, attempt=number, defaults=defaults), counted=True)
+
+
+_FREE = frozenset(reason.value for reason, policy in POLICIES.items() if policy is Policy.FREE)
+
+
+def backoff(failures: int, *, uid: str, attempt: int, defaults: Defaults) -> float:
+    """Seconds before the next attempt after `failures` (from 1): doubled each time up to the maximum, plus up to a
+    fifth.
+
+    The extra fifth is drawn from uid and attempt, so that runs which died together do not come back together, and the
+    same run always gets the same.
+    """
+    # Above 2^30 the maximum has long been reached; the exponent stays small.
+    plain = min(defaults.retry_max_seconds, defaults.retry_base_seconds * 2 ** min(failures - 1, 30))
+    drawn = int.from_bytes(hashlib.sha256(f"{uid}/{attempt}".encode()).digest()[:4], "big") / 2**32
+    return float(plain * (1 + drawn / 5))

@@ -1,0 +1,132 @@
+"""The space of a search: its dimensions, which of them count where, and how a point of it becomes nested parameters."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orkhaven.api.sweep import Parameter, Range, Scale
+from orkhaven.core.identity import canonical_json
+
+Overlay = Mapping[str, Any]
+"""Dotted name -> value: what one trial sets."""
+
+
+class TrialSource(Protocol):
+    """The trials of a sweep by index."""
+
+    total: int
+    """How many there are."""
+    names: tuple[str, ...]
+    """Dotted names of the parameters that differ between trials, in the order in which the user wrote them."""
+
+    def params(self, index: int) -> dict[str, Any]:
+        """The full parameters of trial `index`, 0 <= index < total: an object of its own for every call."""
+
+
+class Trials:
+    """A `TrialSource` out of overlays."""
+
+    def __init__(
+        self, template: Mapping[str, Any], *, total: int, names: Sequence[str], overlay: Callable[[int], Overlay]
+    ) -> None:
+        self.total = total
+        self.names = tuple(names)
+        self._template = template
+        self._overlay = overlay
+
+    def params(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < self.total:
+            raise IndexError(f"trial {index} of {self.total}")
+        return lay_over(self._template, self._overlay(index))
+
+
+def lay_over(template: Mapping[str, Any], overlay: Overlay) -> dict[str, Any]:
+    """A copy of `template` with every dotted name of `overlay` set.
+
+    Raises ValueError where a name leads through something that is no object.
+    """
+    params: dict[str, Any] = copy.deepcopy(dict(template))
+    for name, value in overlay.items():
+        *parents, last = name.split(".")
+        place = params
+        for depth, part in enumerate(parents):
+            inner = place.setdefault(part, {})
+            if not isinstance(inner, dict):
+                above = ".".join(parents[: depth + 1])
+                raise ValueError(
+                    f"spec.template.params.{above}: is {json.dumps(inner)[:80]}, so that {name} cannot be set "
+                    "below it; make it an object, or leave it out"
+                )
+            place = inner
+        place[last] = copy.deepcopy(value)
+    return params
+
+
+def lookup(params: Mapping[str, Any], name: str) -> tuple[bool, Any]:
+    """Whether `params` has the dotted name, and its value."""
+    place: Any = params
+    for part in name.split("."):
+        if not isinstance(place, Mapping) or part not in place:
+            return False, None
+        place = place[part]
+    return True, place
+
+
+def choices(parameter: Parameter) -> Sequence[Any] | None:
+    """The distinct values of a parameter in their order; None where it is continuous. Never a list of a wide range."""
+    if parameter.values is not None:
+        return distinct(parameter.values)
+    span = parameter.range
+    if span is not None and span.scale is Scale.INTEGER:
+        return range(int(span.min), int(span.max) + 1)
+    return None
+
+
+def distinct(values: Iterable[Any]) -> list[Any]:
+    """Without what is there already; 1 and 1.0 are one value."""
+    seen: dict[bytes, Any] = {}
+    for value in values:
+        seen.setdefault(canonical_json(value), value)
+    return list(seen.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One entry of `when`: the parameter at `position` has to have one of `allowed` (canonical JSON)."""
+
+    position: int
+    allowed: frozenset[bytes]
+
+
+def conditions(parameters: Sequence[Parameter]) -> list[tuple[Condition, ...]]:
+    """`when` of each parameter, by position. Raises ValueError where it names one that does not stand before it."""
+    positions: dict[str, int] = {}
+    found = []
+    for index, parameter in enumerate(parameters):
+        unknown = [name for name in parameter.when if name not in positions]
+        if unknown:
+            raise ValueError(f"spec.parameters[{index}].when: {unknown[0]} does not stand before {parameter.name}")
+        found.append(
+            tuple(
+                Condition(positions[name], frozenset(canonical_json(value) for value in values))
+                for name, values in parameter.when.items()
+            )
+        )
+        positions[parameter.name] = index
+    return found
+
+
+def varying(parameters: Sequence[Parameter]) -> tuple[str, ...]:
+    """The names whose value, or whose being there, differs between trials."""
+    return tuple(p.name for p in parameters if p.when or (values := choices(p)) is None or len(values) > 1)
+
+
+def span_of(parameter: Parameter) -> Range:
+    """The range of a parameter without values."""
+    if parameter.range is None:
+        raise ValueError(f"spec.parameters: {parameter.name} needs either values or range")
+    return parameter.range
