@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     clean.set_defaults(run=_clean)
 
     # Only for the list of verbs in --help; main() takes it before the parser does.
-    verbs.add_parser("kubectl", help="kubectl ARGUMENTS..., as administrator; the cluster is $ORKHAVEN_CLUSTER")
+    verbs.add_parser("kubectl", help="kubectl [--name NAME] ARGUMENTS..., as administrator")
     return parser
 
 
@@ -128,19 +128,24 @@ def _status(options: argparse.Namespace) -> int:
 
 def _env(options: argparse.Namespace) -> int:
     env = Cluster.existing(options.name).env()
-    print(f"export KUBECONFIG={shlex.quote(env['KUBECONFIG'])}")
+    for name in ("KUBECONFIG", "KUBECACHEDIR"):
+        print(f"export {name}={shlex.quote(env[name])}")
     print(f'export PATH={shlex.quote(env["PATH"])}:"$PATH"')
     return 0
 
 
 def _kubectl(arguments: list[str]) -> int:
+    name = os.environ.get("ORKHAVEN_CLUSTER", "orkhaven")
+    if arguments[:1] == ["--name"] and len(arguments) > 1:
+        name, arguments = arguments[1], arguments[2:]
     try:
-        cluster = Cluster.existing(os.environ.get("ORKHAVEN_CLUSTER", "orkhaven"))
+        cluster = Cluster.existing(name)
         program = cluster.programs["kubectl"]
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    os.execv(program, ["kubectl", f"--kubeconfig={cluster.kubeconfig}", *arguments])
+    env = {**os.environ, "KUBECACHEDIR": cluster.env()["KUBECACHEDIR"]}
+    os.execve(program, ["kubectl", f"--kubeconfig={cluster.kubeconfig}", *arguments], env)
 
 
 def _clean(options: argparse.Namespace) -> int:

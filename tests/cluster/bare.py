@@ -118,13 +118,14 @@ class Bare:
             plane.processes.check()
             return _ready(plane.api.get(f"/api/v1/nodes/{self.node_name}"), since=since)
 
-        wait_for(f"node {self.node_name} to be ready", ready, seconds=60, hint=f"see {plane.processes.log('kubelet')}")
+        hint = f"see {plane.processes.log('kubelet')}"
+        wait_for(f"node {self.node_name} to be ready", ready, seconds=60, hint=hint)
         offer_gpus(plane.api, self.node_name, self.settings)
         wait_for("cluster DNS", node.dns_answers, seconds=30, hint=f"see {plane.processes.log('coredns')}")
         plane.wait_default_service_account()
 
     def restarted(self, process: str, *, since: float) -> None:
-        """After a process was started again at `since`: returns when it serves; the kubelet's GPUs are offered again."""
+        """After a process was started again at `since`: returns when it serves; GPUs are offered again."""
         node = self._node(self._known_subnets(), {})
         if process in ("kube-apiserver", "etcd"):
             node.plane.wait_ready()
@@ -133,6 +134,10 @@ class Bare:
 
     def down(self) -> None:
         """Kills everything and removes every trace; works on what a crash has left too."""
+        if os.geteuid() != 0 and self.settings.state.exists():
+            raise ClusterError(f"cluster {self.settings.name!r} runs as root: take it down as root")
+        for name in self.processes.names():
+            self.processes.kill(name)
         octet = read_place(self.settings).get("octet")
         claim = RUN / self.settings.name / "subnets.json"
         if octet is None and claim.exists():

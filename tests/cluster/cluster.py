@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from tests.cluster import bare, programs
+from tests.cluster import bare, kwok, programs
 from tests.cluster import kind as kind_module
 from tests.cluster.api import Api
 from tests.cluster.bare import Bare
@@ -181,6 +183,7 @@ class Cluster:
             text=True,
             check=False,
             timeout=timeout,
+            env={**os.environ, **self._cache_folder()},
         )
         if not check:
             return done.stdout + done.stderr
@@ -206,9 +209,34 @@ class Cluster:
         self._backend.processes.restart(process)
         self._backend.restarted(process, since=since)
 
+    def add_kwok_nodes(
+        self,
+        count: int,
+        *,
+        gpus_each: int = 8,
+        runs_ms: int = 1000,
+        gpu_model: str | None = None,
+        gpu_memory: int | None = None,
+        prefix: str = "kwok",
+    ) -> list[str]:
+        """Adds nodes that only the API knows, `<prefix>-0` and on; returns their names when they are ready.
+
+        Pods on them "run" for `runs_ms` milliseconds and succeed; the annotations `orkhaven.io/kwok-runs-ms`,
+        `orkhaven.io/kwok-exit-code` and `orkhaven.io/kwok-message` (termination message) of a pod say otherwise for
+        that pod. The first call builds KWOK (about 2 min, once).
+        """
+        kwok.start(self._backend.processes, state=self.state, kubeconfig=self.kubeconfig, runs_ms=runs_ms)
+        model, memory = gpu_model or self.settings.gpu_model, gpu_memory or self.settings.gpu_memory
+        settings = replace(self.settings, gpu_model=model, gpu_memory=memory)
+        return kwok.add_nodes(self.api, settings, count=count, gpus_each=gpus_each, prefix=prefix)
+
     def env(self) -> dict[str, str]:
         """Environment for a shell or a process that is to use this cluster; PATH holds only the folder to put first."""
-        return {"KUBECONFIG": str(self.kubeconfig), "PATH": str(self.state / "bin")}
+        return {"KUBECONFIG": str(self.kubeconfig), "PATH": str(self.state / "bin"), **self._cache_folder()}
+
+    def _cache_folder(self) -> dict[str, str]:
+        # A new cluster at the address of an earlier one must not inherit what kubectl remembers of that one's kinds.
+        return {"KUBECACHEDIR": str(self.state / "kubectl-cache")}
 
     def problems(self) -> list[str]:
         """What is wrong right now; empty where all is well."""

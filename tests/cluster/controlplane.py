@@ -88,7 +88,9 @@ class ControlPlane:
                 ),
                 "apiserver-to-kubelet": Subject("kube-apiserver-kubelet-client", "system:masters"),
                 "admin": Subject("orkhaven-admin", "system:masters"),
-                "kube-controller-manager": Subject("system:kube-controller-manager"),
+                # With an account per controller it would end for good where the API server comes back from a restart
+                # before its roles are loaded ("serviceaccounts is forbidden"); nothing here would start it again.
+                "kube-controller-manager": Subject("system:kube-controller-manager", "system:masters"),
                 "kube-scheduler": Subject("system:kube-scheduler"),
                 **self.subjects,
             }
@@ -127,7 +129,7 @@ class ControlPlane:
             f"--bind-address={self.address if loopback else '0.0.0.0'}",
             f"--advertise-address={self.address}",
             f"--secure-port={self.ports.api}",
-            # A loopback address is refused as an endpoint of the service `kubernetes`; without a node nobody asks for it.
+            # Loopback is refused as an endpoint of the service `kubernetes`; without a node nobody asks for it.
             *(["--endpoint-reconciler-type=none"] if loopback else []),
             f"--service-cluster-ip-range={self.service_range}",
             "--authorization-mode=Node,RBAC",
@@ -158,7 +160,7 @@ class ControlPlane:
         wait_for("the API server to be ready", ready, seconds=90, hint=f"see {self.processes.log('kube-apiserver')}")
 
     def start_controllers(self) -> None:
-        """Starts controller-manager and scheduler; the API server has to be ready, else the first gives up after 10 s."""
+        """Starts controller-manager and scheduler; the first gives up where the API server takes over 10 s."""
         tuned = _TUNED if self.tuned else ()
         manager = self.state / "kubeconfigs" / "kube-controller-manager"
         self._start(
@@ -166,7 +168,6 @@ class ControlPlane:
             f"--kubeconfig={manager}",
             f"--authentication-kubeconfig={manager}",
             f"--authorization-kubeconfig={manager}",
-            "--use-service-account-credentials",
             f"--service-account-private-key-file={self.pki.key('service-accounts')}",
             f"--root-ca-file={self.pki.ca}",
             "--leader-elect=false",

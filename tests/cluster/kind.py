@@ -109,7 +109,11 @@ class Kind:
     def down(self) -> None:
         for name in self.processes.names():
             self.processes.stop(name)
-        if self.settings.state.exists() and docker_answers() and self._exists():
+        if self.settings.state.exists():
+            if not docker_answers():
+                raise ClusterError(
+                    f"cluster {self.settings.name!r} is in Docker, which does not answer: start it first"
+                )
             self._kind("delete", "cluster", "--name", self._cluster)
         shutil.rmtree(self.settings.state, ignore_errors=True)
 

@@ -85,10 +85,8 @@ class Subnets:
 
 def choose_subnets() -> Subnets:
     """The first /16 that no address or route of the host touches. Call it under `host_lock`."""
-    used = []
-    for route in json.loads(command("ip", "-json", "-4", "route", "show", "table", "all")):
-        if route.get("dst", "default") != "default":
-            used.append(ipaddress.ip_network(route["dst"], strict=False))
+    routes = json.loads(command("ip", "-json", "-4", "route", "show", "table", "all"))
+    used = [ipaddress.ip_network(r["dst"], strict=False) for r in routes if r.get("dst", "default") != "default"]
     for octet in _OCTETS:
         subnets = Subnets(octet)
         claimed = any(f'"octet": {octet}' in p.read_text() for p in RUN.glob("*/subnets.json"))
@@ -111,7 +109,7 @@ class Namespaces:
 
     @property
     def enter(self) -> Sequence[str]:
-        """Prefix of a command that is to run inside. `ip netns exec` would hide the control groups: it remounts /sys."""
+        """Prefix of a command that is to run inside. Not `ip netns exec`: it remounts /sys, without control groups."""
         return ("nsenter", f"--net=/run/netns/{self._netns}", f"--mount={self._mount}", "--")
 
     def claim(self) -> None:

@@ -149,7 +149,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
         return done
 
     def load(self, archive: Path) -> list[str]:
-        """Imports an image archive; returns the names of its images that were not there already in this very version."""
+        """Imports an image archive; returns the names of its images that the node did not have in this version."""
         known = {(row[0], row[1]) for row in self.images()}
         new = [image.name for image in images_in(archive) if (image.name, image.config) not in known]
         if new:

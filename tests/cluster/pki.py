@@ -6,7 +6,6 @@ import base64
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,20 +48,8 @@ class Pki:
         if not self.ca.exists():
             self._new_key("ca")
             self._openssl(
-                [
-                    "req",
-                    "-x509",
-                    "-new",
-                    "-key",
-                    str(self.key("ca")),
-                    "-sha256",
-                    "-days",
-                    _DAYS,
-                    "-subj",
-                    "/CN=orkhaven-cluster-ca",
-                    "-out",
-                    str(self.ca),
-                ]
+                f"req -x509 -new -sha256 -days {_DAYS} -subj /CN=orkhaven-cluster-ca",
+                {"-key": self.key("ca"), "-out": self.ca},
             )
         if not self.key("service-accounts").exists():
             self._new_key("service-accounts")
@@ -71,7 +58,7 @@ class Pki:
                 self._sign(name, subject)
 
     def _new_key(self, name: str) -> None:
-        self._openssl(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(self.key(name))])
+        self._openssl("ecparam -name prime256v1 -genkey -noout", {"-out": self.key(name)})
         self.key(name).chmod(0o600)
 
     def _sign(self, name: str, subject: Subject) -> None:
@@ -84,39 +71,25 @@ class Pki:
         )
         request = self.folder / f"{name}.csr"
         group = f"/O={subject.group}" if subject.group else ""
+        self._openssl(f"req -new -subj {group}/CN={subject.user}", {"-key": self.key(name), "-out": request})
         self._openssl(
-            ["req", "-new", "-key", str(self.key(name)), "-subj", f"{group}/CN={subject.user}", "-out", str(request)]
-        )
-        self._openssl(
-            [
-                "x509",
-                "-req",
-                "-in",
-                str(request),
-                "-CA",
-                str(self.ca),
-                "-CAkey",
-                str(self.key("ca")),
-                "-sha256",
-                "-CAcreateserial",
-                "-days",
-                _DAYS,
-                "-extfile",
-                str(extensions),
-                "-out",
-                str(self.certificate(name)),
-            ]
+            f"x509 -req -sha256 -days {_DAYS} -CAcreateserial",
+            {"-in": request, "-CA": self.ca, "-CAkey": self.key("ca"), "-extfile": extensions}
+            | {"-out": self.certificate(name)},
         )
         request.unlink()
         extensions.unlink()
 
     @staticmethod
-    def _openssl(arguments: Sequence[str]) -> None:
+    def _openssl(words: str, files: dict[str, Path]) -> None:
         if shutil.which("openssl") is None:
             raise ClusterError("openssl is needed to make the cluster's certificates: install the package openssl")
-        done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)
+        argv = ["openssl", *words.split()]
+        for flag, path in files.items():
+            argv += [flag, str(path)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise ClusterError(f"openssl {' '.join(arguments[:2])} failed:\n{done.stderr}")
+            raise ClusterError(f"openssl {words} failed:\n{done.stderr}")
 
     def kubeconfig(self, path: Path, *, server: str, subject: str, context: str) -> Path:
         """Writes a kubeconfig (JSON is YAML) that carries its certificates within; mode 0600."""

