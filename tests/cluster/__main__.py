@@ -1,10 +1,9 @@
-"""The command line: `python3 -m tests.cluster up | down | load | status | env | kubectl | nodes | clean-cache`."""
+"""The command line: `python3 -m tests.cluster up | down | load | status | env | kubectl | programs | clean-cache`."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -62,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
 
     env = verbs.add_parser("env", parents=[named], help='for the shell: eval "$(python3 -m tests.cluster env)"')
     env.set_defaults(run=_env)
+
+    ready = verbs.add_parser("programs", parents=[named], help="build what a cluster runs, where it is missing")
+    ready.set_defaults(run=_programs)
 
     clean = verbs.add_parser("clean-cache", help="remove the Go caches that building has left")
     clean.add_argument("--all", action="store_true", help="the built programs and the Go toolchain too")
@@ -127,10 +129,13 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _env(options: argparse.Namespace) -> int:
-    env = Cluster.existing(options.name).env()
-    for name in ("KUBECONFIG", "KUBECACHEDIR"):
-        print(f"export {name}={shlex.quote(env[name])}")
-    print(f'export PATH={shlex.quote(env["PATH"])}:"$PATH"')
+    print(Cluster.existing(options.name).shell_lines())
+    return 0
+
+
+def _programs(options: argparse.Namespace) -> int:
+    for name, path in Cluster(options.name).build_programs().items():
+        print(f"{name:<24} {path}")
     return 0
 
 

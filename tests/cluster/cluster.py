@@ -129,6 +129,12 @@ class Cluster:
         return self.settings.state
 
     @property
+    def shared(self) -> Path:
+        """A folder that the node has at the same path, for hostPath volumes; gone with the cluster."""
+        self.settings.shared.mkdir(parents=True, exist_ok=True)
+        return self.settings.shared
+
+    @property
     def api(self) -> Api:
         """A small client with the administrator's rights."""
         return self._backend.api
@@ -137,6 +143,14 @@ class Cluster:
     def programs(self) -> dict[str, Path]:
         """Paths of kubectl and helm in fitting versions."""
         return programs.ensure(("kubectl", "helm"))
+
+    def build_programs(self) -> dict[str, Path]:
+        """Paths of everything that the tests run on this machine; builds what is missing, which takes minutes once."""
+        names = ["kubectl", "helm", "kwok"]
+        # The integration tests have a control plane of their own in every mode.
+        names += programs.CONTROL_PLANE
+        names += {Mode.KIND: ("kind",), Mode.BARE: programs.NODE}.get(self.mode, ())
+        return programs.ensure(dict.fromkeys(names))
 
     @cached_property
     def _backend(self) -> Backend:
@@ -237,6 +251,11 @@ class Cluster:
     def _cache_folder(self) -> dict[str, str]:
         # A new cluster at the address of an earlier one must not inherit what kubectl remembers of that one's kinds.
         return {"KUBECACHEDIR": str(self.state / "kubectl-cache")}
+
+    def shell_lines(self) -> str:
+        """`env` as lines for a shell's eval."""
+        env = self.env()
+        return f'export KUBECONFIG={shlex.quote(env["KUBECONFIG"])}\nexport PATH={shlex.quote(env["PATH"])}:"$PATH"'
 
     def problems(self) -> list[str]:
         """What is wrong right now; empty where all is well."""

@@ -138,11 +138,15 @@ def _config(settings: Settings) -> dict[str, Any]:
     if settings.tuned:
         flags["controllerManager"] = {"extraArgs": {**tuned, "concurrent-job-syncs": "50"}}
         flags["scheduler"] = {"extraArgs": tuned}
+    shared = settings.shared
+    shared.mkdir(parents=True, exist_ok=True)
     patch = json.dumps({"kind": "ClusterConfiguration", **flags})
     return {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
-        "nodes": [{"role": "control-plane"}],
+        "nodes": [
+            {"role": "control-plane", "extraMounts": [{"hostPath": str(shared), "containerPath": str(shared)}]},
+        ],
         "kubeadmConfigPatches": [patch],
     }
 

@@ -45,6 +45,11 @@ class Settings:
         """`${XDG_STATE_HOME:-~/.local/state}/orkhaven/clusters/<name>`."""
         return clusters_folder() / self.name
 
+    @property
+    def shared(self) -> Path:
+        """The folder that host and node have at the same path."""
+        return self.state / "shared"
+
 
 def clusters_folder() -> Path:
     base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
