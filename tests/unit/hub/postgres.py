@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import psycopg
+
 _LIB = Path("/usr/lib/postgresql")
 
 
@@ -51,10 +53,17 @@ class Server:
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    @property
+    def url(self) -> str:
+        return f"postgresql://orkhaven@/postgres?host={self.folder}"
+
     def database(self, name: str) -> str:
-        """Makes an empty database; its SQLAlchemy URL."""
-        self._call("createdb", "-h", self.folder, "-U", "orkhaven", name)
-        return f"postgresql://orkhaven@/{name}?host={self.folder}"
+        """An empty place of that name; its SQLAlchemy URL. A schema: to make a whole database takes a hundred times
+        longer.
+        """
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f'CREATE SCHEMA "{name}"')
+        return f"{self.url}&options=-csearch_path%3D{name}"
 
     def _call(self, program: str, *arguments: str | Path) -> None:
         done = subprocess.run(

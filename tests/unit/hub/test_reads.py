@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from orkhaven.hub.storage.read import SeriesPoint, thin_out
-from tests.unit.hub.conftest import RunningHub, line
-from tests.unit.hub.fakes import NAMESPACE
+from tests.unit.hub.conftest import RunningHub, line, running_hub
+from tests.unit.hub.fakes import NAMESPACE, FakeCluster
 
 OBJECTIVES = {direction: {"metric": "score", "direction": direction} for direction in ("Maximize", "Minimize")}
 
@@ -82,10 +82,11 @@ async def test_sweeps_and_experiments_are_listed_and_shown(hub: RunningHub) -> N
     ],
 )
 async def test_what_is_not_there_or_not_right_is_said(
-    hub: RunningHub, path: str, params: dict[str, Any], code: int, message: str
+    fake_cluster: FakeCluster, sqlite_url: str, path: str, params: dict[str, Any], code: int, message: str
 ) -> None:
-    await sweep_of(hub, "Maximize", {"a": 0.1})
-    answer = await hub.get(path, **params)
+    async with running_hub(fake_cluster, sqlite_url) as hub:
+        await sweep_of(hub, "Maximize", {"a": 0.1})
+        answer = await hub.get(path, **params)
     assert answer.status_code == code
     assert message in answer.json()["error"]["message"]
 
