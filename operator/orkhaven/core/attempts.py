@@ -165,7 +165,9 @@ def _live_pod(pod: PodView, job: JobView | None, evidence: _Gather, *, defaults:
     if job is not None and job.suspended:
         return _live(State.RUNNING, Reason.SUSPENDING, "saves a checkpoint and stops")
     if pod.meta.deleting:
-        return _live(State.RUNNING, Reason.STATUS_UNKNOWN, "its pod is being deleted; saves a checkpoint and stops")
+        late = evidence().deadline
+        why = "ran longer than maxRunTime" if late else "its pod is being deleted"
+        return _live(State.RUNNING, Reason.TIMEOUT if late else Reason.DRAINED, f"{why}; saves a checkpoint and stops")
     if waiting in IMAGE_REASONS | CONFIG_REASONS:
         left = defaults.image_pull_timeout_seconds - (now - (pod.started or pod.meta.created)).total_seconds()
         seen = evidence()

@@ -1,8 +1,8 @@
 """What makes two parameter sets the same question and two runs the same run: canonical JSON, hashes, names.
 
 Canonical JSON follows RFC 8785 (JCS): keys sorted by UTF-16 code units, numbers as ECMAScript writes them, so that 1
-and 1.0 are one value and "1" another. One deviation, to lose nothing: an integer that no double can hold is written in
-full.
+and 1.0 are one value and "1" another. One deviation, to lose nothing: an integer above 2^53, where doubles have gaps, is
+written in full.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from orkhaven.api.experiment import DataVolume
 
 NAME_DIGITS = 10
 LABEL_DIGITS = 16
+
+_EXACT = 2**53
+"""Up to here every integer is a double of its own."""
 
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ESCAPES |= {chr(code): f"\\u{code:04x}" for code in range(0x20) if chr(code) not in _ESCAPES}
@@ -69,11 +72,7 @@ def _utf16(key: str) -> bytes:
 
 
 def _integer(value: int) -> str:
-    try:
-        double = float(value)
-    except OverflowError:
-        return str(value)
-    return _number(double) if double == value else str(value)
+    return _number(float(value)) if abs(value) <= _EXACT else str(value)
 
 
 def _number(value: float) -> str:

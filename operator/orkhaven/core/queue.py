@@ -182,6 +182,8 @@ class _Places:
         self._free = {name: node.gpus - foreign.get(name, 0) for name, node in self._nodes.items()}
         self._kept: set[str] = set()
         """Nodes whose free GPUs are kept for a run that waits for more of them."""
+        self._known: dict[object, list[str]] = {}
+        """Fitting nodes by need: a sweep's trials all need the same."""
 
     def take(self, node: str, gpus: int) -> None:
         if node in self._free:
@@ -207,9 +209,18 @@ class _Places:
 
     def _fitting(self, request: Request) -> list[str]:
         """Nodes that could run it were they empty."""
-        return [
-            name for name, node in self._nodes.items() if node.gpus >= request.gpus and _unfit(request, node) is None
-        ]
+        need = (
+            request.gpus,
+            request.gpu_models,
+            request.min_gpu_memory_mib,
+            tuple(sorted(request.node_selector.items())),
+            tuple(tuple(toleration.to_dict().items()) for toleration in request.tolerations),
+        )
+        if need not in self._known:
+            nodes = self._nodes.items()
+            fitting = [name for name, node in nodes if node.gpus >= request.gpus and _unfit(request, node) is None]
+            self._known[need] = fitting
+        return self._known[need]
 
     def wait_message(self, request: Request) -> str:
         fitting = self._fitting(request)

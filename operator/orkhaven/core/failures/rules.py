@@ -101,9 +101,11 @@ def taken_away(e: Evidence) -> Cause | None:
         # A program without a handler may end with any code once it gets SIGTERM.
         return _cause(Reason.DRAINED, f"its pod was deleted while it ran, and it ended with exit code {e.exit_code}")
     if e.loss is Loss.JOB_GONE:
-        return _cause(Reason.DRAINED, "its Job was deleted while it ran")
-    if e.loss is Loss.POD_GONE and e.exit_code in (None, *_STOPPED):
-        # Pods of ended Jobs stay; one that is gone went with its node or was deleted.
+        return _cause(Reason.DRAINED, "its Job was deleted")
+    if e.loss is Loss.POD_GONE and e.exit_code in _STOPPED:
+        return _cause(Reason.DRAINED, f"its pod was told to stop and is gone (exit code {e.exit_code})")
+    if e.loss is Loss.POD_GONE and e.exit_code is None:
+        # Pods of ended Jobs stay; one that is gone without a trace most likely went with its node.
         what = f": {e.job_message}" if e.job_message else ""
         return _cause(Reason.NODE_LOST, f"its pod is gone, and with it how it ended{what}")
     return None
