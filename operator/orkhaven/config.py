@@ -71,9 +71,7 @@ class OperatorSettings(LogSettings):
 
     foreign_gpu_seconds: Annotated[
         float,
-        Field(
-            description="Seconds between looks at GPUs that pods of others hold, while runs wait for GPUs.", gt=0
-        ),
+        Field(description="Seconds between looks at GPUs that pods of others hold, while runs wait for GPUs.", gt=0),
     ] = 15
 
     # --- what a run gets where its spec is silent ------------------------------------------------------------------
@@ -85,7 +83,9 @@ class OperatorSettings(LogSettings):
     ] = "IfNotPresent"
     output_claim: Annotated[
         str | None,
-        Field(description="PersistentVolumeClaim for results of runs that name none. It has to exist in their namespace."),
+        Field(
+            description="PersistentVolumeClaim for results of runs that name none. It has to exist in their namespace."
+        ),
     ] = None
     hub_url: Annotated[
         str | None,
@@ -100,13 +100,13 @@ class OperatorSettings(LogSettings):
     retry_base_seconds: Annotated[
         float, Field(description="Seconds before the first retry of a failed run; doubles with each further one.", ge=0)
     ] = 10
-    retry_max_seconds: Annotated[float, Field(description="Longest wait before a retry of a run, in seconds.", ge=0)] = (
-        600
-    )
+    retry_max_seconds: Annotated[
+        float, Field(description="Longest wait before a retry of a run, in seconds.", ge=0)
+    ] = 600
     lookahead: Annotated[
         int,
         Field(
-            description="Experiments that a sweep has beyond its parallelism, so that a freed GPU never waits for the API.",
+            description="Experiments that a sweep has beyond its parallelism, so that a freed GPU need not wait.",
             ge=0,
             le=100,
         ),
@@ -116,7 +116,7 @@ class OperatorSettings(LogSettings):
     workers: Annotated[
         int,
         Field(
-            description="Objects looked at side by side. They wait for the API server, not for the CPU; more only helps "
+            description="Objects looked at side by side. They wait for the API server, not the CPU; more only helps "
             "where it is far away.",
             ge=1,
             le=64,
@@ -148,7 +148,7 @@ class OperatorSettings(LogSettings):
     lease_identity: Annotated[
         str,
         Field(
-            description="Who holds it. Set to the pod's name (downward API): then a container that was killed and started "
+            description="Who holds it. Set it to the pod's name (downward API): a container that is started "
             "again in the same pod goes on at once. Default: host name and a random part, which has to wait "
             "until the lease runs out.",
         ),
@@ -156,10 +156,10 @@ class OperatorSettings(LogSettings):
     lease_duration_seconds: Annotated[
         int,
         Field(
-            description="Seconds after which others may take a lease that is not renewed: the longest pause after a crash.",
+            description="Seconds after which others may take a lease that is not renewed: the pause after a crash.",
             ge=3,
         ),
-    ] = 15
+    ] = 12
     lease_renew_seconds: Annotated[
         float,
         Field(
@@ -167,14 +167,14 @@ class OperatorSettings(LogSettings):
             "duration, so that nobody else writes yet.",
             gt=0,
         ),
-    ] = 10
+    ] = 8
     lease_retry_seconds: Annotated[float, Field(description="Seconds between attempts to get or renew it.", gt=0)] = 2
 
     # --- how it is looked at ---------------------------------------------------------------------------------------
     http_host: Annotated[str, Field(description="Address of /healthz, /readyz and /metrics.")] = "0.0.0.0"
-    http_port: Annotated[int, Field(description="Port of /healthz, /readyz and /metrics; 0 takes a free one.", ge=0)] = (
-        8080
-    )
+    http_port: Annotated[
+        int, Field(description="Port of /healthz, /readyz and /metrics; 0 takes a free one.", ge=0)
+    ] = 8080
 
     @field_validator("namespaces", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""What a call to the API server can end in. A leaf: imported by kube, which raises, and by engine and hub, which decide.
+"""What a call to the API server can end in. A leaf: kube raises them, engine and hub decide.
 
 One small set, so that a caller writes `except Conflict`, never `if status == 409`.
 """
@@ -24,7 +24,7 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """409: the object changed since it was read, or it is another object of the same name. Read again and decide anew."""
+    """409: the object changed since it was read, or it is a namesake. Read it again and decide anew."""
 
 
 class AlreadyExists(Conflict):
@@ -44,7 +44,7 @@ class Forbidden(ApiError):
 
 
 class Unavailable(ApiError):
-    """429, 5xx, a timeout or no connection. Whether a write took effect is unknown; doing it again has to be harmless."""
+    """429, 5xx, a timeout or no connection. Whether a write took effect is unknown; repeating it has to be harmless."""
 
     code = "unavailable"
 

@@ -20,7 +20,7 @@ from orkhaven.engine.resync import Resync
 from orkhaven.engine.telemetry import Telemetry
 from orkhaven.errors import ApiError, NotFound
 from orkhaven.feed import Watcher
-from orkhaven.kube import RESOURCES, Client, Gateway, Lease, connect
+from orkhaven.kube import RESOURCES, Client, Gateway, Lease, connect, credentials
 from orkhaven.logs import configure
 from orkhaven.probes import Probes
 
@@ -92,7 +92,9 @@ class Operator:
             ),
         )
         self.resync = Resync(self.engine, gateway, meters=telemetry, namespaces=settings.namespaces)
-        self.watcher = Watcher(self.engine, namespaces=settings.namespaces)
+        self.watcher = Watcher(
+            self.engine, login=lambda: credentials(kubeconfig_path()), namespaces=settings.namespaces
+        )
         telemetry.gauges(
             states=lambda: (view.status.state for view in self.engine.store.experiments()),
             depth=lambda: self.engine.queue.depth(now=clock.monotonic()),
@@ -172,7 +174,10 @@ class Operator:
             repaired = await self._persist("list", self.resync.run_once)
             if repaired and silent:
                 # Changes that the watch did not tell of, and nothing else from it either: it hangs.
-                log.warning("the watch told of nothing while the cluster changed; starting it again", extra={"changes": repaired})
+                log.warning(
+                    "the watch told of nothing while the cluster changed; starting it again",
+                    extra={"changes": repaired},
+                )
                 self.watcher.restart()
 
     def _list_due(self, since: float) -> bool:
@@ -204,7 +209,9 @@ class Operator:
 
 
 async def _until(condition: Callable[[], bool], *, every: float = 0.1) -> None:
-    while not condition():
+    while True:
+        if condition():
+            return
         await asyncio.sleep(every)
 
 

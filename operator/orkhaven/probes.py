@@ -1,8 +1,8 @@
-"""/healthz, /readyz and /metrics of the operator, served from the engine's own event loop: an answer proves that it turns."""
+"""/healthz, /readyz and /metrics of the operator, served from the engine's own event loop: an answer shows it turns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -43,7 +43,7 @@ class Probes:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def _answer(checks: Mapping[str, Check]) -> Callable[[web.Request], object]:
+def _answer(checks: Mapping[str, Check]) -> Callable[[web.Request], Awaitable[web.Response]]:
     """200 and a line each where all hold, else 503."""
 
     async def answer(_: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""The real engine on the cluster in memory, under a clock that moves only when told to: every run can be repeated exactly.
+"""The real engine on the cluster in memory, under a clock that moves only when told to.
 
 Owns the delivery of events (in order, late, twice, old ones, not at all) and the look at the invariants after every
 step.
@@ -15,9 +15,10 @@ from typing import Any
 
 from orkhaven.core.actions import Note
 from orkhaven.core.views import Defaults, Key, Meta
-from orkhaven.engine.engine import PARSERS, QUEUE_TASK, Engine
+from orkhaven.engine.engine import Engine
+from orkhaven.engine.parsers import OURS, PARSERS
 from orkhaven.engine.ports import Kind
-from orkhaven.engine.resync import OURS, Resync
+from orkhaven.engine.resync import Resync
 from orkhaven.engine.telemetry import Telemetry
 from tests.sim.cluster import Body, Event, FakeCluster, VirtualClock, Write, drive
 from tests.sim.world import World, experiment_of, finished, gpus
@@ -235,7 +236,7 @@ class Simulation:
         return found
 
     def end_state(self) -> Body:
-        """What is left at the end, without what depends on when and how often: uids, versions, times, messages with counts."""
+        """What is left at the end, without what depends on when and how often it was looked at."""
         out: Body = {}
         for kind in ("Sweep", "Experiment"):
             for body in self.cluster.all(kind):
@@ -282,6 +283,3 @@ def _watched(event: Event) -> bool:
         return False
     name, value = OURS.split("=")
     return event.kind not in ("Job", "Pod") or event.body["metadata"].get("labels", {}).get(name) == value
-
-
-__all__ = ["NAMESPACE", "QUEUE_TASK", "Crash", "Simulation", "all_succeed", "drive"]

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from orkhaven.core.parse import parse_experiment, parse_job, parse_node, parse_pod, parse_sweep
 from orkhaven.core.views import Defaults, Key, NodeView, PodView
+from orkhaven.engine.parsers import PARSERS
 from orkhaven.engine.ports import Body, Clock, EventSink, Gateway, Kind, Meters, Random
 from orkhaven.engine.reconciler import Outcome, Reconciler
 from orkhaven.engine.store import Store, experiment_of_pod
@@ -22,14 +21,6 @@ from orkhaven.errors import ApiError, LeaseLost
 from orkhaven.logs import about
 
 log = logging.getLogger(__name__)
-
-PARSERS = {
-    Kind.SWEEP: parse_sweep,
-    Kind.EXPERIMENT: parse_experiment,
-    Kind.JOB: parse_job,
-    Kind.POD: parse_pod,
-    Kind.NODE: parse_node,
-}
 
 QUEUE = "Queue"
 """Not a kind: the one decision about who gets the GPUs."""
@@ -242,8 +233,3 @@ def _same_node(old: NodeView, new: NodeView) -> bool:
 
 def _same_pod(old: PodView, new: PodView) -> bool:
     return replace(old, meta=new.meta) == new and old.meta.deleting == new.meta.deleting
-
-
-def parse(kind: Kind, bodies: Iterable[Body]) -> list[Any]:
-    """Views of bodies."""
-    return [PARSERS[kind](body) for body in bodies]

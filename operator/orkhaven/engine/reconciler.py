@@ -13,10 +13,9 @@ from typing import Any
 
 from orkhaven.core.actions import Action, CreateExperiment, CreateJob, Note, Plan
 from orkhaven.core.experiment import plan_experiment
-from orkhaven.core.queue import plan_queue
 from orkhaven.core.sweep import plan_sweep
-from orkhaven.core.views import Defaults, ExperimentView, Key, SweepView
-from orkhaven.engine import admission
+from orkhaven.core.views import Defaults, ExperimentView, Key, SweepView, Why
+from orkhaven.engine.admission import plan_admission
 from orkhaven.engine.executor import Executor
 from orkhaven.engine.ports import OPERATOR_MANAGER, Body, Clock, EventSink, Gateway, Kind, Meters
 from orkhaven.engine.status import differs, ended_attempts
@@ -66,7 +65,7 @@ class Reconciler:
         self._defaults = defaults
         self._learn = learn
         self._executor = Executor(gateway, store, learn=learn)
-        self._waiting: dict[Key, str] = {}
+        self._waiting: dict[Key, Why] = {}
         """What each waiting experiment waits for, as the queue said last."""
         self.foreign_gpus: dict[str, int] = {}
         """GPUs by node that pods of others hold, as the last list said."""
@@ -103,7 +102,7 @@ class Reconciler:
 
     async def queue(self) -> Outcome:
         """Who gets the GPUs. Raises ApiError."""
-        plan = plan_queue(**admission.observed(self._store, foreign_gpus=self.foreign_gpus, now=self._clock.now()))
+        plan = plan_admission(self._store, foreign_gpus=self.foreign_gpus, now=self._clock.now())
         before, self._waiting = self._waiting, dict(plan.reasons)
         changed = {key for key in before.keys() | self._waiting.keys() if before.get(key) != self._waiting.get(key)}
         failed = False

@@ -10,17 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from orkhaven.core.views import Key
-from orkhaven.engine.engine import PARSERS, Engine
+from orkhaven.engine.engine import Engine
+from orkhaven.engine.parsers import NOT_OURS, PARSERS, SELECTORS
 from orkhaven.engine.ports import Gateway, Kind, Meters
 from orkhaven.errors import Forbidden, Gone, Unavailable
-from orkrun.contract import LABEL_MANAGED_BY, MANAGED_BY
 
 log = logging.getLogger(__name__)
 
-OURS = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
-NOT_OURS = f"{LABEL_MANAGED_BY}!={MANAGED_BY}"
-SELECTORS = {Kind.JOB: OURS, Kind.POD: OURS}
-"""Label selectors of lists, and the same of watches: a cluster's other pods are not read."""
 GPU = "nvidia.com/gpu"
 
 

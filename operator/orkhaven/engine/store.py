@@ -54,6 +54,11 @@ class Store:
         jobs = self._views[Kind.JOB]
         return [jobs[key] for key in self._children.get(experiment.meta.uid, ())]
 
+    def owner_of_job(self, job: JobView) -> ExperimentView | None:
+        """The experiment that a Job was made for; None where that is gone, or a namesake has its place."""
+        found = self.experiment(Key(job.meta.key.namespace, job.meta.owner_name or ""))
+        return found if found is not None and found.meta.uid == job.meta.owner_uid else None
+
     def pods(self, experiment: Key) -> list[PodView]:
         pods = self._views[Kind.POD]
         return [pods[key] for key in self._pods.get(experiment, ())]

@@ -1,22 +1,21 @@
 """How kopf is used: which kinds it watches, with which settings, and what happens with an event.
 
-Only `on.event`: kopf keeps no state, writes nothing and adds no annotation. Its defaults are made for small operators; each
-setting here says why it differs.
+Only `on.event`: kopf keeps no state, writes nothing and adds no annotation. Its defaults are made for small
+operators; each setting here says why it differs.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import kopf
 
 from orkhaven.api.meta import GROUP, VERSION
+from orkhaven.engine.parsers import OURS
 from orkhaven.engine.ports import Kind
-from orkhaven.engine.resync import OURS
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +26,11 @@ RESOURCES: dict[Kind, tuple[str, str, str]] = {
     Kind.POD: ("", "v1", "pods"),
     Kind.NODE: ("", "v1", "nodes"),
 }
-SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-
 OnEvent = Callable[[Kind, str | None, dict[str, Any]], None]
 """Kind, type (ADDED, MODIFIED, DELETED; None: part of a list), body."""
+
+Login = Callable[[], Awaitable[dict[str, Any]]]
+"""Server and credentials as kopf.ConnectionInfo takes them, read anew at each call: a token may have been rotated."""
 
 
 class Backoffs:
@@ -59,7 +59,8 @@ def settings() -> kopf.OperatorSettings:
     # No watching of namespaces and CRDs: less to be allowed. The kinds are there before the watch starts (see resync).
     made.scanning.disabled = True
     made.watching.chunk_size = 500
-    # 'v1/pods' as a key would be accepted, match nothing and have every pod of the cluster watched; a test reads the query.
+    # 'v1/pods' as a key would be accepted, match nothing and have every pod of the cluster watched; a test reads the
+    # query.
     made.watching.label_selectors["", "v1", "pods"] = OURS
     made.watching.label_selectors["batch", "v1", "jobs"] = OURS
     made.networking.error_backoffs = Backoffs()
@@ -72,13 +73,18 @@ def settings() -> kopf.OperatorSettings:
     return made
 
 
-def registry(on_event: OnEvent) -> kopf.OperatorRegistry:
-    """One handler per kind, which hands the event on and returns."""
+def registry(on_event: OnEvent, login: Login) -> kopf.OperatorRegistry:
+    """One handler per kind, which hands the event on and returns; `login` is asked again when a token is refused."""
     made = kopf.OperatorRegistry()
     for kind, (group, version, plural) in RESOURCES.items():
         resource = (group, version, plural) if group else (version, plural)
         kopf.on.event(*resource, id=plural, registry=made)(_handler(kind, on_event))
-    kopf.on.login(registry=made)(_login)
+
+    async def log_in(**_: Any) -> kopf.ConnectionInfo:
+        return kopf.ConnectionInfo(**await login())
+
+    # kopf's own 60 s between tries would be as long as an outage that is to be survived.
+    kopf.on.login(registry=made, backoff=5)(log_in)
     return made
 
 
@@ -87,10 +93,3 @@ def _handler(kind: Kind, on_event: OnEvent) -> Callable[..., Any]:
         on_event(kind, event["type"], event["object"])
 
     return handle
-
-
-def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    """The pod's service account, read anew at each login, which is what a rotated token needs; else the kubeconfig."""
-    if SERVICE_ACCOUNT_TOKEN.exists():
-        return kopf.login_with_service_account(**kwargs)
-    return kopf.login_via_client(**kwargs)

@@ -1,7 +1,7 @@
 """Keeps kopf running in a thread of its own and carries its events to the engine's loop.
 
-A thread, because kopf cancels every task of its event loop when it ends, workers and lease included, and because its start-up
-with ten thousand objects keeps a loop busy for seconds, which would cost the lease.
+A thread, because kopf cancels every task of its event loop when it ends, workers and lease included, and because its
+start-up with ten thousand objects keeps a loop busy for seconds, which would cost the lease.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import kopf
 
-from orkhaven.engine.engine import PARSERS
+from orkhaven.engine.parsers import PARSERS
 from orkhaven.engine.ports import Feed, Kind
 from orkhaven.feed import streams
 
@@ -34,14 +34,17 @@ STOP_TIMEOUT = 15.0
 class Watcher:
     """Started and stopped from the engine's loop. kopf ending, for whatever reason, means kopf again, never the end."""
 
-    def __init__(self, feed: Feed, *, namespaces: Sequence[str] = (), run: Callable[..., Any] | None = None) -> None:
+    def __init__(self, feed: Feed, *, login: streams.Login, namespaces: Sequence[str] = ()) -> None:
         self._feed = feed
         self._namespaces = tuple(namespaces)
-        self._run = run or kopf.operator
+        self._login = login
         self._events: deque[tuple[Kind, str | None, Any]] = deque()
         self._scheduled = False
         self._stopping = threading.Event()
-        self._restart = threading.Event()
+        self._current: threading.Event | None = None
+        """Ends the present run of kopf."""
+        self._wanted = False
+        """Whether that end was asked for."""
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.last_event = float("-inf")
@@ -56,16 +59,18 @@ class Watcher:
         self._thread.start()
 
     async def stop(self) -> None:
-        """Returns once the thread has ended, or after a time-out: it writes nothing, so leaving it behind is harmless."""
+        """Returns once the thread has ended, or after a time-out: it writes nothing, so it may stay behind."""
         self._stopping.set()
-        self._restart.set()
+        self.restart()
         thread = self._thread
         if thread is not None:
             await asyncio.to_thread(thread.join, STOP_TIMEOUT)
 
     def restart(self) -> None:
         """Begin anew: the streams look dead."""
-        self._restart.set()
+        self._wanted = True
+        if self._current is not None:
+            self._current.set()
 
     @property
     def alive(self) -> bool:
@@ -79,31 +84,37 @@ class Watcher:
         while not self._stopping.is_set():
             started = time.monotonic()
             self.starts += 1
-            self._restart.clear()
-            if self._stopping.is_set():
-                return
             try:
                 asyncio.run(self._once())
-                if not self._restart.is_set():
+                if not self._wanted:
                     log.warning("the watch ended by itself; starting it again")
             except Exception:
-                # A stream answered by 500 or 504 ("etcdserver: no leader") ends kopf; that is its way, not a bug of ours.
+                # A stream answered by 500 or 504 ("etcdserver: no leader") ends kopf; that is its way, not a bug of
+                # ours.
                 log.warning("the watch failed; starting it again", exc_info=True)
             if time.monotonic() - started > SETTLED:
                 pause = 1.0
-            if not self._restart.is_set():
+            if not self._wanted:
                 self._stopping.wait(pause * (0.5 + random.random() / 2))
                 pause = min(LONGEST_PAUSE, pause * 2)
 
     async def _once(self) -> None:
-        await self._run(
-            registry=streams.registry(self._on_event),
-            settings=streams.settings(),
-            standalone=True,
-            clusterwide=not self._namespaces,
-            namespaces=self._namespaces,
-            stop_flag=self._restart,
-        )
+        # One flag for each run: kopf waits for it in a thread, which has to be let go when kopf ends by itself.
+        flag = self._current = threading.Event()
+        self._wanted = False
+        if self._stopping.is_set():
+            return
+        try:
+            await kopf.operator(
+                registry=streams.registry(self._on_event, self._login),
+                settings=streams.settings(),
+                standalone=True,
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
+                stop_flag=flag,
+            )
+        finally:
+            flag.set()
 
     def _on_event(self, kind: Kind, type_: str | None, body: dict[str, Any]) -> None:
         try:

@@ -3,9 +3,9 @@
 Knows of `api`, `errors`, `config` and `orkrun`; nothing of core and engine, so that the hub can use it too.
 """
 
-from orkhaven.kube.client import Client, connect
+from orkhaven.kube.client import Client, connect, credentials
 from orkhaven.kube.gateway import Gateway, TokenReview
 from orkhaven.kube.lease import Lease
 from orkhaven.kube.resources import RESOURCES, Resource
 
-__all__ = ["RESOURCES", "Client", "Gateway", "Lease", "Resource", "TokenReview", "connect"]
+__all__ = ["RESOURCES", "Client", "Gateway", "Lease", "Resource", "TokenReview", "connect", "credentials"]

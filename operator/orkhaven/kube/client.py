@@ -51,7 +51,7 @@ class Client:
         on_call: OnCall | None = None,
         seconds: float = 30.0,
     ) -> None:
-        self._configuration = configuration
+        self.configuration = configuration
         self._reload = reload
         self._on_call = on_call
         self._timeout = seconds
@@ -60,7 +60,7 @@ class Client:
 
     @property
     def server(self) -> str:
-        return str(self._configuration.host)
+        return str(self.configuration.host)
 
     async def close(self) -> None:
         await self._api.close()
@@ -98,7 +98,7 @@ class Client:
                 return _parse(data)
             if status == 401 and self._reload is not None and not refreshed:
                 refreshed = True
-                await _maybe_await(self._reload(self._configuration))
+                await _maybe_await(self._reload(self.configuration))
                 continue
             if status == 429 and throttled < THROTTLED_TRIES:
                 wait = _retry_after(headers)
@@ -156,6 +156,25 @@ async def connect(
 
     await load(configuration)
     return Client(configuration, reload=load, on_call=on_call, seconds=seconds)
+
+
+async def credentials(kubeconfig: str | None = None) -> dict[str, Any]:
+    """Where and as whom `connect` would log in now, in the words of kopf.ConnectionInfo."""
+    client = await connect(kubeconfig)
+    try:
+        found = client.configuration
+        token = await found.get_api_key_with_prefix("BearerToken")
+        return {
+            "server": found.host,
+            "ca_path": found.ssl_ca_cert,
+            "insecure": not found.verify_ssl,
+            "certificate_path": found.cert_file,
+            "private_key_path": found.key_file,
+            "scheme": "Bearer" if token else None,
+            "token": token.split(" ", 1)[-1] if token else None,
+        }
+    finally:
+        await client.close()
 
 
 def _load_incluster(configuration: Configuration) -> None:

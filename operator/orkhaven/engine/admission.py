@@ -1,0 +1,37 @@
+"""What the queue decides from, gathered from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from orkhaven.core.queue import QueuePlan, plan_queue, request_of, wants_release
+from orkhaven.engine.ports import Kind
+from orkhaven.engine.store import Store
+
+
+def plan_admission(store: Store, *, foreign_gpus: Mapping[str, int], now: datetime) -> QueuePlan:
+    """Who gets the GPUs, as things stand in the store."""
+    waiting, running = [], []
+    for job in store.all_jobs():
+        if job.succeeded or job.failed_reason is not None or job.meta.deleting:
+            # A finished Job holds nothing; what pods it may still have are counted as pods.
+            continue
+        experiment = store.owner_of_job(job)
+        if experiment is None or (request := request_of(experiment, job)) is None:
+            continue
+        if not job.suspended:
+            running.append(request)
+        elif wants_release(experiment, job):
+            waiting.append(request)
+    return plan_queue(
+        nodes=list(store.nodes().values()),
+        pods=[pod for pod in store.all_pods() if pod.phase not in ("Succeeded", "Failed")],
+        foreign_gpus=foreign_gpus,
+        waiting=waiting,
+        running=running,
+        parallelism={
+            key: sweep.spec.parallelism for key, sweep in store.all(Kind.SWEEP).items() if sweep.spec is not None
+        },
+        now=now,
+    )
