@@ -132,9 +132,8 @@ class Kind:
 
 def _config(settings: Settings) -> dict[str, Any]:
     tuned = {"kube-api-qps": "500", "kube-api-burst": "1000"}
-    flags: dict[str, Any] = {
-        "apiServer": {"extraArgs": dict(f.lstrip("-").split("=", 1) for f in settings.apiserver_flags)}
-    }
+    pairs = (flag.lstrip("-").partition("=") for flag in settings.apiserver_flags)
+    flags: dict[str, Any] = {"apiServer": {"extraArgs": {name: value or "true" for name, _, value in pairs}}}
     if settings.tuned:
         flags["controllerManager"] = {"extraArgs": {**tuned, "concurrent-job-syncs": "50"}}
         flags["scheduler"] = {"extraArgs": tuned}
