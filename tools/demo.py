@@ -14,8 +14,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tests.cluster import Cluster
-from tools.deploy import ROOT, Deployment, wait_until
+from images import ImageError
+from tests.cluster import Cluster, ClusterError
+from tools.deploy import ROOT, DeployError, Deployment, wait_until
 
 NAME = "orkhaven-demo"
 NAMESPACE = "radiology"
@@ -33,12 +34,21 @@ def main() -> None:
     verbs.add_parser("env", help="shell lines for eval: KUBECONFIG, PATH")
     verbs.add_parser("down", help="remove the cluster and all it made")
     arguments = parser.parse_args()
+    try:
+        sys.exit(_run(arguments))
+    except (ClusterError, DeployError, ImageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.verb == "up":
-        sys.exit(up(arguments.data))
+        return up(arguments.data)
     if arguments.verb == "env":
-        print(_cluster().shell_lines())
+        print(Cluster.existing(NAME).shell_lines())
     else:
-        down()
+        _cluster().down()
+    return 0
 
 
 def up(data: str) -> int:
@@ -94,10 +104,6 @@ def up(data: str) -> int:
     console.print(f"\n[dim]{_minutes(time.monotonic() - started)} in all. The cluster stays up.[/]")
     console.print(_next_steps(sweep))
     return 0 if sweep["status"]["state"] == "Succeeded" else 1
-
-
-def down() -> None:
-    _cluster().down()
 
 
 def _cluster() -> Cluster:

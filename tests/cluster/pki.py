@@ -48,7 +48,9 @@ class Pki:
         if not self.ca.exists():
             self._new_key("ca")
             self._openssl(
-                f"req -x509 -new -sha256 -days {_DAYS} -subj /CN=orkhaven-cluster-ca",
+                # Python 3.13 and later insist on the key usage of an authority.
+                f"req -x509 -new -sha256 -days {_DAYS} -subj /CN=orkhaven-cluster-ca "
+                "-addext keyUsage=critical,keyCertSign,cRLSign",
                 {"-key": self.key("ca"), "-out": self.ca},
             )
         if not self.key("service-accounts").exists():
@@ -67,6 +69,7 @@ class Pki:
         extensions = self.folder / f"{name}.ext"
         extensions.write_text(
             "basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\nextendedKeyUsage=clientAuth,serverAuth\n"
+            "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
             + (f"subjectAltName={','.join(alternatives)}\n" if alternatives else "")
         )
         request = self.folder / f"{name}.csr"
