@@ -59,7 +59,8 @@ def server(kind: str, database: str, folder: Path) -> Iterator[Target]:
     try:
         deadline = time.monotonic() + 60
         while not port_file.exists():
-            assert process.poll() is None and time.monotonic() < deadline, f"{kind} does not start"
+            assert process.poll() is None, f"{kind} ended"
+            assert time.monotonic() < deadline, f"{kind} does not start"
             time.sleep(0.05)
         yield Target(int(port_file.read_text()), process.pid)
     finally:

@@ -29,7 +29,7 @@ from orkhaven.hub.flusher import Flusher
 from orkhaven.hub.ports import Gateway
 from orkhaven.hub.settings import HubSettings
 from orkhaven.hub.storage.ingest import Ingest
-from orkhaven.hub.storage.store import open_store
+from orkhaven.hub.storage.store import Store, open_store
 from orkhaven.hub.telemetry import Telemetry
 from orkhaven.hub.writer import BusyError, Writer
 
@@ -38,22 +38,33 @@ RETENTION_EVERY = 3600.0
 
 log = logging.getLogger(__name__)
 
+OpenStore = Callable[[], Store]
+"""Blocks; called in a thread. Raises StoreError."""
 OpenGateway = Callable[[], contextlib.AbstractAsyncContextManager[Gateway]]
 """Connects when the event loop runs, disconnects at the end."""
 
 
+def store_of(settings: HubSettings) -> Store:
+    """Raises StoreError."""
+    return open_store(settings.database_url, max_metrics_per_run=settings.max_metrics_per_run)
+
+
 def create_app(
-    settings: HubSettings, open_gateway: OpenGateway, *, clocks: Clocks | None = None, rng: random.Random | None = None
+    settings: HubSettings,
+    open_gateway: OpenGateway,
+    *,
+    open_the_store: OpenStore | None = None,
+    clocks: Clocks | None = None,
+    rng: random.Random | None = None,
 ) -> FastAPI:
-    """Opens nothing until the application is started; StoreError then ends the start."""
+    """Opens nothing until the application is started, and closes what it opened."""
+    open_the_store = open_the_store or functools.partial(store_of, settings)
     clocks = clocks or Clocks()
     telemetry = Telemetry()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        store = await asyncio.to_thread(
-            open_store, settings.database_url, max_metrics_per_run=settings.max_metrics_per_run
-        )
+        store = await asyncio.to_thread(open_the_store)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(store.close)
             gateway = await stack.enter_async_context(open_gateway())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import sys
 from collections.abc import AsyncIterator
 
@@ -11,14 +12,16 @@ import uvicorn
 from pydantic import ValidationError
 
 from orkhaven.config import LogFormat, LogSettings, kubeconfig_path
-from orkhaven.hub.app import create_app
+from orkhaven.hub.app import create_app, store_of
 from orkhaven.hub.ports import Gateway
 from orkhaven.hub.settings import HubSettings
+from orkhaven.hub.storage.engine import StoreError
 from orkhaven.kube import Gateway as KubeGateway
 from orkhaven.kube import connect
 from orkhaven.logs import configure
 
 EX_CONFIG = 78
+NOT_STARTED = 3
 SHUTDOWN_SECONDS = 10
 """For requests under way at SIGTERM; a POST takes milliseconds."""
 
@@ -45,9 +48,15 @@ def main() -> int:
         return EX_CONFIG
     logs = LogSettings()
     configure(level=logs.log_level, as_json=logs.log_format is LogFormat.JSON)
+    try:
+        # Here, and not when the application starts: what is wrong with it is a sentence for people, not a traceback.
+        store = store_of(settings)
+    except StoreError as error:
+        log.error("the hub cannot start: %s", error)
+        return NOT_STARTED
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings, _connected),
+            create_app(settings, _connected, open_the_store=lambda: store),
             host=settings.host,
             port=settings.port,
             log_config=None,
@@ -57,8 +66,10 @@ def main() -> int:
             server_header=False,
         )
     )
+    # uvicorn ends in order at SIGTERM, then raises it again for whoever handled it before: to us that is a good end.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     server.run()
-    return 0 if server.started else 3
+    return 0 if server.started else NOT_STARTED
 
 
 if __name__ == "__main__":

@@ -1,0 +1,48 @@
+"""`orkhaven hub` as a process: wrong settings are a sentence, and Kubernetes' own variables do no harm."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from orkhaven.hub.settings import HubSettings
+
+
+def run_hub(**environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "orkhaven.hub.server"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_wrong_setting_is_named() -> None:
+    done = run_hub(ORKHAVEN_HUB_FLUSH_SECONDS="soon")
+    assert done.returncode == 78
+    assert done.stderr.startswith("orkhaven: ORKHAVEN_HUB_FLUSH_SECONDS: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_store_that_cannot_be_opened_ends_the_start_with_a_sentence() -> None:
+    done = run_hub(ORKHAVEN_HUB_DATABASE_URL="mysql://host/db", ORKHAVEN_LOG_FORMAT="text")
+    assert done.returncode == 3
+    assert "ORKHAVEN_HUB_DATABASE_URL: mysql is not supported; use sqlite:// or postgresql://" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("value", "port"), [("tcp://10.0.0.7:8000", 8000), ("", 8000), ("9000", 9000)])
+def test_the_port_of_a_service_link_is_not_taken_for_the_setting(
+    monkeypatch: pytest.MonkeyPatch, value: str, port: int
+) -> None:
+    monkeypatch.setenv("ORKHAVEN_HUB_PORT", value)
+    assert HubSettings().port == port
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for name, field in HubSettings.model_fields.items():
+        assert field.description, name
