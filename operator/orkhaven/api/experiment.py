@@ -240,7 +240,8 @@ class RunTemplate(Model):
         dict[str, Json],
         Field(
             description="Parameters of the training, nested as its program wants them. With image, command, data and "
-            "seed they are the run's identity."
+            "seed they are the run's identity. A null is kept by kubectl create and kubectl apply --server-side; plain "
+            "kubectl apply leaves it out before it sends."
         ),
     ] = {}
     seed: Annotated[

@@ -90,9 +90,9 @@ def _type(field: dict[str, Any]) -> str:
     if field.get("x-kubernetes-int-or-string"):
         return "quantity"
     if "items" in field:
-        return f"list of {_type(field['items'])}{_range(field, 'Items')}"
+        return f"list{_range(field, 'Items')} of {_type(field['items'])}"
     if isinstance(field.get("additionalProperties"), dict):
-        return f"map of {_type(field['additionalProperties'])}{_range(field, 'Properties')}"
+        return f"map{_range(field, 'Properties')} of {_type(field['additionalProperties'])}"
     if "type" not in field:
         return "any JSON"
     if field["type"] == "object" and "properties" not in field:
@@ -106,8 +106,8 @@ def _range(field: dict[str, Any], what: str) -> str:
         return ""
     unit = {"Items": " entries", "Properties": " entries", "Length": " characters", "imum": ""}[what]
     if most is None:
-        return f", at least {least:,}{unit}"
-    return f", {least:,} to {most:,}{unit}" if least is not None else f", at most {most:,}{unit}"
+        return f" (at least {least:,}{unit})"
+    return f" ({least:,} to {most:,}{unit})" if least is not None else f" (at most {most:,}{unit})"
 
 
 def _cell(text: str) -> str:

@@ -198,7 +198,7 @@ class SweepSpec(Model):
             + _NOT_GRID
             + "))",
             message="Grid needs values, or an Integer range of at most 1000 numbers, in every parameter "
-            "(ranges of other scales: algorithm Random); not so in",
+            "(ranges of other scales: algorithm Random)",
             check=lambda s: s.search.algorithm is not Algorithm.GRID or not any(map(_not_grid, s.parameters)),
             path=".parameters",
             offenders=(
@@ -232,7 +232,7 @@ class SweepSpec(Model):
         ),
         Rule(
             cel="!has(self.parameters) || self.parameters.all(p, self.parameters.exists_one(q, q.name == p.name))",
-            message="every parameter may stand only once; more than once",
+            message="every parameter may stand only once",
             check=lambda s: not _twice(s),
             path=".parameters",
             offenders=(
@@ -255,7 +255,7 @@ class SweepSpec(Model):
             # As many keys as there are parameters before this one with the key's name.
             cel="!has(self.parameters) || self.parameters.all(i, p, !has(dyn(p).when) || size(dyn(p).when) == "
             "self.parameters.transformList(j, q, j < i && dyn(p).when[?q.name].hasValue(), j).size())",
-            message="when may only name parameters that stand before this one; not so in",
+            message="when may only name parameters that stand before this one",
             check=lambda s: not _unfounded(s),
             path=".parameters",
             offenders=(

@@ -117,7 +117,7 @@ WRONG_SWEEPS = [
     Wrong("no parameters", {P: ABSENT}, P, "Grid and Random need parameters"),
     Wrong("an empty list of parameters", {P: []}, P, "Grid and Random need parameters"),
     Wrong("Grid over a Log range", {P: [LR]}, P, "Grid needs values, or an Integer range"),
-    Wrong("Grid over a Log range names it", {P: [{"name": "a", "values": [1]}, LR]}, P, 'not so in: ["lr"]'),
+    Wrong("Grid over a Log range names it", {P: [{"name": "a", "values": [1]}, LR]}, P, 'algorithm Random): ["lr"]'),
     Wrong(
         "Grid over too many integers",
         {P: [{"name": "a", "range": _range(1, 1001, "Integer")}]},
@@ -197,7 +197,7 @@ WRONG_SWEEPS = [
         "a parameter twice",
         {P: [{"name": "a", "values": [1]}, {"name": "b", "values": [1]}, {"name": "a", "values": [2]}]},
         P,
-        'every parameter may stand only once; more than once: ["a", "a"]',
+        'every parameter may stand only once: ["a", "a"]',
     ),
     Wrong(
         "a parameter above another",
@@ -209,13 +209,13 @@ WRONG_SWEEPS = [
         "when names nothing",
         {P: [{"name": "a", "values": [1], "when": {"loss": ["focal"]}}]},
         P,
-        'when may only name parameters that stand before this one; not so in: ["a"]',
+        'when may only name parameters that stand before this one: ["a"]',
     ),
     Wrong(
         "when names a later one",
         {P: [{"name": "g", "values": [1], "when": {"loss": ["focal"]}}, {"name": "loss", "values": ["focal", "dice"]}]},
         P,
-        'not so in: ["g"]',
+        'stand before this one: ["g"]',
     ),
     Wrong(
         "when names itself",
