@@ -66,8 +66,8 @@ def _train(arguments: argparse.Namespace) -> int:
         mount = run.data[0]["mountPath"] if run.data else None
         samples = load(params.data, mount=mount, workers=params.workers)
         run.check_interrupted()
-        # Threads that wait sleep. Spinning, as is the default, costs several times the run as soon as the CPUs are shared:
-        # three trials on 2 CPUs took 88 s instead of 397. Read when torch loads OpenMP; what the user has set stays.
+        # Threads that wait sleep. Spinning, as is the default, costs several times the run where trials share CPUs:
+        # three at once on 2 busy CPUs took 88 s instead of 397. Read when torch loads; what the user has set stays.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         # torch last: wrong parameters and bad data are told within a second.
         from ctseg.train import train
