@@ -12,7 +12,7 @@ import math
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
-from orkhaven.api.experiment import DataVolume
+from orkhaven.api.container import DataVolume
 
 NAME_DIGITS = 10
 LABEL_DIGITS = 16

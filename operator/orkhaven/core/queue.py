@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from orkhaven.api import Reason
-from orkhaven.api.experiment import Toleration
+from orkhaven.api.container import Toleration
 from orkhaven.core.actions import SuspendJob
 from orkhaven.core.attempts import POD_PHASES_ENDED
 from orkhaven.core.experiment import is_finished

@@ -14,16 +14,17 @@ from orkhaven.api import crd as crds
 from orkhaven.api.meta import Model
 
 ROOT = Path(__file__).resolve().parents[3]
+FILES = crds.generated_files()
 
 
-@pytest.mark.parametrize("name", sorted(crds.generated_files()))
+@pytest.mark.parametrize("name", sorted(FILES))
 def test_a_generated_file_is_that_of_the_models(name: str) -> None:
-    assert (ROOT / name).read_text(encoding="utf-8") == crds.generated_files()[name], "run `make generate`"
+    assert (ROOT / name).read_text(encoding="utf-8") == FILES[name], "run `make generate`"
 
 
 @pytest.mark.parametrize("folder", ["crds", "helm/orkhaven/templates/crds"])
 def test_nothing_else_lies_among_the_generated_files(folder: str) -> None:
-    assert {f"{folder}/{path.name}" for path in (ROOT / folder).iterdir()} <= set(crds.generated_files())
+    assert {f"{folder}/{path.name}" for path in (ROOT / folder).iterdir()} <= set(FILES)
 
 
 def _nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -109,4 +110,4 @@ def test_write_makes_every_generated_file(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     assert crds.main(["--write"]) == 0
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert written == set(crds.generated_files())
+    assert written == set(FILES)

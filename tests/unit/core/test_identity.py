@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orkhaven.api.experiment import DataVolume
+from orkhaven.api.container import DataVolume
 from orkhaven.core.identity import canonical_json, child_name, param_hash, run_hash
 
 # RFC 8785, appendix B: IEEE 754 bits and the text that ECMAScript gives them.

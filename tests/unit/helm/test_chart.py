@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -21,10 +22,13 @@ KUBERNETES = "1.34.0"
 
 Objects = list[dict[str, Any]]
 Render = Callable[..., Objects]
+Helm = Callable[..., subprocess.CompletedProcess[str]]
+# libyaml where it is there: ten times faster on the CRDs.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @pytest.fixture(scope="session")
-def helm() -> Callable[..., subprocess.CompletedProcess[str]]:
+def helm() -> Helm:
     """Runs helm; skips where it has not been built yet, as a unit test builds nothing."""
     path = programs.find("helm")
     if path is None:
@@ -36,18 +40,25 @@ def helm() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-@pytest.fixture
-def render(helm: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> Render:
-    """The objects of `helm template` with the given values (nested dicts)."""
+@pytest.fixture(scope="session")
+def render(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """The objects of `helm template` with the given values (nested dicts). Each set of values is rendered once."""
+
+    @functools.cache
+    def text(values: str, release: str) -> str:
+        done = _template(helm, tmp_path_factory.mktemp("values"), json.loads(values), release)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def run(values: dict[str, Any] | None = None, *, release: str = "orkhaven") -> Objects:
-        return list(_checked(_template(helm, tmp_path, values or {}, release)))
+        found = yaml.load_all(text(json.dumps(values or {}), release), Loader=LOADER)
+        return [entry for entry in found if entry]
 
     return run
 
 
 @pytest.fixture
-def refusal(helm: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> Callable[[dict[str, Any]], str]:
+def refusal(helm: Helm, tmp_path: Path) -> Callable[[dict[str, Any]], str]:
     """What helm says about values that it refuses."""
 
     def run(values: dict[str, Any]) -> str:
@@ -58,17 +69,10 @@ def refusal(helm: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Pat
     return run
 
 
-def _template(
-    helm: Callable[..., subprocess.CompletedProcess[str]], folder: Path, values: dict[str, Any], release: str
-) -> subprocess.CompletedProcess[str]:
+def _template(helm: Helm, folder: Path, values: dict[str, Any], release: str) -> subprocess.CompletedProcess[str]:
     path = folder / "values.yaml"
     path.write_text(yaml.safe_dump(values))
     return helm("template", release, str(CHART), "-n", "system", "--kube-version", KUBERNETES, "-f", str(path))
-
-
-def _checked(done: subprocess.CompletedProcess[str]) -> Objects:
-    assert done.returncode == 0, done.stderr
-    return [entry for entry in yaml.safe_load_all(done.stdout) if entry]
 
 
 def _one(objects: Objects, kind: str, name: str) -> dict[str, Any]:
@@ -89,7 +93,7 @@ def _pod(objects: Objects, component: str) -> dict[str, Any]:
     return _one(objects, "Deployment", f"orkhaven-{component}")["spec"]["template"]["spec"]
 
 
-def test_helm_lint_finds_nothing(helm: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_helm_lint_finds_nothing(helm: Helm) -> None:
     done = helm("lint", "--strict", "--kube-version", KUBERNETES, str(CHART))
     assert done.returncode == 0, done.stdout + done.stderr
 
