@@ -89,7 +89,9 @@ class Bare:
         reason = possible()
         if reason is not None:
             raise ClusterError(f"the bare mode can't run here: {reason}; try --mode control-plane")
-        apt_install(NODE_PACKAGES)
+        if missing := node_module.missing_tools():
+            say(f"not installed here: {', '.join(missing)}")
+            apt_install(NODE_PACKAGES)
         found = programs.ensure((*programs.CONTROL_PLANE, *programs.NODE))
         dead = self.processes.forget_dead()
         if dead:

@@ -256,7 +256,8 @@ class Cluster:
     def shell_lines(self) -> str:
         """`env` as lines for a shell's eval."""
         env = self.env()
-        return f'export KUBECONFIG={shlex.quote(env["KUBECONFIG"])}\nexport PATH={shlex.quote(env["PATH"])}:"$PATH"'
+        lines = [f"export {name}={shlex.quote(env[name])}" for name in ("KUBECONFIG", "KUBECACHEDIR")]
+        return "\n".join([*lines, f'export PATH={shlex.quote(env["PATH"])}:"$PATH"'])
 
     def problems(self) -> list[str]:
         """What is wrong right now; empty where all is well."""

@@ -310,9 +310,24 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
         return command(*self.namespaces.enter, "ip", "-brief", "address")
 
 
-def _tool(name: str) -> str:
+def missing_tools() -> list[str]:
+    """What the host lacks to run a node, by name of the command; empty on any distribution that has it all."""
+    wanted = ("containerd", "ctr", "runc", "iptables", "ip", "conntrack", "socat", "openssl", "nsenter", "unshare")
+    plugins = [] if any(_has_plugins(folder) for folder in _CNI_FOLDERS) else ["CNI plugins"]
+    return [name for name in wanted if _which(name) is None] + plugins
+
+
+def _which(name: str) -> str | None:
     # /usr/sbin is not on every user's PATH.
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")
+
+
+def _has_plugins(folder: str) -> bool:
+    return all(Path(folder, plugin).exists() for plugin in ("ptp", "host-local", "portmap"))
+
+
+def _tool(name: str) -> str:
+    found = _which(name)
     if found is None:
         raise ClusterError(f"{name} is not installed")
     return found
@@ -320,9 +335,9 @@ def _tool(name: str) -> str:
 
 def _cni_folder() -> str:
     for folder in _CNI_FOLDERS:
-        if Path(folder, "ptp").exists() and Path(folder, "host-local").exists():
+        if _has_plugins(folder):
             return folder
-    raise ClusterError(f"the CNI plugins ptp and host-local are in none of {', '.join(_CNI_FOLDERS)}")
+    raise ClusterError(f"the CNI plugins ptp, host-local and portmap are in none of {', '.join(_CNI_FOLDERS)}")
 
 
 def _snapshotter(folder: Path) -> str:

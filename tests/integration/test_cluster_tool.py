@@ -106,12 +106,22 @@ class TestProcesses:
         assert processes.pid("sleeper") not in (first, None)
 
     def test_a_process_that_has_ended_is_reported_with_the_end_of_its_log(self, processes: Processes) -> None:
-        processes.start("talker", ["sh", "-c", "read -r line; echo no such luck"])
+        processes.start("talker", ["sh", "-c", "echo no such luck; exec sleep 60"])
         deadline = time.monotonic() + 10
-        while processes.pid("talker") is not None and time.monotonic() < deadline:
+        while not processes.log("talker").read_text() and time.monotonic() < deadline:
             time.sleep(0.01)
+        processes.kill("talker")
         with pytest.raises(ClusterError, match=r"talker has ended[\s\S]*no such luck"):
             processes.check()
+
+    def test_a_process_that_ends_at_once_is_reported_by_the_start_or_by_the_next_check(
+        self, processes: Processes
+    ) -> None:
+        with pytest.raises(ClusterError, match="talker (ended at once|has ended)"):  # noqa: PT012
+            processes.start("talker", ["sh", "-c", "exit 1"])
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                processes.check()
 
 
 class TestArchives:
