@@ -117,7 +117,7 @@ class TestProcesses:
     def test_a_process_that_ends_at_once_is_reported_by_the_start_or_by_the_next_check(
         self, processes: Processes
     ) -> None:
-        with pytest.raises(ClusterError, match="talker (ended at once|has ended)"):  # noqa: PT012
+        with pytest.raises(ClusterError, match=r"talker (ended at once|has ended)"):  # noqa: PT012
             processes.start("talker", ["sh", "-c", "exit 1"])
             deadline = time.monotonic() + 10
             while time.monotonic() < deadline:
