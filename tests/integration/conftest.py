@@ -1,4 +1,4 @@
-"""What integration tests share: one control plane for the whole run with the CRDs in it, a fresh namespace for each test.
+"""What integration tests share: one control plane for the whole run with the CRDs in it, a fresh namespace per test.
 
 The cluster is made for this run and removed at its end. ORKHAVEN_TEST_CLUSTER=name uses the cluster of that name
 instead and leaves it up, which saves its start while one test is being worked on.
