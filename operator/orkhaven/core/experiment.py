@@ -233,6 +233,12 @@ class _Planner:
             message = f"waits until attempt {number - 1} is gone altogether; {because}"
             self._say(State.QUEUED, Reason.WAITING_FOR_RETRY, message)
             return
+        stored = self.exp.status.attempts
+        if last is not None and (not stored or stored[-1].number < last.number or stored[-1].reason is None):
+            # Were the status write lost after the next Job is made, that Job would hide how this attempt ended.
+            self.recheck.append(0.0)
+            self._say(State.QUEUED, Reason.WAITING_FOR_RETRY, f"attempt {number} starts next; {because}")
+            return
         body = self._job(number)
         if body is None:
             return
@@ -316,7 +322,7 @@ class _Planner:
         self.notes.append(Note(type="Warning", reason="AttemptFailed", message=message))
 
     def _tell_live(self, before: Attempt, attempt: Attempt) -> None:
-        if self.state is State.RUNNING and before.start_time is None and attempt.start_time is not None:
+        if self.state is State.RUNNING and attempt.start_time not in (None, before.start_time):
             message = f"attempt {attempt.number} runs on node {attempt.node}"
             self.notes.append(Note(type="Normal", reason="Started", message=message))
         if self.reason == Reason.PULLING_IMAGE != self.exp.status.reason:
