@@ -53,12 +53,21 @@ class Engine(Protocol):
         """Writes the image as an archive that containerd and Docker read."""
 
 
+def find_docker() -> Docker | None:
+    """A Docker engine that answers."""
+    if not shutil.which("docker"):
+        return None
+    try:
+        answer = subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=60)
+    except subprocess.TimeoutExpired:
+        return None
+    return Docker() if answer.returncode == 0 else None
+
+
 def find(say: Say) -> Engine:
     """The engine of this machine; installs buildah where it is missing. Raises ImageError where neither can be had."""
-    if shutil.which("docker"):
-        with_engine = subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=60)
-        if with_engine.returncode == 0:
-            return Docker()
+    if docker := find_docker():
+        return docker
     if os.geteuid() != 0:
         raise ImageError("images are built by a Docker engine, which does not answer here, or by buildah as root")
     install("buildah", "skopeo", say=say)
@@ -106,7 +115,14 @@ class Docker:
         steps.end()
 
     def save(self, tag: str, target: Path) -> None:
-        run(["docker", "save", "--output", target, tag])
+        # Renamed into place: an archive is there and complete, or not there.
+        scratch = target.with_name(f".{target.name}")
+        run(["docker", "save", "--output", scratch, tag])
+        scratch.replace(target)
+
+    def remove(self, tag: str) -> None:
+        """Removes a tag, and the image where no other tag has it."""
+        run(["docker", "image", "rm", tag])
 
 
 class Buildah:

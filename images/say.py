@@ -60,7 +60,12 @@ def run(
     lines: list[str] = []
     expired = threading.Event()
     with process:
-        alarm = threading.Timer(timeout or 0, lambda: (expired.set(), process.kill()))
+
+        def expire() -> None:
+            expired.set()
+            process.kill()
+
+        alarm = threading.Timer(timeout or 0, expire)
         if timeout:
             alarm.start()
         if process.stdin:
