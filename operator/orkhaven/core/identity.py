@@ -1,8 +1,8 @@
 """What makes two parameter sets the same question and two runs the same run: canonical JSON, hashes, names.
 
 Canonical JSON follows RFC 8785 (JCS): keys sorted by UTF-16 code units, numbers as ECMAScript writes them, so that 1
-and 1.0 are one value and "1" another. One deviation, to lose nothing: an integer above 2^53, where doubles have gaps, is
-written in full.
+and 1.0 are one value and "1" another. One deviation, to lose nothing: an integer above 2^53, where doubles have gaps,
+is written in full.
 """
 
 from __future__ import annotations

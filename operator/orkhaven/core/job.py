@@ -12,6 +12,7 @@ condition, where it outlives the pod.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -328,4 +329,4 @@ def memory_mib(quantity: str | None) -> int | None:
     """A quantity of bytes in MiB, rounded up."""
     if quantity is None:
         return None
-    return int(-(-parse_quantity(quantity) // 2**20))
+    return math.ceil(parse_quantity(quantity) / 2**20)

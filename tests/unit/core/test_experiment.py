@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from orkhaven.api import Reason
-from orkhaven.core.actions import ApplyFinalRecord
+from orkhaven.api.experiment import ExperimentStatus
+from orkhaven.core.actions import ApplyFinalRecord, CreateJob, DeleteJob, SuspendJob
 from orkhaven.core.views import Why
-from tests.unit.core.world import DONE, World, make_experiment, record
+from tests.unit.core.world import DONE, World, make_experiment, make_node, record
 
 
 class TestTheGoodWay:
@@ -124,3 +129,260 @@ class TestRetries:
         assert list(world.jobs) == ["x-2"]
         assert world.status["attempts"][0]["reason"] == "Drained"
         assert world.status["retriesUsed"] == 0
+
+    def test_a_job_deleted_by_hand_is_made_up_for_free_and_at_once(self) -> None:
+        world = World(make_experiment(retry={"limit": 0})).run()
+        world.jobs.clear()
+        world.pods.clear()
+        world.settle()
+        assert list(world.jobs) == ["x-2"]
+        assert world.status["attempts"][0]["reason"] == "Drained"
+        assert world.status["attempts"][0]["gpuSeconds"] == 60
+        assert (world.status["retriesUsed"], world.seen[0]) == (0, "Queued")
+
+    def test_a_cluster_that_keeps_taking_it_away_is_asked_less_and_less_often(self) -> None:
+        world = World().run(1)
+        delays = []
+        for _ in range(6):
+            world.disrupt("EvictionByEvictionAPI").exit(143, record("Interrupted"))
+            plan = world.look()
+            delays.append(plan.requeue_after or 0)
+            world.wait(delays[-1]).settle()
+            world.release().start().settle()
+            world.wait(1)
+        assert delays[0] == 0
+        assert delays == sorted(delays)
+        assert 80 <= delays[-1] <= 200
+        assert world.status["retriesUsed"] == 0
+        assert world.status["attemptCount"] == 7
+
+    def test_only_the_last_ten_attempts_are_kept_and_all_are_counted(self) -> None:
+        world = World().run(1)
+        for _ in range(12):
+            world.disrupt("EvictionByEvictionAPI").exit(143)
+            world.settle()
+            world.wait(900).settle()
+            world.release().start().settle()
+            world.wait(1)
+        assert [attempt["number"] for attempt in world.status["attempts"]] == list(range(4, 14))
+        assert world.status["attemptCount"] == 13
+        assert world.status["gpuSeconds"] == 12
+
+    def test_a_missing_metric_is_tried_again_once(self) -> None:
+        world = World(make_experiment(retry={"limit": 5}))
+        world.run().exit(0, record())
+        world.settle()
+        world.wait(60).settle()
+        world.release().start().settle()
+        world.wait(60).exit(0, record()).settle()
+        assert world.seen == ("Failed", "MetricMissing")
+        assert world.status["attemptCount"] == 2
+
+    def test_the_run_hash_stays_though_the_default_image_changes(self) -> None:
+        world = World().run()
+        before = world.status["runHash"]
+        world.defaults = replace(world.defaults, image="trainer:2")
+        world.disrupt("DeletionByPodGC").exit(137).settle()
+        assert world.status["runHash"] == before
+        env = world.jobs["x-2"]["spec"]["template"]["spec"]["containers"][0]["env"]
+        assert {"name": "ORKHAVEN_OUTPUT", "value": f"/output/{before}"} in env
+
+
+class TestImages:
+    def test_a_pull_that_fails_is_told_then_ends_the_attempt_and_takes_its_job_away(self) -> None:
+        world = World(make_experiment(retry={"limit": 1})).run(0)
+        world.waits("ImagePullBackOff", 'Back-off pulling "trainer:1"')
+        plan = world.wait(100).look()
+        assert world.seen == ("Starting", "PullingImage")
+        assert plan.requeue_after == 200
+        world.settle()
+        world.wait(201)
+        first = world.look()
+        assert not first.actions, "the end is written before what proves it is deleted"
+        assert world.status["attempts"][0]["reason"] == "ImagePull"
+        second = world.look()
+        assert [type(action) for action in second.actions] == [DeleteJob]
+        world.pods.clear()
+        world.settle()
+        assert world.seen == ("Queued", "WaitingForRetry")
+        assert world.status["retriesUsed"] == 1
+        assert "PullingImage" in world.events
+
+    def test_a_config_error_ends_it_at_once(self) -> None:
+        world = World().run(0)
+        world.waits("CreateContainerConfigError", 'secret "s" not found').settle()
+        assert world.seen == ("Failed", "ConfigError")
+        assert not world.jobs
+
+
+class TestSuspend:
+    def test_before_it_starts_nothing_is_made(self) -> None:
+        world = World(make_experiment(suspend=True))
+        world.settle()
+        assert (world.jobs, world.seen) == ({}, ("Suspended", "Suspended"))
+        world.suspend(False).settle()
+        assert list(world.jobs) == ["x-1"]
+
+    def test_a_running_one_saves_stops_and_goes_on_with_the_same_job(self) -> None:
+        world = World().run(60)
+        world.suspend()
+        plan = world.look()
+        assert plan.actions == (SuspendJob(plan.actions[0].key, "uid-x-1", suspend=True),)  # type: ignore[union-attr]
+        assert world.seen == ("Running", "Suspending")
+        world.settle()
+        world.delete_pod().wait(10)
+        checkpoint = {"step": 7, "path": "/output/r/last.pt"}
+        world.exit(143, record("Interrupted", checkpoint=checkpoint), job=False).settle()
+        assert world.seen == ("Suspended", "Suspended")
+        assert world.condition("Suspended")["status"] == "True"
+        assert world.status["checkpoint"] == checkpoint
+        assert world.status["gpuSeconds"] == 70
+        world.pods.clear()
+        world.wait(1000).settle()
+        assert world.status["gpuSeconds"] == 70
+        world.suspend(False).settle()
+        assert world.seen == ("Queued", "WaitingForGpus")
+        world.release().start(suffix="b").settle()
+        assert world.seen == ("Running", "Training")
+        world.wait(30).exit(0, DONE).settle()
+        assert world.seen == ("Succeeded", "Completed")
+        (attempt,) = world.status["attempts"]
+        assert (attempt["pod"], attempt["gpuSeconds"], world.status["gpuSeconds"]) == ("x-1-b", 100, 100)
+        assert world.events == ["Started", "Suspended", "Started", "Succeeded"]
+
+    def test_a_pod_that_vanishes_while_it_stops_is_accounted_up_to_then(self) -> None:
+        world = World().run(60)
+        world.suspend().settle()
+        world.wait(5)
+        world.pods.clear()
+        world.settle()
+        assert (world.seen[0], world.status["gpuSeconds"]) == ("Suspended", 65)
+
+    def test_one_that_ends_well_just_then_has_succeeded(self) -> None:
+        world = World().run(60)
+        world.suspend().settle()
+        world.exit(0, DONE, job=False).settle()
+        assert world.seen == ("Succeeded", "Completed")
+        assert not world.jobs, "its suspended Job could be released again"
+
+    def test_a_retry_waits_while_it_is_suspended(self) -> None:
+        world = World().run()
+        world.exit(1, "ValueError").settle()
+        world.suspend().wait(60).settle()
+        assert world.seen == ("Suspended", "Suspended")
+        assert list(world.jobs) == ["x-1"]
+        world.suspend(False).settle()
+        assert list(world.jobs) == ["x-1", "x-2"]
+
+
+class TestUnknown:
+    def test_a_failed_job_whose_pod_still_seems_to_run_is_no_failure_at_once(self) -> None:
+        world = World().run()
+        plan = world.end_job("Failed", "BackoffLimitExceeded").look()
+        assert world.seen == ("Running", "StatusUnknown")
+        assert plan.requeue_after == 15
+        world.exit(
+            64, record("Failed", failure={"type": "orkrun.InvalidParams", "message": "lr: no"}), job=False
+        ).settle()
+        assert world.seen == ("Failed", "InvalidParams")
+
+    def test_but_it_comes_to_an_end(self) -> None:
+        world = World().run()
+        world.end_job("Failed", "BackoffLimitExceeded").wait(16)
+        world.pods.clear()
+        world.settle()
+        assert world.status["attempts"][0]["reason"] == "NodeLost"
+        assert list(world.jobs) == ["x-1", "x-2"]
+
+    @pytest.mark.parametrize("known", [True, False], ids=["the hub has the objective", "nobody has it"])
+    def test_a_complete_job_without_its_pod_succeeded_if_the_objective_is_known(self, known: bool) -> None:
+        world = World(make_experiment(retry={"limit": 0})).run()
+        world.end_job("Complete").wait(20)
+        world.pods.clear()
+        if known:
+            world.hub(objective={"value": 0.5, "step": 1})
+        world.settle()
+        assert world.seen == (("Succeeded", "Completed") if known else ("Failed", "MetricMissing"))
+
+    def test_the_hub_has_time_to_say_the_objective_of_a_program_without_a_record(self) -> None:
+        world = World().run()
+        plan = world.exit(0).look()
+        assert world.seen == ("Running", "StatusUnknown")
+        assert plan.requeue_after == 30
+        world.hub(objective={"value": 0.5, "step": 1}).settle()
+        assert world.seen == ("Succeeded", "Completed")
+
+    def test_a_node_that_does_not_answer_is_given_up_once_its_pod_is_taken_away(self) -> None:
+        world = World().run()
+        world.nodes["n1"] = make_node(ready=False)
+        world.settle()
+        assert world.seen == ("Running", "Training"), "it may come back"
+        world.delete_pod().settle()
+        assert world.status["attempts"][0]["reason"] == "NodeLost"
+        assert list(world.jobs) == ["x-2"], "the stuck pod is not waited for"
+        assert world.status["retriesUsed"] == 0
+
+    def test_a_job_without_its_status_write_is_taken_over(self) -> None:
+        world = World()
+        plan = world.plan()
+        for action in plan.actions:
+            world.carry_out(action)
+        world.settle()
+        assert list(world.jobs) == ["x-1"]
+        assert world.status["attemptCount"] == 1
+
+
+class TestWords:
+    def test_transition_times_change_with_the_status_only(self) -> None:
+        world = World().run()
+        first = world.condition("Running")["lastTransitionTime"]
+        accepted = world.condition("Accepted")["lastTransitionTime"]
+        world.exit(1, "x").settle()
+        assert world.condition("Running")["lastTransitionTime"] > first
+        assert world.condition("Accepted")["lastTransitionTime"] == accepted
+
+    def test_the_queues_reason_is_shown(self) -> None:
+        world = World(waiting=Why(Reason.NO_FITTING_NODE, "no node has 64 GPUs"))
+        world.settle()
+        assert world.seen == ("Queued", "NoFittingNode")
+        assert "NoFittingNode" in world.events
+
+    def test_an_unschedulable_pod_says_what_the_scheduler_says(self) -> None:
+        world = World().run(0)
+        world.pod["spec"].pop("nodeName")
+        message = "0/1 nodes are available: insufficient cpu"
+        world.pod["status"] = {
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}],
+        }
+        world.settle()
+        assert (world.seen, world.status["message"]) == (("Queued", "Unschedulable"), message)
+
+    def test_a_spec_that_cannot_be_read_ends_it_with_the_path(self) -> None:
+        world = World(make_experiment(resources={"gpus": -1}))
+        world.settle()
+        assert world.seen == ("Failed", "InvalidSpec")
+        assert "spec.resources.gpus" in world.status["message"]
+        assert world.condition("Accepted")["status"] == "False"
+        assert world.condition("Finished")["status"] == "True"
+
+    def test_the_namesakes_job_is_not_taken_for_ones_own(self) -> None:
+        world = World().run()
+        world.experiment = make_experiment()
+        world.experiment["metadata"]["uid"] = "another"
+        assert [type(action) for action in world.plan().actions] == []
+        world.jobs.clear()
+        world.pods.clear()
+        assert [type(action) for action in world.plan().actions] == [CreateJob]
+
+    def test_long_words_are_cut_to_what_the_schema_takes(self) -> None:
+        world = World(make_experiment(retry={"limit": 0})).run()
+        world.exit(
+            70,
+            record(
+                "Failed", failure={"type": "E", "message": "m" * 3000, "location": "l" * 900, "excerpt": "e" * 9000}
+            ),
+        )
+        world.settle()
+        ExperimentStatus.model_validate(world.status)
+        assert world.status["failure"]["message"].endswith("…")

@@ -304,22 +304,25 @@ class SweepWorld:
     def look(self) -> Plan:
         plan = self.plan()
         for action in plan.actions:
-            match action:
-                case CreateExperiment(body):
-                    name = body["metadata"]["name"]
-                    made = copy.deepcopy(body)
-                    made["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(self.now), "generation": 1}
-                    self.children.setdefault(name, made)
-                case SuspendExperiment(key, _, suspend):
-                    self.children[key.name]["spec"]["suspend"] = suspend
-                case DeleteSweep():
-                    self.deleted = True
-                case _:
-                    raise AssertionError(action)
+            self.carry_out(action)
         if plan.status is not None and plan.status != self.sweep.get("status"):
             self.sweep["status"] = json.loads(json.dumps(plan.status))
             self.events += [note.reason for note in plan.notes]
         return plan
+
+    def carry_out(self, action: Any) -> None:
+        match action:
+            case CreateExperiment(body):
+                name = body["metadata"]["name"]
+                made = copy.deepcopy(body)
+                made["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(self.now), "generation": 1}
+                self.children.setdefault(name, made)
+            case SuspendExperiment(key, _, suspend):
+                self.children[key.name]["spec"]["suspend"] = suspend
+            case DeleteSweep():
+                self.deleted = True
+            case _:
+                raise AssertionError(action)
 
     def settle(self) -> Body:
         for _ in range(400):
