@@ -25,7 +25,7 @@ from tests.unit.hub.postgres import Server, find_programs
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES, METRICS = 5, 20
-SECONDS = 4.0
+SECONDS = 3.0
 ROUNDS = 3
 
 

@@ -21,7 +21,7 @@ from tests.unit.hub.postgres import Server
 
 ROOT = Path(__file__).resolve().parents[3]
 CLIENTS = 4
-KILLS = 3
+KILLS = 2
 
 
 class Process:

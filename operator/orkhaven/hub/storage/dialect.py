@@ -37,9 +37,6 @@ _UPSERT = "ON CONFLICT (run_id, metric_id) DO UPDATE SET " + ", ".join(
 class Dialect(Protocol):
     """Rows given to `add_*` are new for certain: the caller holds the run's lock and has looked."""
 
-    lock_suffix: str
-    """Appended to the SELECT of the runs that are about to change."""
-
     def add_lines(self, connection: Connection, rows: Sequence[Row]) -> None: ...
 
     def add_points(self, connection: Connection, rows: Sequence[Row]) -> None: ...
@@ -48,9 +45,6 @@ class Dialect(Protocol):
 
 
 class Sqlite:
-    lock_suffix = ""
-    """BEGIN IMMEDIATE: nobody else writes."""
-
     def add_lines(self, connection: Connection, rows: Sequence[Row]) -> None:
         _insert_many(connection, "lines", LINE_COLUMNS, rows)
 
@@ -73,9 +67,6 @@ def _insert_many(
 
 
 class Postgresql:
-    lock_suffix = " FOR UPDATE"
-    """Two hubs may write; a run is one's at a time."""
-
     def add_lines(self, connection: Connection, rows: Sequence[Row]) -> None:
         _copy(connection, "lines", LINE_COLUMNS, rows)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import cast
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from orkhaven.hub.lines import Line as MetricLine
@@ -83,6 +84,10 @@ class Ingest:
         self._engine = engines.writer
         self._dialect = dialect.dialect_for(engines.writer.dialect.name)
         self._max_metrics = max_metrics_per_run
+        # Made once: to build a statement takes longer than to run it.
+        by_uid = select(Run.uid, *_STATE_COLUMNS).where(Run.uid.in_(bindparam("uids", expanding=True))).order_by(Run.id)
+        self._select_by_uid = by_uid if engines.is_sqlite else by_uid.with_for_update()
+        """Of several hubs on PostgreSQL, a run is one's at a time. SQLite's BEGIN IMMEDIATE has locked all already."""
         self._insert = sqlite.insert if engines.is_sqlite else postgresql.insert
         self._names: dict[str, int] = {}
         self._summaries: OrderedDict[int, tuple[int, dict[int, SummaryState]]] = OrderedDict()
@@ -127,8 +132,8 @@ class Ingest:
         with self._engine.begin() as connection:
             old = list(connection.scalars(select(Run.id).where(Run.updated < updated).order_by(Run.id).limit(limit)))
             for table in (Point, Summary, Line):
-                connection.execute(table.__table__.delete().where(table.__table__.c.run_id.in_(old)))  # type: ignore[attr-defined]
-            connection.execute(Run.__table__.delete().where(Run.id.in_(old)))  # type: ignore[attr-defined]
+                connection.execute(delete(table).where(table.run_id.in_(old)))
+            connection.execute(delete(Run).where(Run.id.in_(old)))
         for run_id in old:
             self._summaries.pop(run_id, None)
         return len(old)
@@ -148,10 +153,8 @@ class Ingest:
         return runs
 
     def _select_runs(self, connection: Connection, uids: Iterable[str]) -> dict[str, RunState]:
-        query = select(Run.uid, *_STATE_COLUMNS).where(Run.uid.in_(list(uids))).order_by(Run.id)
-        if self._dialect.lock_suffix:
-            query = query.with_for_update()
-        return {row[0]: RunState(**dict(zip(_NAMES, row[1:], strict=True))) for row in connection.execute(query)}
+        rows = connection.execute(self._select_by_uid, {"uids": list(uids)}).all()
+        return {row[0]: RunState(**dict(zip(_NAMES, row[1:], strict=True))) for row in rows}
 
     def _insert_runs(self, connection: Connection, identities: Sequence[RunIdentity], *, now: float) -> None:
         # Another hub may have made it in the meantime.
@@ -277,9 +280,14 @@ class Ingest:
             updates.append({"b_id": run.id, "updated": now, **{key: getattr(run, key) for key in _CHANGED}})
         self._dialect.put_summaries(connection, rows)
         if updates:
-            connection.execute(update(Run.__table__).where(Run.id == bindparam("b_id")), updates)  # type: ignore[arg-type]
+            connection.execute(_UPDATE_RUN, updates)
 
 
 _NAMES = [column.key for column in _STATE_COLUMNS]
+_UPDATE_RUN = (
+    update(cast(Table, Run.__table__))
+    .where(Run.id == bindparam("b_id"))
+    .values({key: bindparam(key) for key in ("updated", *_CHANGED)})
+)
 _ZERO = [key for key in (*_CHANGED, "applied_revision") if key not in ("sweep", "objective", "minimize", "total_steps")]
 _SUMMARY_VALUES = [getattr(Summary, column) for column in dialect.SUMMARY_VALUES]
