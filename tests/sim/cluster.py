@@ -7,7 +7,6 @@ somebody else delivers: late, twice, or not at all. The real thing is tested in 
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -33,6 +32,15 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
     raise AssertionError("it waited for something: the simulation has no event loop")
+
+
+def clone(value: Any) -> Any:
+    """A copy of JSON; several times as fast as copy.deepcopy, which is most of what a simulation does."""
+    if isinstance(value, dict):
+        return {key: clone(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [clone(item) for item in value]
+    return value
 
 
 def stamp(moment: datetime) -> str:
@@ -103,14 +111,18 @@ class FakeCluster:
 
     def find(self, kind: str, namespace: str, name: str) -> Body | None:
         found = self.objects.get((kind, namespace, name))
-        return copy.deepcopy(found) if found is not None else None
+        return clone(found) if found is not None else None
 
     def all(self, kind: str) -> list[Body]:
-        return [copy.deepcopy(body) for (k, _, _), body in sorted(self.objects.items()) if k == kind]
+        return [clone(body) for body in self.look(kind)]
+
+    def look(self, kind: str) -> list[Body]:
+        """As `all`, not copied: to be looked at only."""
+        return [body for (k, _, _), body in sorted(self.objects.items(), key=lambda item: item[0]) if k == kind]
 
     def add(self, body: Body) -> Body:
         """Create. Raises AlreadyExists."""
-        made = copy.deepcopy(body)
+        made = clone(body)
         made.pop("status", None)
         meta = made["metadata"]
         id_ = (made["kind"], meta.get("namespace", ""), meta["name"])
@@ -121,9 +133,9 @@ class FakeCluster:
         meta["generation"] = 1
         meta["creationTimestamp"] = stamp(self.clock.now())
         if made["kind"] in {"Job", "Pod", "Node"} and "status" in body:
-            made["status"] = copy.deepcopy(body["status"])
+            made["status"] = clone(body["status"])
         self._store(id_, made, "ADDED")
-        return copy.deepcopy(made)
+        return clone(made)
 
     def change(self, kind: str, namespace: str, name: str, change: Callable[[Body], None]) -> Body:
         """Apply a function to the object; a change of the spec raises its generation. No change, no event."""
@@ -131,14 +143,14 @@ class FakeCluster:
         if id_ not in self.objects:
             raise NotFound(f"{id_} not found", status=404)
         old = self.objects[id_]
-        new = copy.deepcopy(old)
+        new = clone(old)
         change(new)
         if new == old:
-            return copy.deepcopy(old)
+            return clone(old)
         if new.get("spec") != old.get("spec"):
             new["metadata"]["generation"] = old["metadata"]["generation"] + 1
         self._store(id_, new, "MODIFIED")
-        return copy.deepcopy(new)
+        return clone(new)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """Delete at once; what it owned is left to `collect`."""
@@ -148,7 +160,7 @@ class FakeCluster:
             return
         # The DELETED event carries a version of its own, as the real one's does.
         self._version += 1
-        body = copy.deepcopy(body)
+        body = clone(body)
         body["metadata"]["resourceVersion"] = str(self._version)
         self.log.append(Event("DELETED", kind, body))
 
@@ -157,7 +169,7 @@ class FakeCluster:
         uids = {body["metadata"]["uid"] for body in self.objects.values()}
         lost = [
             id_
-            for id_, body in sorted(self.objects.items())
+            for id_, body in sorted(self.objects.items(), key=lambda item: item[0])
             if any(ref["uid"] not in uids for ref in body["metadata"].get("ownerReferences", ()))
         ]
         for id_ in lost:
@@ -181,8 +193,8 @@ class FakeCluster:
         field_selector: str | None = None,
     ) -> AsyncIterator[tuple[list[Body], str]]:
         items = [
-            body
-            for body in self.all(kind)
+            clone(body)
+            for body in self.look(kind)
             if (namespace is None or body["metadata"].get("namespace") == namespace)
             and _selected(body["metadata"].get("labels") or {}, label_selector)
             and (not field_selector or body.get("spec", {}).get("nodeName"))
@@ -246,7 +258,7 @@ class FakeCluster:
             held = body.setdefault("status", {})
             for gone in before - status.keys() - others:
                 held.pop(gone, None)
-            held.update(copy.deepcopy(status))
+            held.update(clone(status))
 
         version = self._version
         made = self.change(kind, namespace, name, apply)
@@ -271,7 +283,8 @@ class FakeCluster:
         self._version += 1
         body["metadata"]["resourceVersion"] = str(self._version)
         self.objects[id_] = body
-        self.log.append(Event(type_, id_[0], copy.deepcopy(body)))
+        # Stored bodies are replaced, never changed, so the log may share them.
+        self.log.append(Event(type_, id_[0], body))
 
     def _check(self, kind: str, namespace: str, name: str, uid: str | None, version: int | None) -> Body:
         stored = self.objects.get((kind, namespace, name))

@@ -6,7 +6,7 @@ step.
 
 from __future__ import annotations
 
-import copy
+import json
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from orkhaven.engine.parsers import OURS, PARSERS
 from orkhaven.engine.ports import Kind
 from orkhaven.engine.resync import Resync
 from orkhaven.engine.telemetry import Telemetry
+from orkrun.contract import ANNOTATION_CONFIG, LABEL_ATTEMPT
 from tests.sim.cluster import Body, Event, FakeCluster, VirtualClock, Write, drive
 from tests.sim.world import World, experiment_of, finished, gpus
 
@@ -47,6 +48,19 @@ Outcome = Callable[[World, Body], None]
 def all_succeed(world: World, pod: Body) -> None:
     """Every run ends well, with a value that depends on its name only."""
     world.succeed(pod, value=round(0.5 + (sum(map(ord, experiment_of(pod))) % 400) / 1000, 3))
+
+
+def mixed(world: World, pod: Body) -> None:
+    """By learning rate: 1 ends well, 2 always breaks, 3 is killed for its memory, 4 is drained once and then ends well."""
+    lr = json.loads(pod["metadata"]["annotations"][ANNOTATION_CONFIG])["params"].get("lr", 1) % 5
+    if lr == 2:
+        world.fail(pod)
+    elif lr == 3:
+        world.out_of_memory(pod)
+    elif lr == 4 and pod["metadata"]["labels"][LABEL_ATTEMPT] == "1":
+        world.evict(pod)
+    else:
+        all_succeed(world, pod)
 
 
 class Simulation:
@@ -120,7 +134,7 @@ class Simulation:
     def tell(self, event: Event) -> None:
         self.told.append(event)
         kind = Kind(event.kind)
-        view = PARSERS[kind](copy.deepcopy(event.body))
+        view = PARSERS[kind](event.body)
         if event.type == "DELETED":
             self.engine.forget(kind, view.meta.key, view.meta.uid)
         else:
@@ -163,27 +177,27 @@ class Simulation:
 
     def check(self) -> None:
         """The invariants that hold at any moment, whatever was delivered."""
-        jobs = self.cluster.all("Job")
+        jobs = self.cluster.look("Job")
         live = [job for job in jobs if not finished(job)]
-        per_experiment = Counter(job["metadata"]["ownerReferences"][0]["uid"] for job in live)
+        per_experiment = Counter(ref["uid"] for job in live for ref in job["metadata"].get("ownerReferences", ()))
         doubled = [uid for uid, count in per_experiment.items() if count > 1]
         assert not doubled, f"more than one live Job for {doubled}\n{self.describe()}"
         if not self.node_faults:
             # Of one operator; a released Job holds its GPUs from then on, pod or not.
             released = sum(gpus({"spec": j["spec"]["template"]["spec"]}) for j in live if not j["spec"].get("suspend"))
-            capacity = sum(int(n["status"]["allocatable"]["nvidia.com/gpu"]) for n in self.cluster.all("Node"))
+            capacity = sum(int(n["status"]["allocatable"]["nvidia.com/gpu"]) for n in self.cluster.look("Node"))
             assert released <= capacity, f"{released} GPUs released of {capacity}\n{self.describe()}"
-        for experiment in self.cluster.all("Experiment"):
+        for experiment in self.cluster.look("Experiment"):
             self._check_experiment(experiment)
-        for sweep in self.cluster.all("Sweep"):
+        for sweep in self.cluster.look("Sweep"):
             size = len(repr(sweep.get("status", {})))
             assert size < 100 * 1024, f"the status of {sweep['metadata']['name']} has {size} characters"
 
     def check_quiet(self) -> None:
         """What holds once nothing happens any more: counts are true, and looking again at everything writes nothing."""
-        for sweep in self.cluster.all("Sweep"):
+        for sweep in self.cluster.look("Sweep"):
             counts = sweep["status"]["trials"]
-            children = [e for e in self.cluster.all("Experiment") if _child(e, sweep)]
+            children = [e for e in self.cluster.look("Experiment") if _child(e, sweep)]
             assert counts["created"] == len(children), f"{counts} but {len(children)} trials"
             for state, name in (("Succeeded", "succeeded"), ("Failed", "failed"), ("Running", "running")):
                 count = sum(e["status"]["state"] == state for e in children)
@@ -239,7 +253,7 @@ class Simulation:
         """What is left at the end, without what depends on when and how often it was looked at."""
         out: Body = {}
         for kind in ("Sweep", "Experiment"):
-            for body in self.cluster.all(kind):
+            for body in self.cluster.look(kind):
                 status = body.get("status", {})
                 out[f"{kind}/{body['metadata']['name']}"] = {
                     "params": body["spec"].get("params"),
@@ -254,13 +268,13 @@ class Simulation:
                     "attempts": [(a["number"], a.get("reason")) for a in status.get("attempts", ())],
                     "retries": status.get("retriesUsed"),
                 }
-        out["jobs"] = sorted(body["metadata"]["name"] for body in self.cluster.all("Job"))
+        out["jobs"] = sorted(body["metadata"]["name"] for body in self.cluster.look("Job"))
         return out
 
     def describe(self) -> str:
         lines = [f"t={self.clock.seconds:.1f}"]
         for kind in ("Sweep", "Experiment", "Job", "Pod"):
-            for body in self.cluster.all(kind):
+            for body in self.cluster.look(kind):
                 status = body.get("status", {})
                 what = {
                     k: status.get(k)

@@ -6,13 +6,12 @@ not drawn, so that a run can be repeated.
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from orkrun.contract import LABEL_EXPERIMENT, VERSION
-from tests.sim.cluster import Body, FakeCluster, stamp
+from tests.sim.cluster import Body, FakeCluster, clone, stamp
 
 GPU = "nvidia.com/gpu"
 TERMINAL = ("Succeeded", "Failed")
@@ -59,18 +58,18 @@ class World:
 
     def job_controller(self) -> bool:
         """Pods for released Jobs, none for suspended ones, the end of Jobs whose pod has ended."""
-        return sum(self._sync_job(job) for job in self.cluster.all("Job")) > 0
+        return sum(self._sync_job(job) for job in self.cluster.look("Job")) > 0
 
     def scheduler(self) -> bool:
         """One pod that fits is bound."""
-        for pod in self.cluster.all("Pod"):
+        for pod in self.cluster.look("Pod"):
             if (
                 pod["spec"].get("nodeName")
                 or pod["status"]["phase"] in TERMINAL
                 or "deletionTimestamp" in pod["metadata"]
             ):
                 continue
-            for node in self.cluster.all("Node"):
+            for node in self.cluster.look("Node"):
                 if ready(node) and self.free(node["metadata"]["name"]) >= gpus(pod):
                     self._pod(
                         pod, lambda p, n=node: (p["spec"].update(nodeName=n["metadata"]["name"]), _scheduled(p, self))
@@ -135,7 +134,7 @@ class World:
             node["status"]["conditions"] = [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]
 
         self.cluster.change("Node", "", name, unready)
-        for pod in self.cluster.all("Pod"):
+        for pod in self.cluster.look("Pod"):
             if pod["spec"].get("nodeName") == name and pod["status"]["phase"] not in TERMINAL:
                 self._pod(
                     pod,
@@ -167,14 +166,13 @@ class World:
 
     def pods(self, *phases: str) -> list[Body]:
         """Those in one of the phases that a kubelet could act on."""
-        return [p for p in self.cluster.all("Pod") if p["status"]["phase"] in phases and p["spec"].get("nodeName")]
+        return [p for p in self.cluster.look("Pod") if p["status"]["phase"] in phases and p["spec"].get("nodeName")]
 
     def free(self, node: str) -> int:
-        body = self.cluster.find("Node", "", node)
-        assert body is not None
+        body = self.cluster.objects["Node", "", node]
         held = sum(
             gpus(p)
-            for p in self.cluster.all("Pod")
+            for p in self.cluster.look("Pod")
             if p["spec"].get("nodeName") == node and p["status"]["phase"] not in TERMINAL
         )
         return int(body["status"]["allocatable"][GPU]) - held
@@ -185,7 +183,7 @@ class World:
         meta, status = job["metadata"], job.get("status", {})
         if finished(job):
             return False
-        pods = [p for p in self.cluster.all("Pod") if _owned(p, meta["uid"])]
+        pods = [p for p in self.cluster.look("Pod") if _owned(p, meta["uid"])]
         live = [p for p in pods if p["status"]["phase"] not in TERMINAL]
         if job["spec"].get("suspend"):
             # SIGTERM, and the pod is gone together with what it said last.
@@ -216,7 +214,7 @@ class World:
     def _create_pod(self, job: Body) -> None:
         meta = job["metadata"]
         number = self.pods_made[meta["uid"]] = self.pods_made.get(meta["uid"], 0) + 1
-        template = copy.deepcopy(job["spec"]["template"])
+        template = clone(job["spec"]["template"])
         self.cluster.add(
             {
                 "apiVersion": "v1",

@@ -1,0 +1,271 @@
+"""The operator process on a real control plane: Jobs are played by hand, everything else is real."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orkrun.contract import VERSION
+from tests.cluster import Cluster
+from tests.integration.operator_process import Body, OperatorProcess, until
+
+pytestmark = pytest.mark.cluster
+
+SWEEPS = "/apis/orkhaven.io/v1alpha1/namespaces/{}/sweeps"
+EXPERIMENTS = "/apis/orkhaven.io/v1alpha1/namespaces/{}/experiments"
+JOBS = "/apis/batch/v1/namespaces/{}/jobs"
+PODS = "/api/v1/namespaces/{}/pods"
+NODE = "by-hand"
+
+
+class User:
+    """What a user and a kubelet do in one namespace."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self.api, self.namespace = cluster.api, namespace
+
+    def list(self, path: str) -> list[Body]:
+        found = self.api.get(path.format(self.namespace))
+        return [] if found is None else list(found["items"])
+
+    def sweep(self, name: str = "s") -> Body:
+        found = self.api.get(f"{SWEEPS.format(self.namespace)}/{name}")
+        assert found is not None
+        return dict(found)
+
+    def status(self, name: str = "s") -> Body:
+        return dict(self.sweep(name).get("status") or {})
+
+    def apply_sweep(self, name: str = "s", *, trials: int = 4, parallelism: int = 2) -> None:
+        self.api.call(
+            "POST",
+            SWEEPS.format(self.namespace),
+            {
+                "apiVersion": "orkhaven.io/v1alpha1",
+                "kind": "Sweep",
+                "metadata": {"name": name},
+                "spec": {
+                    "objective": {"metric": "val/dice"},
+                    "parameters": [{"name": "lr", "values": list(range(1, trials + 1))}],
+                    "parallelism": parallelism,
+                    "template": {"params": {"model": "unet", "encoder": None}, "resources": {"gpus": 1}},
+                },
+            },
+        )
+
+    def play(self) -> int:
+        """Every pod that is there ends well, as its kubelet would say it. How many."""
+        played = 0
+        for pod in self.list(PODS):
+            if pod["status"].get("phase") in ("Succeeded", "Failed") or "deletionTimestamp" in pod["metadata"]:
+                continue
+            self.finish(pod)
+            played += 1
+        return played
+
+    def finish(self, pod: Body) -> None:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        record = {"version": VERSION, "outcome": "Succeeded", "objective": {"value": 0.7, "step": 3}, "step": 3}
+        state = {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now, "message": json.dumps(record)}
+        self.api.patch(
+            f"{PODS.format(self.namespace)}/{pod['metadata']['name']}/status",
+            {
+                "status": {
+                    "phase": "Succeeded",
+                    "startTime": now,
+                    "containerStatuses": [
+                        {
+                            "name": "trainer", "image": "x", "imageID": "x", "ready": False, "restartCount": 0,
+                            "state": {"terminated": state},
+                        }
+                    ],
+                }
+            },
+        )  # fmt: skip
+
+    def run_to_end(self, operator: OperatorProcess, *, seconds: float = 90) -> None:
+        def ended() -> bool:
+            self.play()
+            return self.status().get("state") in ("Succeeded", "Failed")
+
+        until("the sweep to end", ended, seconds=seconds, on_fail=operator.tail)
+
+    def attempts(self) -> dict[str, int]:
+        return {e["metadata"]["name"]: e["status"]["attemptCount"] for e in self.list(EXPERIMENTS)}
+
+
+@pytest.fixture(scope="module")
+def node(cluster: Cluster) -> Iterator[str]:
+    """A node with 4 GPUs that no kubelet looks after."""
+    cluster.api.call(
+        "POST",
+        "/api/v1/nodes",
+        {
+            "metadata": {"name": NODE, "labels": {"nvidia.com/gpu.product": "A100", "nvidia.com/gpu.memory": "40960"}},
+        },
+    )
+    gpus = {"nvidia.com/gpu": "4", "cpu": "64", "memory": "256Gi", "pods": "110"}
+    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}
+    cluster.api.patch(
+        f"/api/v1/nodes/{NODE}/status",
+        {"status": {"capacity": gpus, "allocatable": gpus, "conditions": [ready]}},
+    )
+    yield NODE
+    cluster.api.call("DELETE", f"/api/v1/nodes/{NODE}")
+
+
+@pytest.fixture
+def user(cluster: Cluster, namespace: str, node: str) -> User:
+    return User(cluster, namespace)
+
+
+@pytest.fixture
+def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
+    made = OperatorProcess(cluster, tmp_path, namespaces=namespace)
+    yield made
+    made.stop()
+
+
+def test_a_sweep_becomes_jobs_and_a_leader_and_the_way_is_quiet_at_its_end(user: User, operator: OperatorProcess) -> None:
+    operator.start().wait_ready().wait_leading()
+    user.apply_sweep()
+    user.run_to_end(operator)
+    status = user.status()
+    assert status["trials"]["succeeded"] == 4
+    assert status["best"]["value"] == 0.7
+    for experiment in user.list(EXPERIMENTS):
+        assert experiment["spec"]["params"]["encoder"] is None
+        assert experiment["status"]["objective"] == {"value": 0.7, "step": 3}
+        managers = {entry["manager"] for entry in experiment["metadata"]["managedFields"]}
+        assert {"orkhaven-operator", "orkhaven-record"} <= managers
+        assert not any("kopf" in name for name in experiment["metadata"].get("annotations", {}))
+    said = {e["reason"] for e in user.list("/api/v1/namespaces/{}/events") if e["source"].get("component") == "orkhaven-operator"}
+    assert "Started" in said
+    # Whatever is still on its way (events, the last looks) comes to rest; from then on nothing is written.
+    quiet_since = until("no more writes", lambda: _unchanged(operator.writes), on_fail=operator.tail)
+    time.sleep(3)
+    assert operator.writes() == quiet_since
+    assert operator.stop() == 0
+    lease = user.api.get(f"/apis/coordination.k8s.io/v1/namespaces/{user.namespace}/leases/orkhaven-operator")
+    assert lease is not None
+    assert not lease["spec"].get("holderIdentity")
+
+
+def test_a_trial_that_ends_is_in_its_sweep_s_status_within_two_seconds(user: User, operator: OperatorProcess) -> None:
+    operator.start().wait_ready().wait_leading()
+    user.apply_sweep(trials=3, parallelism=1)
+    took = []
+    for number in range(1, 4):
+        pod = until("a pod", lambda: next((p for p in user.list(PODS) if p["status"]["phase"] == "Pending" and p["spec"].get("nodeName")), None))
+        user.finish(pod)
+        done = time.monotonic()
+        until("the count", lambda n=number: user.status()["trials"]["succeeded"] == n, on_fail=operator.tail)
+        took.append(time.monotonic() - done)
+    print(f"\ntrial finished to sweep status: {', '.join(f'{seconds:.2f}' for seconds in took)} s")
+    assert max(took) <= 2.0
+
+
+def test_a_sweep_survives_kill_9_at_ten_moments(user: User, operator: OperatorProcess) -> None:
+    user.apply_sweep(trials=8, parallelism=3)
+    for moment in range(10):
+        operator.start().wait_leading()
+        # One write, three, five ...: each time it gets a little further before it dies.
+        until(
+            "some writes",
+            lambda n=1 + 2 * moment: operator.writes() >= n or user.play() >= 0 and _ended(user),
+            on_fail=operator.tail,
+        )
+        operator.kill()
+    operator.start()
+    user.run_to_end(operator)
+    assert user.status()["trials"]["succeeded"] == 8
+    assert set(user.attempts().values()) == {1}
+    assert len(user.list(JOBS)) == 8
+
+
+def test_two_operators_take_turns(cluster: Cluster, user: User, tmp_path: Path) -> None:
+    both = []
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        both.append(OperatorProcess(cluster, folder, namespaces=user.namespace, ORKHAVEN_LEASE_IDENTITY=name))
+    first, second = both
+    try:
+        first.start().wait_leading()
+        second.start().wait_ready()
+        user.apply_sweep()
+        until("jobs", lambda: user.list(JOBS), on_fail=first.tail)
+        assert second.metric("orkhaven_leader") == 0
+        assert second.writes() == 0
+        first.kill()
+        died = time.monotonic()
+        second.wait_leading(seconds=20)
+        took = time.monotonic() - died
+        print(f"\ntakeover after kill -9: {took:.1f} s")
+        assert took <= 15
+        user.run_to_end(second)
+        first.start().wait_ready()
+        assert second.stop() == 0
+        released = time.monotonic()
+        first.wait_leading()
+        print(f"takeover after a clean stop: {time.monotonic() - released:.1f} s")
+        assert time.monotonic() - released < 5
+    finally:
+        for operator in both:
+            operator.stop()
+
+
+def test_a_sweep_deleted_while_it_runs_takes_everything_with_it(user: User, operator: OperatorProcess) -> None:
+    operator.start().wait_leading()
+    user.apply_sweep()
+    until("pods", lambda: len(user.list(PODS)) == 2, on_fail=operator.tail)
+    user.api.call("DELETE", f"{SWEEPS.format(user.namespace)}/s")
+    until("nothing left", lambda: not any(user.list(path) for path in (SWEEPS, EXPERIMENTS, JOBS)), on_fail=operator.tail)
+    until("its memory to be empty", lambda: operator.metric("orkhaven_experiments") == 0)
+
+
+@pytest.mark.parametrize("what", [JOBS, PODS], ids=["job", "pod"])
+def test_what_is_deleted_by_hand_is_made_again(user: User, operator: OperatorProcess, what: str) -> None:
+    operator.start().wait_leading()
+    user.apply_sweep()
+    until("pods", lambda: len(user.list(PODS)) == 2, on_fail=operator.tail)
+    victim = user.list(what)[0]["metadata"]["name"]
+    user.api.call("DELETE", f"{what.format(user.namespace)}/{victim}", {"propagationPolicy": "Background", "gracePeriodSeconds": 0})
+    user.run_to_end(operator)
+    assert user.status()["trials"]["succeeded"] == 4
+
+
+def test_an_api_server_that_is_away_for_a_minute_is_survived(user: User, operator: OperatorProcess, cluster: Cluster) -> None:
+    operator.start().wait_leading()
+    user.apply_sweep(trials=6)
+    until("pods", lambda: len(user.list(PODS)) == 2, on_fail=operator.tail)
+    cluster.kill("kube-apiserver")
+    time.sleep(60)
+    assert operator.alive
+    assert operator.get("/healthz")[0] == 200
+    assert operator.metric("orkhaven_leader") == 0
+    cluster.restart("kube-apiserver")
+    back = time.monotonic()
+    operator.wait_leading(seconds=40)
+    user.play()
+    until("progress", lambda: user.status()["trials"]["succeeded"] >= 1, seconds=60, on_fail=operator.tail)
+    print(f"\nfrom the API server's return to progress: {time.monotonic() - back:.1f} s")
+    user.run_to_end(operator)
+    assert operator.alive
+    assert user.status()["trials"]["succeeded"] == 6
+    assert set(user.attempts().values()) == {1}
+
+
+def _unchanged(read: Callable[[], Any], seconds: float = 2.0) -> Any:
+    before = read()
+    time.sleep(seconds)
+    return before if read() == before else None
+
+
+def _ended(user: User) -> bool:
+    return user.status().get("state") in ("Succeeded", "Failed")
