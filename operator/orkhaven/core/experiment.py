@@ -21,7 +21,7 @@ from orkhaven.core.identity import job_name, param_hash, run_hash
 from orkhaven.core.job import build_job, image_of
 from orkhaven.core.retry import decide
 from orkhaven.core.status import Conditions, clip, clip_end, holds, whole_seconds
-from orkhaven.core.views import Defaults, ExperimentView, JobView, Key, NodeView, PodView, Why
+from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView, Why
 
 MAX_ATTEMPTS = 10
 EXCERPT_LINES = 25
@@ -393,9 +393,3 @@ def _lingers(job: JobView, pod: PodView | None) -> bool:
     its condition within seconds by itself."""
     over = job.finished is not None or (not job.suspended and pod is not None and pod.phase in ("Succeeded", "Failed"))
     return not over
-
-
-def experiment_of(pod: PodView, label: str) -> Key | None:
-    """The experiment that a pod belongs to, by its label."""
-    name = pod.meta.labels.get(label)
-    return Key(pod.meta.key.namespace, name) if name else None

@@ -180,13 +180,18 @@ class _Look:
         """Passes a suspension on to the children, and takes back what was passed on: that it was, is in the stored
         status. A child that a person suspended by hand while the sweep runs is left alone."""
         stored = self.sweep.status.conditions
-        if self.spec.suspend:
+        remembered = holds(stored, "Suspended"), reason_of(stored, "Running") == TOO_MANY_FAILED
+        if (self.spec.suspend and not remembered[0]) or (self.gave_up and not remembered[1]):
+            # First the status write that remembers it: were that lost after a child is suspended, nobody would know
+            # later whether a person had done it, and it would stay so for ever.
+            self.requeue = 0.0
+        elif self.spec.suspend:
             wanted = [c for c in (*self.tally.queued, *self.tally.running, *self.tally.suspended) if not _asked(c)]
             self._ask(wanted, suspend=True)
         elif self.gave_up:
             # Those that run finish; those that wait are not started any more.
             self._ask([child for child in self.tally.queued if not _asked(child)], suspend=True)
-        elif holds(stored, "Suspended") or reason_of(stored, "Running") == TOO_MANY_FAILED:
+        elif any(remembered):
             held = [c for c in (*self.tally.queued, *self.tally.running, *self.tally.suspended) if _asked(c)]
             self._ask(held, suspend=False)
 
