@@ -326,7 +326,7 @@ class TestInvalid:
 
 class TestFaults:
     @given(data=st.data())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=30, deadline=None)
     def test_the_same_trials_each_once_whatever_happens(self, data: st.DataObject) -> None:
         """Crashes after any creation, children deleted by hand, parallelism changed, looks at any time."""
         world = grid(12, parallelism=data.draw(st.integers(1, 5)))
