@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from orkrun.contract import VERSION
 from tests.cluster import Cluster
+from tests.cluster.api import ApiError
 from tests.integration.operator_process import Body, OperatorProcess, until
 
 pytestmark = pytest.mark.cluster
@@ -57,6 +60,9 @@ class User:
                 },
             },
         )
+
+    def pending(self) -> Body | None:
+        return next((pod for pod in self.list(PODS) if pod["status"].get("phase") == "Pending"), None)
 
     def play(self) -> int:
         """Every pod that is there ends well, as its kubelet would say it. How many."""
@@ -115,8 +121,25 @@ def node(cluster: Cluster) -> Iterator[str]:
         f"/api/v1/nodes/{NODE}/status",
         {"status": {"capacity": gpus, "allocatable": gpus, "conditions": [ready]}},
     )
+    stop = threading.Event()
+    heart = threading.Thread(target=_beat, args=(cluster, stop), daemon=True)
+    heart.start()
     yield NODE
+    stop.set()
+    heart.join()
     cluster.api.call("DELETE", f"/api/v1/nodes/{NODE}")
+
+
+def _beat(cluster: Cluster, stop: threading.Event) -> None:
+    """A kubelet's heartbeat: without it the node is NotReady after 40 s."""
+    folder = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+    while not stop.is_set():
+        now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
+        spec = {"holderIdentity": NODE, "leaseDurationSeconds": 40, "renewTime": now}
+        with contextlib.suppress(OSError, ApiError):
+            cluster.api.create(folder, {"metadata": {"name": NODE}, "spec": spec})
+            cluster.api.patch(f"{folder}/{NODE}", {"spec": spec})
+        stop.wait(5)
 
 
 @pytest.fixture
@@ -161,7 +184,7 @@ def test_a_trial_that_ends_is_in_its_sweep_s_status_within_two_seconds(user: Use
     user.apply_sweep(trials=3, parallelism=1)
     took = []
     for number in range(1, 4):
-        pod = until("a pod", lambda: next((p for p in user.list(PODS) if p["status"]["phase"] == "Pending" and p["spec"].get("nodeName")), None))
+        pod = until("a pod", user.pending, on_fail=operator.tail)
         user.finish(pod)
         done = time.monotonic()
         until("the count", lambda n=number: user.status()["trials"]["succeeded"] == n, on_fail=operator.tail)

@@ -82,6 +82,14 @@ class Simulation:
         """Sweep -> name of a trial -> uid: one name, one object, ever."""
         self.restart()
 
+    @classmethod
+    def beside(cls, other: Simulation) -> Simulation:
+        """A second operator on the same cluster."""
+        made = cls.__new__(cls)
+        made.__dict__.update(other.__dict__)
+        made.restart()
+        return made
+
     # --- the operator ------------------------------------------------------------------------------------------------
 
     def restart(self) -> None:
@@ -148,6 +156,12 @@ class Simulation:
         self.deliver()
         worked = self.work()
         self.check()
+        self.surround(outcome)
+        self.clock.advance(seconds)
+        return bool(worked) or len(self.cluster.log) != version
+
+    def surround(self, outcome: Outcome = all_succeed) -> None:
+        """One round of everybody but the operator."""
         self.world.job_controller()
         while self.world.scheduler():
             pass
@@ -158,8 +172,6 @@ class Simulation:
         self.world.job_controller()
         while self.cluster.collect():
             pass
-        self.clock.advance(seconds)
-        return bool(worked) or len(self.cluster.log) != version
 
     def settle(self, outcome: Outcome = all_succeed, *, rounds: int = 400) -> None:
         """Until nothing happens any more and nothing is due. Fails where that takes too long."""

@@ -1,0 +1,209 @@
+"""Anything may happen, in any order: whatever hypothesis thinks of, the invariants hold and the sweep comes to its end.
+
+The invariants (`Simulation.check` after every step): at most one live Job for each Experiment, released GPUs within what there is,
+retries within their limit, an end that never changes, each trial made once. At the end: quiet in bounded steps, counts that are
+true, and not one write when everything is looked at again.
+"""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from orkhaven.errors import Conflict, Unavailable
+from tests.sim.cluster import Body, drive
+from tests.sim.harness import NAMESPACE, Crash, Simulation, all_succeed
+from tests.sim.world import finished
+
+SOME = st.integers(min_value=0, max_value=10_000)
+
+
+class Operator(RuleBasedStateMachine):
+    """One sweep of six trials on two nodes, and everything that can go wrong around it."""
+
+    @initialize(parallelism=st.integers(1, 4), gpus=st.integers(1, 2))
+    def begin(self, parallelism: int, gpus: int) -> None:
+        self.sim = Simulation(nodes={"a": 2, "b": 1})
+        self.sim.apply_sweep(
+            parameters=[{"name": "lr", "values": [1, 2, 3, 4, 5, 6]}],
+            parallelism=parallelism,
+            template={"params": {}, "resources": {"gpus": gpus}, "retry": {"limit": 2}},
+        )
+        self.deleted = False
+
+    # --- the operator ------------------------------------------------------------------------------------------------
+
+    @rule(count=st.integers(1, 20))
+    def is_told(self, count: int) -> None:
+        self.sim.deliver(count)
+
+    @rule(count=st.integers(1, 30))
+    def works(self, count: int) -> None:
+        for _ in range(count):
+            if drive(self.sim.engine.process_next()) is None:
+                return
+
+    @rule()
+    def lists(self) -> None:
+        drive(self.sim.resync.run_once())
+
+    @rule()
+    def is_restarted(self) -> None:
+        self.sim.restart()
+
+    @rule(skip=st.integers(0, 5), after=st.booleans())
+    def crashes_at_a_write(self, skip: int, after: bool) -> None:
+        self._fault(skip, Crash(), after=after)
+
+    @rule(skip=st.integers(0, 5), after=st.booleans(), conflict=st.booleans())
+    def is_refused_a_write(self, skip: int, after: bool, conflict: bool) -> None:
+        error = Conflict("somebody was faster", status=409) if conflict else Unavailable("away")
+        self._fault(skip, error, after=after and not conflict)
+
+    # --- what it is told ---------------------------------------------------------------------------------------------
+
+    @rule(count=st.integers(1, 5))
+    def events_are_lost(self, count: int) -> None:
+        self.sim.drop(count)
+
+    @precondition(lambda self: self.sim.told)
+    @rule(which=SOME)
+    def an_old_event_comes_again(self, which: int) -> None:
+        self.sim.tell(self.sim.told[which % len(self.sim.told)])
+
+    # --- the cluster -------------------------------------------------------------------------------------------------
+
+    @rule()
+    def jobs_are_synced(self) -> None:
+        self.sim.world.job_controller()
+
+    @rule()
+    def a_pod_is_bound(self) -> None:
+        self.sim.world.scheduler()
+
+    @rule(which=SOME)
+    def a_pod_starts(self, which: int) -> None:
+        if (pod := self._pod(which, "Pending")) is not None:
+            self.sim.world.start(pod)
+
+    @rule(which=SOME)
+    def a_pod_succeeds(self, which: int) -> None:
+        if (pod := self._pod(which, "Running")) is not None:
+            all_succeed(self.sim.world, pod)
+
+    @rule(which=SOME, how=st.sampled_from(["fail", "out_of_memory", "evict", "delete_pod"]))
+    def a_pod_ends_otherwise(self, which: int, how: str) -> None:
+        if (pod := self._pod(which, "Running")) is not None:
+            getattr(self.sim.world, how)(pod)
+
+    @rule(which=SOME)
+    def a_job_is_deleted_by_hand(self, which: int) -> None:
+        jobs = [job for job in self.sim.cluster.look("Job") if not finished(job)]
+        if jobs:
+            self.sim.world.delete_job(jobs[which % len(jobs)])
+
+    @rule(name=st.sampled_from(["a", "b"]))
+    def a_node_is_lost(self, name: str) -> None:
+        self.sim.node_faults = True
+        self.sim.world.lose_node(name)
+
+    @rule(name=st.sampled_from(["a", "b"]))
+    def a_node_comes_back(self, name: str) -> None:
+        self.sim.world.return_node(name)
+
+    @rule()
+    def garbage_is_collected(self) -> None:
+        self.sim.cluster.collect()
+
+    @rule(seconds=st.floats(0.1, 60))
+    def time_passes(self, seconds: float) -> None:
+        self.sim.clock.advance(seconds)
+
+    # --- the user ----------------------------------------------------------------------------------------------------
+
+    @rule(parallelism=st.integers(0, 5))
+    def parallelism_changes(self, parallelism: int) -> None:
+        self._change(lambda spec: spec.update(parallelism=parallelism))
+
+    @rule(suspend=st.booleans())
+    def the_sweep_is_suspended_or_resumed(self, suspend: bool) -> None:
+        self._change(lambda spec: spec.update(suspend=suspend))
+
+    @rule(which=SOME, suspend=st.booleans())
+    def a_trial_is_suspended_or_resumed_by_hand(self, which: int, suspend: bool) -> None:
+        trials = self.sim.cluster.look("Experiment")
+        if trials:
+            name = trials[which % len(trials)]["metadata"]["name"]
+            self.sim.cluster.change("Experiment", NAMESPACE, name, lambda body: body["spec"].update(suspend=suspend))
+
+    # --- what has to hold --------------------------------------------------------------------------------------------
+
+    @invariant()
+    def holds(self) -> None:
+        if hasattr(self, "sim"):
+            self.sim.check()
+
+    def teardown(self) -> None:
+        """Faults stop; from here on it has to come to its end by itself."""
+        if not hasattr(self, "sim"):
+            return
+        sim = self.sim
+        for name in ("a", "b"):
+            sim.world.return_node(name)
+        self._change(lambda spec: spec.update(parallelism=2, suspend=False))
+        for trial in sim.cluster.all("Experiment"):
+            sim.cluster.change(
+                "Experiment", NAMESPACE, trial["metadata"]["name"], lambda body: body["spec"].update(suspend=False)
+            )
+        drive(sim.resync.run_once())
+        sim.settle()
+        drive(sim.resync.run_once())
+        sim.settle()
+        status = sim.sweep()["status"]
+        assert status["state"] in ("Succeeded", "Failed"), sim.describe()
+        assert status["trials"]["succeeded"] + status["trials"]["failed"] == 6, sim.describe()
+        sim.check_quiet()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _pod(self, which: int, phase: str) -> Body | None:
+        pods = self.sim.world.pods(phase)
+        return pods[which % len(pods)] if pods else None
+
+    def _change(self, change: object) -> None:
+        assert callable(change)
+        self.sim.cluster.change("Sweep", NAMESPACE, "s", lambda body: change(body["spec"]))
+
+    def _fault(self, skip: int, error: BaseException, *, after: bool) -> None:
+        """The operator works until its next write but `skip` fails; a crash is followed by a new process."""
+        left = [skip]
+
+        def fault(verb: str, kind: str, key: tuple[str, str]) -> None:
+            left[0] -= 1
+            if left[0] == -1:
+                raise error
+
+        name = "after" if after else "before"
+        calm = getattr(self.sim.cluster, name)
+        setattr(self.sim.cluster, name, fault)
+        try:
+            self.sim.deliver()
+            self.sim.work()
+            crashed = False
+        except Crash:
+            crashed = True
+        finally:
+            setattr(self.sim.cluster, name, calm)
+        if crashed:
+            self.sim.restart()
+
+
+Operator.TestCase.settings = settings(
+    max_examples=25,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
+TestAnything = Operator.TestCase
