@@ -55,9 +55,7 @@ def up(data: str) -> int:
     started = time.monotonic()
     folder = _data_folder(data)
     if folder is not None and not folder.is_dir():
-        console.print(
-            f"[red]DATA={data}: there is no such folder.[/] It should be a COVID-SemiSeg folder; leave DATA out for a phantom."
-        )
+        console.print(f"[red]DATA={data}: there is no such folder.[/] Name a COVID-SemiSeg folder, or none at all.")
         return 2
     cluster = _cluster()
     _say("a Kubernetes of our own")

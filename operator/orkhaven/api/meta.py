@@ -191,3 +191,11 @@ class Condition(StatusModel):
     observed_generation: Annotated[int | None, Field(description="The generation of the spec that was looked at.")] = (
         None
     )
+
+
+def shown(value: float) -> float:
+    """A measured number as a status carries it: 6 significant digits, so that columns can be read.
+
+    The hub's history and the run's own record have all of them.
+    """
+    return float(f"{value:.6g}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orkhaven.api.meta import shown
 from orkhaven.core.failures import Record
 
 MAX_METRICS = 32
@@ -23,10 +24,14 @@ def final_fields(record: Record, raw_status: Mapping[str, Any], *, objective: st
             fields["progress"]["totalSteps"] = record.total_steps
     if record.objective is not None:
         value, step = record.objective
-        fields["objective"] = {"value": value, "step": step}
+        fields["objective"] = {"value": shown(value), "step": step}
     names = sorted(record.metrics, key=lambda name: name != objective)[:MAX_METRICS]
     if names:
-        fields["metrics"] = {name: dict(record.metrics[name]) for name in names if record.metrics[name]}
+        fields["metrics"] = {
+            name: {key: shown(number) if key != "bestStep" else number for key, number in record.metrics[name].items()}
+            for name in names
+            if record.metrics[name]
+        }
     return {name: value for name, value in fields.items() if value and not _within(value, raw_status.get(name))}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from orkhaven.api.meta import shown
 from orkhaven.hub.lines import MAX_TIME
 from orkhaven.hub.storage.read import MetricSummary, RunSnapshot
 from orkrun import contract
@@ -30,7 +31,7 @@ def status_of(run: RunSnapshot) -> dict[str, Any]:
     if objective is not None and (metric := by_name.get(objective["metric"])) is not None:
         best = metric.best(minimize=objective["direction"] == "Minimize")
         if best is not None:
-            status["objective"] = {"value": best[0], "step": best[1]}
+            status["objective"] = {"value": shown(best[0]), "step": best[1]}
     first = [run.objective] if run.objective in by_name else []
     names = (first + sorted(name for name in by_name if name != run.objective))[:MAX_METRICS]
     status["metrics"] = {name: _metric(by_name[name], objective) for name in names if name is not None}
@@ -40,10 +41,10 @@ def status_of(run: RunSnapshot) -> dict[str, Any]:
 def _metric(metric: MetricSummary, objective: contract.Objective | None) -> dict[str, float | int]:
     summary: dict[str, float | int] = {}
     if metric.last is not None and math.isfinite(metric.last):
-        summary["last"] = metric.last
+        summary["last"] = shown(metric.last)
     best = metric.best(minimize=contract.is_minimized(metric.name, objective))
     if best is not None:
-        summary["best"], summary["bestStep"] = best
+        summary["best"], summary["bestStep"] = shown(best[0]), best[1]
     return summary
 
 
