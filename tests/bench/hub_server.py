@@ -89,7 +89,8 @@ def bare(path: str) -> FastAPI:
 
 def main() -> None:
     kind, database, port_file = sys.argv[1:]
-    with socket.socket() as listener:
+    # The protocol is named: asyncio turns Nagle's delay off only for sockets that say TCP.
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         app = bare(database) if kind == "bare" else create_app(HubSettings(database_url=database), _cluster)

@@ -28,7 +28,8 @@ async def _gateway() -> AsyncIterator[FakeCluster]:
 
 def main() -> None:
     database_url, port_file = sys.argv[1:]
-    with socket.socket() as listener:
+    # The protocol is named: asyncio turns Nagle's delay off only for sockets that say TCP.
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         Path(port_file).with_suffix(".new").write_text(str(listener.getsockname()[1]))
