@@ -52,8 +52,9 @@ def ensure(engine: Engine, *, fresh: bool, say: Say) -> Base:
         with timed(say, f"base: {REGISTRY_IMAGE}"):
             engine.pull(REGISTRY_IMAGE, BASE_TAG)
         base = Base(REGISTRY_IMAGE, engine.image_id(BASE_TAG) or "")
-    except ImageError:
-        say("no registry can be reached: the base is made by debootstrap")
+    except ImageError as error:
+        why = str(error).strip().splitlines()[-1].strip()
+        say(f"it cannot be pulled ({why}): the base is made by debootstrap")
         if fresh or not _tarball().exists():
             _debootstrap(say)
         with open(_tarball(), "rb") as handle:

@@ -48,9 +48,7 @@ Components: main
             id="one line, a mirror without security updates",
         ),
         pytest.param(
-            {
-                "sources.list": "deb http://ubuntu.example/ubuntu noble main\n#deb http://old.example/debian trixie main\n"
-            },
+            {"sources.list": "deb http://u.example/u noble main\n#deb http://o.example/debian trixie main\n"},
             machine.PUBLIC_MIRRORS,
             id="another distribution and a comment",
         ),
