@@ -1,7 +1,7 @@
 """What an operator costs that has nothing to do: 1,000 finished Experiments of one sweep, real API server.
 
-Two measurements, because the lists come only every 300 s: CPU between lists, and CPU of one list (with everything looked at
-again), from a second process that lists every few seconds. Neither may write anything.
+Two measurements, because the lists come only every 300 s: CPU between lists, and CPU of one list (with everything
+looked at again), from a second process that lists every few seconds. Neither may write anything.
 """
 
 from __future__ import annotations
@@ -127,9 +127,7 @@ def test_an_idle_operator_writes_nothing_and_takes_less_than_a_hundredth_of_a_co
         lister.stop()
     of_list = max(0.0, busy - idle) * LIST_EVERY
     whole = idle + of_list / 300
-    print(
-        f"one list, everything looked at again: {of_list:.2f} s of CPU; with one every 300 s: {100 * whole:.2f} % of a core"
-    )
+    print(f"one list, all looked at again: {of_list:.2f} s of CPU; with one every 300 s: {100 * whole:.2f} % of a core")
     assert whole < 0.01
 
 

@@ -115,7 +115,8 @@ class OperatorProcess:
     def writes(self) -> float:
         """Requests so far that could change something, the lease's own aside."""
         return sum(
-            self.metric("orkhaven_api_calls_total", verb=verb) for verb in ("create", "patch", "apply", "delete", "update")
+            self.metric("orkhaven_api_calls_total", verb=verb)
+            for verb in ("create", "patch", "apply", "delete", "update")
         ) - sum(self.metric("orkhaven_api_calls_total", resource="leases", verb=verb) for verb in ("create", "update"))
 
     def lines(self) -> list[Body]:
@@ -137,7 +138,9 @@ class OperatorProcess:
         return "\n".join(json.dumps(line) for line in self.lines()[-40:])
 
 
-def until(what: str, condition: Callable[[], Any], *, seconds: float = 60, on_fail: Callable[[], str] = lambda: "") -> Any:
+def until(
+    what: str, condition: Callable[[], Any], *, seconds: float = 60, on_fail: Callable[[], str] = lambda: ""
+) -> Any:
     """The first truthy answer. Raises AssertionError, saying what was waited for, after that many seconds."""
     deadline = time.monotonic() + seconds
     while True:

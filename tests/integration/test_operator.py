@@ -77,7 +77,13 @@ class User:
     def finish(self, pod: Body) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         record = {"version": VERSION, "outcome": "Succeeded", "objective": {"value": 0.7, "step": 3}, "step": 3}
-        state = {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now, "message": json.dumps(record)}
+        state = {
+            "exitCode": 0,
+            "reason": "Completed",
+            "startedAt": now,
+            "finishedAt": now,
+            "message": json.dumps(record),
+        }
         self.api.patch(
             f"{PODS.format(self.namespace)}/{pod['metadata']['name']}/status",
             {
@@ -154,7 +160,9 @@ def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Opera
     made.stop()
 
 
-def test_a_sweep_becomes_jobs_and_a_leader_and_the_way_is_quiet_at_its_end(user: User, operator: OperatorProcess) -> None:
+def test_a_sweep_becomes_jobs_and_a_leader_and_the_way_is_quiet_at_its_end(
+    user: User, operator: OperatorProcess
+) -> None:
     operator.start().wait_ready().wait_leading()
     user.apply_sweep()
     user.run_to_end(operator)
@@ -167,7 +175,11 @@ def test_a_sweep_becomes_jobs_and_a_leader_and_the_way_is_quiet_at_its_end(user:
         managers = {entry["manager"] for entry in experiment["metadata"]["managedFields"]}
         assert {"orkhaven-operator", "orkhaven-record"} <= managers
         assert not any("kopf" in name for name in experiment["metadata"].get("annotations", {}))
-    said = {e["reason"] for e in user.list("/api/v1/namespaces/{}/events") if e["source"].get("component") == "orkhaven-operator"}
+    said = {
+        e["reason"]
+        for e in user.list("/api/v1/namespaces/{}/events")
+        if e["source"].get("component") == "orkhaven-operator"
+    }
     assert "Started" in said
     # Whatever is still on its way (events, the last looks) comes to rest; from then on nothing is written.
     quiet_since = until("no more writes", lambda: _unchanged(operator.writes), on_fail=operator.tail)
@@ -200,7 +212,7 @@ def test_a_sweep_survives_kill_9_at_ten_moments(user: User, operator: OperatorPr
         # One write, three, five ...: each time it gets a little further before it dies.
         until(
             "some writes",
-            lambda n=1 + 2 * moment: operator.writes() >= n or user.play() >= 0 and _ended(user),
+            lambda n=1 + 2 * moment: operator.writes() >= n or (user.play() >= 0 and _ended(user)),
             on_fail=operator.tail,
         )
         operator.kill()
@@ -248,7 +260,9 @@ def test_a_sweep_deleted_while_it_runs_takes_everything_with_it(user: User, oper
     user.apply_sweep()
     until("pods", lambda: len(user.list(PODS)) == 2, on_fail=operator.tail)
     user.api.call("DELETE", f"{SWEEPS.format(user.namespace)}/s")
-    until("nothing left", lambda: not any(user.list(path) for path in (SWEEPS, EXPERIMENTS, JOBS)), on_fail=operator.tail)
+    until(
+        "nothing left", lambda: not any(user.list(path) for path in (SWEEPS, EXPERIMENTS, JOBS)), on_fail=operator.tail
+    )
     until("its memory to be empty", lambda: operator.metric("orkhaven_experiments") == 0)
 
 
@@ -258,12 +272,18 @@ def test_what_is_deleted_by_hand_is_made_again(user: User, operator: OperatorPro
     user.apply_sweep()
     until("pods", lambda: len(user.list(PODS)) == 2, on_fail=operator.tail)
     victim = user.list(what)[0]["metadata"]["name"]
-    user.api.call("DELETE", f"{what.format(user.namespace)}/{victim}", {"propagationPolicy": "Background", "gracePeriodSeconds": 0})
+    user.api.call(
+        "DELETE",
+        f"{what.format(user.namespace)}/{victim}",
+        {"propagationPolicy": "Background", "gracePeriodSeconds": 0},
+    )
     user.run_to_end(operator)
     assert user.status()["trials"]["succeeded"] == 4
 
 
-def test_an_api_server_that_is_away_for_a_minute_is_survived(user: User, operator: OperatorProcess, cluster: Cluster) -> None:
+def test_an_api_server_that_is_away_for_a_minute_is_survived(
+    user: User, operator: OperatorProcess, cluster: Cluster
+) -> None:
     operator.start().wait_leading()
     user.apply_sweep(trials=6)
     until("pods", lambda: len(user.list(PODS)) == 2, on_fail=operator.tail)

@@ -51,7 +51,7 @@ def all_succeed(world: World, pod: Body) -> None:
 
 
 def mixed(world: World, pod: Body) -> None:
-    """By learning rate: 1 ends well, 2 always breaks, 3 is killed for its memory, 4 is drained once and then ends well."""
+    """By learning rate: 1 ends well, 2 always breaks, 3 runs out of memory, 4 is drained once and then ends well."""
     lr = json.loads(pod["metadata"]["annotations"][ANNOTATION_CONFIG])["params"].get("lr", 1) % 5
     if lr == 2:
         world.fail(pod)

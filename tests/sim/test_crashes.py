@@ -1,4 +1,4 @@
-"""The operator dies before and after every single write of a sweep; what is left at the end is what an undisturbed run leaves."""
+"""The operator dies before and after every write of a sweep; the end is that of an undisturbed run."""
 
 from __future__ import annotations
 

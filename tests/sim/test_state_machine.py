@@ -1,8 +1,8 @@
 """Anything may happen, in any order: whatever hypothesis thinks of, the invariants hold and the sweep comes to its end.
 
-The invariants (`Simulation.check` after every step): at most one live Job for each Experiment, released GPUs within what there is,
-retries within their limit, an end that never changes, each trial made once. At the end: quiet in bounded steps, counts that are
-true, and not one write when everything is looked at again.
+The invariants (`Simulation.check` after every step): at most one live Job for each Experiment, released GPUs within
+what there is, retries within their limit, an end that never changes, each trial made once. At the end: quiet in bounded
+steps, counts that are true, and not one write when everything is looked at again.
 """
 
 from __future__ import annotations

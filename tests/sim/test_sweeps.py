@@ -39,7 +39,10 @@ def test_failures_are_retried_as_their_causes_say_and_named_in_the_sweep() -> No
         4: ["Drained", "Completed"],
     }
     status = sim.sweep()["status"]
-    assert Counter({c["reason"]: c["count"] for c in status["failureClusters"]}) == {"UserException": 1, "OutOfMemoryKilled": 1}
+    assert Counter({c["reason"]: c["count"] for c in status["failureClusters"]}) == {
+        "UserException": 1,
+        "OutOfMemoryKilled": 1,
+    }
     assert (status["trials"]["succeeded"], status["trials"]["failed"]) == (2, 2)
     sim.check_quiet()
 

@@ -192,7 +192,7 @@ class Engine:
             return Outcome(result="bug", retry=True)
 
     async def start(self) -> None:
-        """Everything is new. Who waits for what is decided first, so that no run's message says less after a restart."""
+        """Everything is new. Who waits for what comes first, so that no run's message says less after a restart."""
         outcome = await self._reconcile(QUEUE_TASK)
         if outcome.retry:
             self.add(QUEUE_TASK, delay=self.tuning.backoff_base)

@@ -142,8 +142,8 @@ async def connect(
 ) -> Client:
     """Credentials from `kubeconfig`, else the pod's service account, else ~/.kube/config.
 
-    A rotated service-account token is read again every minute, and at once when the server answers 401. `seconds` is the
-    longest that a request may take where it does not say so itself.
+    A rotated service-account token is read again every minute, and at once when the server answers 401. `seconds` is
+    the longest that a request may take where it does not say so itself.
     """
     configuration = Configuration()
     configuration.connection_pool_maxsize = pool

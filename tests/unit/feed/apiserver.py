@@ -27,13 +27,13 @@ class ApiServer:
     writes: list[str] = field(default_factory=list)
     fail: list[int] = field(default_factory=list)
     """Statuses that the next lists are answered with."""
+    opened: asyncio.Condition = field(default_factory=asyncio.Condition)
     streams: dict[str, asyncio.Queue[dict[str, Any] | None]] = field(default_factory=dict)
 
     async def send(self, plural: str, type_: str, body: dict[str, Any]) -> None:
         """Into the open watch, waiting for it to be opened."""
-        async with asyncio.timeout(20):
-            while plural not in self.streams:
-                await asyncio.sleep(0.01)
+        async with asyncio.timeout(20), self.opened:
+            await self.opened.wait_for(lambda: plural in self.streams)
         self.streams[plural].put_nowait({"type": type_, "object": body})
 
     def hang_up(self, plural: str) -> None:
@@ -94,7 +94,9 @@ class ApiServer:
             return web.json_response({"metadata": {"resourceVersion": "1"}, "items": self.objects[plural]})
         response = web.StreamResponse()
         await response.prepare(request)
-        queue = self.streams[plural] = asyncio.Queue()
+        async with self.opened:
+            queue = self.streams[plural] = asyncio.Queue()
+            self.opened.notify_all()
         while (event := await queue.get()) is not None:
             await response.write(json.dumps(event).encode() + b"\n")
         return response

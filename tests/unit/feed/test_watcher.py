@@ -1,4 +1,4 @@
-"""kopf as the feed, against an API server on loopback: what it asks for, what it hands on, what ends it and what does not."""
+"""kopf as the feed, against an API server on loopback: what it asks for, hands on, and is not ended by."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def body(name: str, version: int, *, kind: str = "Experiment") -> dict[str, Any]
 
 async def until(what: str, condition: Callable[[], object]) -> None:
     async with asyncio.timeout(DEADLINE):
-        while not condition():
+        while True:
+            if condition():
+                return
             await asyncio.sleep(0.01)
 
 
