@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from images import build
 from tests.cluster import Cluster, Mode
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,11 +42,8 @@ class Deployment:
 
     def images(self) -> None:
         """Build what changed, load what is missing."""
-        from images import archive_of, build
-
         for name in ("operator", "trainer-cpu"):
-            build(name, say=self.say)
-            self.cluster.load(archive_of(name))
+            self.cluster.load(build(name, say=self.say))
 
     def install(self, *, timeout_s: int = 180) -> None:
         """helm upgrade --install, and wait until operator and hub are ready."""
