@@ -24,6 +24,7 @@ EXPERIMENTS = "/apis/orkhaven.io/v1alpha1/namespaces/{}/experiments"
 JOBS = "/apis/batch/v1/namespaces/{}/jobs"
 PODS = "/api/v1/namespaces/{}/pods"
 NODE = "by-hand"
+READY = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}
 
 
 class User:
@@ -70,8 +71,14 @@ class User:
         for pod in self.list(PODS):
             if pod["status"].get("phase") in ("Succeeded", "Failed") or "deletionTimestamp" in pod["metadata"]:
                 continue
-            self.finish(pod)
-            played += 1
+            try:
+                self.finish(pod)
+            except ApiError as error:
+                # Its Job was deleted since the list.
+                if error.status != 404:
+                    raise
+            else:
+                played += 1
         return played
 
     def finish(self, pod: Body) -> None:
@@ -122,10 +129,9 @@ def node(cluster: Cluster) -> Iterator[str]:
         },
     )
     gpus = {"nvidia.com/gpu": "4", "cpu": "64", "memory": "256Gi", "pods": "110"}
-    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}
     cluster.api.patch(
         f"/api/v1/nodes/{NODE}/status",
-        {"status": {"capacity": gpus, "allocatable": gpus, "conditions": [ready]}},
+        {"status": {"capacity": gpus, "allocatable": gpus, "conditions": [READY]}},
     )
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(cluster, stop), daemon=True)
@@ -137,7 +143,7 @@ def node(cluster: Cluster) -> Iterator[str]:
 
 
 def _beat(cluster: Cluster, stop: threading.Event) -> None:
-    """A kubelet's heartbeat: without it the node is NotReady after 40 s."""
+    """A kubelet's heartbeat: without it the node is NotReady after 40 s, and stays so after the API server was away."""
     folder = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
     while not stop.is_set():
         now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
@@ -145,6 +151,7 @@ def _beat(cluster: Cluster, stop: threading.Event) -> None:
         with contextlib.suppress(OSError, ApiError):
             cluster.api.create(folder, {"metadata": {"name": NODE}, "spec": spec})
             cluster.api.patch(f"{folder}/{NODE}", {"spec": spec})
+            cluster.api.patch(f"/api/v1/nodes/{NODE}/status", {"status": {"conditions": [READY]}})
         stop.wait(5)
 
 

@@ -78,14 +78,18 @@ class Lease:
 
     async def run(self) -> None:
         """Get it, renew it, get it again after a loss. Never ends by itself."""
-        waiting_for = ""
+        waiting_for, failing = "", False
         while True:
             before = self.held()
             try:
                 holder = await self._try()
+                failing = False
             except ApiError as error:
                 holder = ""
-                log.warning("lease not renewed" if before else "lease not acquired", extra={"error": str(error)})
+                # Said once for an outage, not every two seconds of it.
+                level = logging.DEBUG if failing else logging.WARNING
+                log.log(level, "lease not renewed" if before else "lease not acquired", extra={"error": str(error)})
+                failing = True
             if self.held() and not before:
                 log.info("lease acquired: leading", extra={"identity": self.identity})
             elif not self.held() and holder and holder != waiting_for:
