@@ -31,10 +31,13 @@ def differs(kind: Kind, stored: dict[str, Any], desired: dict[str, Any]) -> bool
 
 
 def ended_attempts(stored: ExperimentStatus, desired: dict[str, Any]) -> list[str]:
-    """Reasons of the attempts that this write is the first to call ended."""
-    ended = {attempt.number for attempt in stored.attempts if attempt.end_time is not None}
+    """Reasons of the attempts that this write is the first to call ended.
+
+    An attempt has ended once it has a reason: a suspended one has an endTime too, and goes on.
+    """
+    ended = {attempt.number for attempt in stored.attempts if attempt.reason is not None}
     return [
-        str(attempt.get("reason") or "Unknown")
+        str(attempt["reason"])
         for attempt in desired.get("attempts", ())
-        if attempt.get("endTime") is not None and attempt["number"] not in ended
+        if attempt.get("reason") is not None and attempt["number"] not in ended
     ]
