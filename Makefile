@@ -44,7 +44,7 @@ imports: setup  ## Who may import whom
 
 .PHONY: unit
 unit: setup  ## Decisions and maths: nothing but Python
-	$(PYTEST) tests/unit tests/sim
+	$(PYTEST) -n 2 tests/unit tests/sim
 
 .PHONY: integration
 integration: setup cluster-programs images  ## Real etcd, API server, controllers

@@ -70,10 +70,3 @@ def user(deployment: Deployment, results: Path, data: Path | None) -> Iterator[U
     deployment.namespace(name, data=data, results=results)
     yield User(deployment=deployment, namespace=name)
     deployment.cluster.kubectl("delete", "namespace", name, "--wait=false")
-
-
-@pytest.fixture(scope="session")
-def ct_data() -> Path:
-    if not CT_DATA.is_dir():
-        pytest.skip(f"no CT slices at {CT_DATA}: set ORKHAVEN_CT_DATA to a folder that has them")
-    return CT_DATA

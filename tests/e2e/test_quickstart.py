@@ -1,4 +1,7 @@
-"""The examples as they stand: on real CT slices where they are, on the phantom anyway."""
+"""The examples as they stand: the quickstart on real CT slices where they are, the random search on the phantom.
+
+And what the documentation shows, typed as it stands.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents import commands
+from tests.e2e.conftest import CT_DATA
 from tests.e2e.user import User, condition
 from tools.deploy import ROOT, Deployment
 
@@ -35,12 +40,15 @@ def phantom(deployment: Deployment) -> Path:
     return folder
 
 
-class TestOnCtSlices:
-    """examples/quickstart.yaml on COVID-SemiSeg: the whole path of the first hour with Orkhaven."""
+class TestQuickstart:
+    """examples/quickstart.yaml: the whole path of the first hour with Orkhaven."""
 
     @pytest.fixture
-    def data(self, ct_data: Path) -> Path:
-        return ct_data / "covid-semiseg"
+    def data(self, request: pytest.FixtureRequest) -> Path:
+        if CT_DATA.is_dir():
+            return CT_DATA / "covid-semiseg"
+        folder: Path = request.getfixturevalue("phantom")
+        return folder
 
     def test_quickstart_ends_with_a_leader_and_one_explained_failure(self, user: User) -> None:
         user.apply_file(EXAMPLES / "quickstart.yaml")
@@ -53,7 +61,8 @@ class TestOnCtSlices:
         board = status["leaderboard"]
         assert [row["value"] for row in board] == sorted((row["value"] for row in board), reverse=True)
         assert board[0] == status["best"]
-        assert board[0]["value"] > 0.27, "an all-foreground mask alone gives 0.27"
+        if CT_DATA.is_dir():
+            assert board[0]["value"] > 0.27, "an all-foreground mask alone gives 0.27"
         assert set(board[0]["params"]) >= {"model.architecture", "loss.name"}
 
         (cluster,) = status["failureClusters"]
@@ -63,12 +72,17 @@ class TestOnCtSlices:
 
         leader = user.get("experiment", board[0]["experiment"])
         assert condition(leader["status"], "Succeeded") == "True"
-        assert leader["status"]["metrics"]["val/dice"]["best"] == pytest.approx(board[0]["value"])
+        assert leader["status"]["metrics"]["val/dice"]["best"] == pytest.approx(board[0]["value"], rel=1e-5)
         assert leader["status"]["attempts"][0]["gpuSeconds"] > 0
 
         table = user.kubectl("get", "sweeps,experiments", "-o", "wide")
         for column in ("STATE", "PROGRESS", "BEST", "REASON", "OBJECTIVE", "GPUS"):
             assert column in table, table
+
+        for line in commands("kubectl"):
+            done = user.type(line)
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
+            assert done.stdout.strip(), f"{line} prints nothing"
 
 
 class TestOnThePhantom:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
+import subprocess
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from tools.deploy import Deployment, wait_until
+from tools.deploy import ROOT, Deployment, wait_until
 
 Body = dict[str, Any]
 
@@ -17,8 +21,13 @@ TINY = {
     "model": {"architecture": "Unet", "encoder": "mobilenet_v2"},
     "epochs": 2,
     "batch_size": 4,
+    "threads": 1,
     "data": {"image_size": 64, "phantom": {"patients": 4, "slices": 4, "size": 64}},
 }
+
+
+SMALL = {"gpus": 1, "memory": "2Gi"}
+"""No CPU limit: a tiny training is mostly start-up, and a limit would stretch just that."""
 
 
 @dataclass(kw_only=True)
@@ -36,6 +45,17 @@ class User:
 
     def kubectl(self, *args: str, check: bool = True) -> str:
         return self.deployment.cluster.kubectl("-n", self.namespace, *args, check=check)
+
+    def type(self, line: str) -> subprocess.CompletedProcess[str]:
+        """A line as it is typed at a shell that `make demo-env` has prepared, at the root of the checkout."""
+        env = self.deployment.cluster.env()
+        with tempfile.NamedTemporaryFile(suffix=".kubeconfig") as own:
+            shutil.copyfile(env["KUBECONFIG"], own.name)
+            environment = {**os.environ, "KUBECONFIG": own.name, "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
+            prepared = f"kubectl config set-context --current --namespace={self.namespace} >/dev/null && {line}"
+            return subprocess.run(
+                ["bash", "-c", prepared], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+            )
 
     def get(self, kind: str, name: str) -> Body:
         return self.deployment.get(kind, name, "-n", self.namespace)
@@ -88,7 +108,7 @@ def experiment(name: str, *, params: Body | None = None, **spec: Any) -> Body:
         "spec": {
             "params": overlay(TINY, params or {}),
             "objective": {"metric": "val/dice"},
-            "resources": {"gpus": 1, "cpu": "500m", "memory": "2Gi"},
+            "resources": SMALL,
             "retry": {"limit": 0},
         },
     }
@@ -100,7 +120,7 @@ def sweep(
     name: str, parameters: list[Body], *, params: Body | None = None, template: Body | None = None, **spec: Any
 ) -> Body:
     """A sweep of tiny real trainings."""
-    shared = {"params": overlay(TINY, params or {}), "resources": {"gpus": 1, "cpu": "500m", "memory": "2Gi"}}
+    shared = {"params": overlay(TINY, params or {}), "resources": SMALL}
     return {
         "apiVersion": "orkhaven.io/v1alpha1",
         "kind": "Sweep",
