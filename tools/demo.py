@@ -74,22 +74,9 @@ def up(data: str) -> int:
     if folder is None:
         folder = cluster.shared / "phantom"
         if not (folder / "patients.csv").exists():
-            _say("data: a phantom of 12 patients")
-            command = [
-                sys.executable,
-                "-m",
-                "ctseg",
-                "phantom",
-                str(folder),
-                "--patients",
-                "12",
-                "--slices",
-                "8",
-                "--size",
-                "160",
-                "--seed",
-                "7",
-            ]
+            _say("data: a phantom of 8 patients")
+            size = ["--patients", "8", "--slices", "6", "--size", "128", "--seed", "7"]
+            command = [sys.executable, "-m", "ctseg", "phantom", str(folder), *size]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     else:
         _say(f"data: {folder}")
