@@ -44,14 +44,14 @@ imports: setup  ## Who may import whom
 
 .PHONY: unit
 unit: setup  ## Decisions and maths: nothing but Python
-	$(PYTEST) -n 2 tests/unit tests/sim
+	OMP_NUM_THREADS=1 $(PYTEST) -n 2 tests/unit tests/sim
 
 .PHONY: integration
-integration: setup cluster-programs images  ## Real etcd, API server, controllers
+integration: setup cluster-programs images-dev  ## Real etcd, API server, controllers
 	$(PYTEST) tests/integration
 
 .PHONY: e2e
-e2e: setup cluster-programs images  ## Plus real kubelet, containerd, images and chart
+e2e: setup cluster-programs images-dev  ## Plus real kubelet, containerd, images and chart
 	$(PYTEST) tests/e2e
 
 .PHONY: bench
@@ -62,12 +62,12 @@ bench: setup cluster-programs  ## Ratios against a baseline of the same run
 cluster-programs: setup
 	@$(PY) -m tests.cluster programs
 
-.PHONY: images images-all
-images: setup  ## operator and trainer-cpu, where their inputs changed
-	@$(PY) -m images build operator trainer-cpu
-
-images-all: setup  ## The CUDA trainer too
+.PHONY: images images-dev
+images: setup  ## operator, trainer (CUDA) and trainer-cpu, where their inputs changed
 	@$(PY) -m images build --all
+
+images-dev: setup  ## operator and trainer-cpu only: what the demo and the tests run
+	@$(PY) -m images build operator trainer-cpu
 
 .PHONY: generate
 generate: setup  ## crds/, the chart's CRDs and docs/reference from the models
