@@ -52,7 +52,8 @@ class TestKills:
         user.wait_finished("sweep", "ten-kills", timeout_s=400)
         assert_each_trial_once(user, "ten-kills")
 
-    def test_the_hub_killed_loses_no_metrics(self, user: User, deployment: Deployment) -> None:
+    def test_the_hub_killed_changes_nothing_about_the_end(self, user: User, deployment: Deployment) -> None:
+        """What it had answered survives a kill too: tests/unit/hub/test_crash.py, with a process of its own."""
         user.apply(seeds_sweep("hub-kill", parallelism=2))
         user.wait("sweep", "hub-kill", lambda status: status.get("trials", {}).get("running", 0) > 0)
         kill_component(deployment, "hub")

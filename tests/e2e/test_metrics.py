@@ -1,4 +1,4 @@
-"""Metrics while a run is under way: in its status, and as a series in the hub."""
+"""Metrics while a run is under way, in its status. Series in the hub: tests/integration/test_hub.py."""
 
 from __future__ import annotations
 
