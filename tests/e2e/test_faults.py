@@ -44,11 +44,12 @@ def assert_each_trial_once(user: User, name: str) -> None:
 
 class TestKills:
     def test_the_operator_killed_ten_times_is_not_noticed(self, user: User, deployment: Deployment) -> None:
-        user.apply(seeds_sweep("ten-kills", parallelism=2))
-        for _ in range(10):
+        user.apply(seeds_sweep("ten-kills", parallelism=2, template={"params": {"epochs": 30}}))
+        for kill in range(1, 11):
             kill_component(deployment, "operator")
-            if condition(user.status("sweep", "ten-kills"), "Finished") == "True":
-                break
+            assert condition(user.status("sweep", "ten-kills"), "Finished") != "True", (
+                f"over before kill {kill} counted"
+            )
         user.wait_finished("sweep", "ten-kills", timeout_s=400)
         assert_each_trial_once(user, "ten-kills")
 
