@@ -1,0 +1,88 @@
+"""The parameters of a training: one pydantic object per component, one module for each. Read without torch, so that a wrong one costs no
+start-up.
+
+Whatever is wrong becomes `orkrun.InvalidParams` with the dotted name a sweep uses. Names of encoders are checked
+where the libraries that know them are loaded (`ctseg.models`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+import orkrun
+from ctseg.config.augmentation import Augmentation
+from ctseg.config.base import Component, Float, Int
+from ctseg.config.data import Data, Phantom
+from ctseg.config.explain import explain
+from ctseg.config.loss import LOSSES, Loss, LossTerm
+from ctseg.config.model import ARCHITECTURES, Model
+from ctseg.config.optimizer import Optimizer, Schedule
+from ctseg.config.training import Checkpoint
+
+__all__ = [
+    "ARCHITECTURES",
+    "LOSSES",
+    "Augmentation",
+    "Checkpoint",
+    "Component",
+    "Data",
+    "Float",
+    "Int",
+    "Loss",
+    "LossTerm",
+    "Model",
+    "Optimizer",
+    "Params",
+    "Phantom",
+    "Schedule",
+    "parse",
+    "set_dotted",
+]
+
+
+class Params(Component):
+    """All parameters of `ctseg train`."""
+
+    model: Model = Model()
+    loss: Loss = Loss()
+    optimizer: Optimizer = Optimizer()
+    batch_size: Int = Field(8, ge=1, le=4096)
+    epochs: Int = Field(30, ge=1, le=100_000)
+    augmentation: Augmentation = Augmentation()
+    data: Data = Data()
+    checkpoint: Checkpoint = Checkpoint()
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one.")
+    deterministic: bool = Field(True, description="The same seed gives the same run, at some cost on a GPU.")
+    threads: Int = Field(0, ge=0, le=1024, description="CPU threads of torch. 0: as many as the container has CPUs.")
+    workers: Int = Field(2, ge=1, le=256, description="Threads that read and decode files at the start.")
+
+
+def parse(raw: Mapping[str, Any]) -> Params:
+    """The parameters. Raises orkrun.InvalidParams: the dotted name, what is wrong and what would be right."""
+    try:
+        return Params.model_validate(dict(raw))
+    except ValidationError as error:
+        problems = [
+            explain(Params, kind=item["type"], loc=item["loc"], message=item["msg"], given=item["input"])
+            for item in error.errors()
+        ]
+    param, message = problems[0]
+    rest = "".join(f"; {name}: {text}" for name, text in problems[1:])
+    raise orkrun.InvalidParams(param, message + rest)
+
+
+def set_dotted(params: dict[str, Any], assignment: str, value: Any) -> None:
+    """Sets `a.b.c` in nested params, as `--set` does. Raises orkrun.InvalidParams where `a.b` is no mapping."""
+    *parents, last = assignment.split(".")
+    current = params
+    for depth, part in enumerate(parents):
+        inner = current.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise orkrun.InvalidParams(
+                assignment, f"{'.'.join(parents[: depth + 1])} is {inner!r}, it has no parts to set"
+            )
+        current = inner
+    current[last] = value
