@@ -1,5 +1,5 @@
-"""The parameters of a training: one pydantic object per component, one module for each. Read without torch, so that a wrong one costs no
-start-up.
+"""The parameters of a training: one pydantic object per component, one module for each.
+Read without torch, so that a wrong one costs no start-up.
 
 Whatever is wrong becomes `orkrun.InvalidParams` with the dotted name a sweep uses. Names of encoders are checked
 where the libraries that know them are loaded (`ctseg.models`).
