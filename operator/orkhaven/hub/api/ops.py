@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import re
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -71,16 +72,16 @@ def render(document: dict[str, Any]) -> str:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             parts.append(f"<section><h2>{_text(method.upper())} {_text(path)}</h2>")
-            parts.append(f"<p>{_text(operation.get('description', operation.get('summary', '')))}</p>")
+            parts.append(f"<p>{_prose(operation)}</p>")
             parts.append(_table(operation.get("parameters", [])))
             answers = "; ".join(
                 f"{code} {answer.get('description', '')}" for code, answer in operation["responses"].items()
             )
             parts.append(f"<p>Answers: {_text(answers)}</p></section>")
     for name, schema in document.get("components", {}).get("schemas", {}).items():
-        parts.append(f"<section><h2>{_text(name)}</h2><p>{_text(schema.get('description', ''))}</p><table>")
+        parts.append(f"<section><h2>{_text(name)}</h2><p>{_prose(schema)}</p><table>")
         for field, about in schema.get("properties", {}).items():
-            parts.append(f"<tr><td><code>{_text(field)}</code><td>{_text(about.get('description', ''))}")
+            parts.append(f"<tr><td><code>{_text(field)}</code><td>{_type(about)}<td>{_prose(about)}")
         parts.append("</table></section>")
     return "".join([*parts, "</main></html>"])
 
@@ -91,10 +92,27 @@ def _table(parameters: list[dict[str, Any]]) -> str:
     rows = [
         f"<tr><td><code>{_text(one['name'])}</code><td>{_text(one['in'])}"
         f"<td>{'required' if one.get('required') else 'default ' + str(one['schema'].get('default', 'none'))}"
-        f"<td>{_text(one.get('description', one['schema'].get('description', '')))}"
+        f"<td>{_prose(one if 'description' in one else one['schema'])}"
         for one in parameters
     ]
     return f"<table>{''.join(rows)}</table>"
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """What JSON Schema says of a field's type, in few words: `string`, `integer or null`, `list of MetricItem`."""
+    if "$ref" in schema:
+        return _text(schema["$ref"].rsplit("/", 1)[-1])
+    if "anyOf" in schema:
+        return " or ".join(_type(one) for one in schema["anyOf"])
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items', {}))}"
+    return _text(schema.get("type", "any"))
+
+
+def _prose(about: dict[str, Any]) -> str:
+    """A description (or summary), its `code` marked as such."""
+    text = _text(about.get("description", about.get("summary", "")))
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
 
 
 def _text(value: Any) -> str:
