@@ -1,0 +1,41 @@
+"""`ctseg phantom`: generated chest-CT volumes with masks, as files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import orkrun
+from ctseg import config
+
+_SIZES = ("patients", "slices", "size", "seed")
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "phantom",
+        help="write generated chest-CT volumes with masks, as NIfTI and DICOM",
+        epilog="Example: `ctseg phantom out/phantom --patients 4 --slices 4 --size 64`",
+    )
+    parser.add_argument("out", type=Path, metavar="OUT")
+    defaults = config.Phantom()
+    for name in _SIZES:
+        text = "pixels of a side" if name == "size" else f"default {getattr(defaults, name)}"
+        parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name), help=text)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from ctseg.phantom.write import write_phantom
+
+    sizes = config.parse({"data": {"phantom": {name: getattr(arguments, name) for name in _SIZES}}}).data.phantom
+    try:
+        rows = write_phantom(
+            arguments.out, patients=sizes.patients, slices=sizes.slices, size=sizes.size, seed=sizes.seed
+        )
+    except OSError as error:
+        raise orkrun.OutputError(f"{arguments.out} cannot be written: {error}") from error
+    healthy = sum(row["slices_without_lesion"] == row["slices"] for row in rows)
+    print(f"{arguments.out}: {len(rows)} patients, {healthy} without a lesion; see patients.csv")
+    return 0
