@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ctseg.data.samples import Samples
+from ctseg.data.samples import IGNORE, LESION, Samples
 
 
 class Batches:
@@ -28,9 +28,16 @@ class Batches:
         return len(self.cases)
 
     def take(self, index: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images in 0..1 and masks of 0 and 1, both float32 (n, 1, H, W)."""
+        """Images in 0..1, float32 (n, C, H, W), and probabilities of lesion, float32 (n, 1, H, W)."""
         chosen = torch.as_tensor(list(index), device=self._images.device)
-        return self._images[chosen].unsqueeze(1).float() / 255, self._masks[chosen].unsqueeze(1).float()
+        return self._images[chosen].float() / 255, _lesion(self._masks[chosen])
+
+
+def _lesion(masks: torch.Tensor) -> torch.Tensor:
+    """(n, A, H, W) labels to the mean of the annotators who labelled each pixel, (n, 1, H, W); 0 where none did."""
+    labelled = masks != IGNORE
+    total = (masks.float() * labelled).sum(1, keepdim=True) / LESION
+    return total / labelled.sum(1, keepdim=True).clamp(min=1)
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:

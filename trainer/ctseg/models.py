@@ -46,8 +46,9 @@ def check_encoder(name: str) -> None:
     )
 
 
-def build(config: Model, *, image_size: int) -> torch.nn.Module:
-    """The network: (N, 1, S, S) grey values to (N, 1, S, S) logits, for S = `image_size`. On the CPU, in training mode.
+def build(config: Model, *, image_size: int, channels: int = 1) -> torch.nn.Module:
+    """The network: (N, channels, S, S) grey values to (N, 1, S, S) logits, for S = `image_size`. On the CPU, in training
+    mode.
 
     Initialised from torch's global random state. Raises orkrun.InvalidParams.
     """
@@ -56,10 +57,10 @@ def build(config: Model, *, image_size: int) -> torch.nn.Module:
     options: dict[str, Any] = {"dynamic_img_size": True} if config.architecture == "DPT" else {}
     try:
         model: torch.nn.Module = decoder(
-            encoder_name=config.encoder, encoder_weights=None, in_channels=1, classes=1, **options
+            encoder_name=config.encoder, encoder_weights=None, in_channels=channels, classes=1, **options
         )
         with torch.inference_mode():
-            shape = tuple(model.eval()(torch.zeros(1, 1, image_size, image_size)).shape)
+            shape = tuple(model.eval()(torch.zeros(1, channels, image_size, image_size)).shape)
     except (
         ValueError,
         TypeError,

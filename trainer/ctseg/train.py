@@ -13,7 +13,8 @@ import torch
 import orkrun
 from ctseg import augment, batches, checkpoint, device, evaluate, losses, models, schedule
 from ctseg.config import Optimizer, Params
-from ctseg.data.samples import Samples, Split, split_by_case
+from ctseg.data.samples import Samples
+from ctseg.data.split import Split, split_by_case
 from orkrun.contract import is_minimized
 
 DEFAULT_OBJECTIVE: orkrun.Objective = {"metric": "val/dice_case", "direction": "Maximize"}
@@ -68,7 +69,8 @@ class Training:
             flush=True,
         )
         batches.seed_start(seed=run.seed)
-        self.model = models.build(params.model, image_size=params.data.image_size).to(self.device)
+        network = models.build(params.model, image_size=params.data.image_size, channels=samples.channels)
+        self.model = network.to(self.device)
         self.optimizer = build_optimizer(self.model, params.optimizer)
         self.loss = losses.build(params.loss)
         self.steps_per_epoch = batches.steps_per_epoch(len(self.train_set), params.batch_size)

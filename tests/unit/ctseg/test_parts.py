@@ -14,7 +14,8 @@ import orkrun
 from ctseg import batches, device
 from ctseg.augment import augment
 from ctseg.config import Augmentation, Schedule
-from ctseg.data.samples import split_by_case, window
+from ctseg.data.samples import window
+from ctseg.data.split import split_by_case
 from ctseg.schedule import factor
 
 

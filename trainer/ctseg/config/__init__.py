@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 import orkrun
 from ctseg.config.augmentation import Augmentation
 from ctseg.config.base import Component, Float, Int
-from ctseg.config.data import Data, Phantom
+from ctseg.config.data import Data, Phantom, Windows
 from ctseg.config.explain import explain
 from ctseg.config.loss import LOSSES, Loss, LossTerm
 from ctseg.config.model import ARCHITECTURES, Model
@@ -38,6 +38,7 @@ __all__ = [
     "Params",
     "Phantom",
     "Schedule",
+    "Windows",
     "parse",
     "set_dotted",
 ]

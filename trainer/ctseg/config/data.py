@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from ctseg.config.base import Component, Float, Int
 
+Windows = tuple[tuple[Float, Float], ...]
+"""(low, high) in Hounsfield units, one for each channel."""
+
 
 class Phantom(Component):
     """The generated patients, where there is no folder to read."""
@@ -27,7 +30,12 @@ class Data(Component):
     root: str | None = Field(None, description="The folder. Default: the experiment's first data mount.")
     subset: Literal["doctor", "pseudo"] = Field("doctor", description="covid-semiseg: whose masks.")
     image_size: Int = Field(160, ge=32, le=2048, multiple_of=32, description="Slices are resized to this square.")
-    window: tuple[Float, Float] = Field((-1250.0, 250.0), description="HU that become black and white (HU data only).")
+    windows: Windows = Field(
+        ((-1250.0, 250.0),),
+        min_length=1,
+        max_length=8,
+        description="One channel each: the HU that become black and white (HU data only).",
+    )
     val_fraction: Float = Field(
         0.2, gt=0, lt=1, description="Of the patients; of the slices where patients are unknown."
     )
@@ -35,7 +43,8 @@ class Data(Component):
     phantom: Phantom = Phantom()
 
     @model_validator(mode="after")
-    def _window_in_order(self) -> Data:
-        if self.window[0] >= self.window[1]:
-            raise ValueError(f"window: the lower end {self.window[0]} must be below the upper end {self.window[1]}")
+    def _windows_in_order(self) -> Data:
+        for low, high in self.windows:
+            if low >= high:
+                raise ValueError(f"windows: the lower end {low} must be below the upper end {high}")
         return self

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 import orkrun
-from ctseg.data.samples import Samples
+from ctseg.data.samples import LESION, Samples, Uint8
 
 _LAYOUTS: dict[str, tuple[tuple[str, str], ...]] = {
     "doctor": (
@@ -34,7 +33,6 @@ _LAYOUTS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 _PREFIXES = ("", "covid-semiseg", "COVID-SemiSeg", "Dataset", "COVID-SemiSeg/Dataset")
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
-_MASK_THRESHOLD = 128  # of 255: masks are 0 and 255, those of the pseudo subset probabilities
 _SLICE_NUMBER = re.compile(r"_\d+$")
 
 
@@ -69,6 +67,8 @@ def read(root: Path, *, subset: Literal["doctor", "pseudo"], image_size: int, wo
     return Samples(
         images=np.stack([image for image, _ in slices]),
         masks=np.stack([mask for _, mask in slices]),
+        annotators=(subset,),
+        spacing=np.full((len(names), 3), np.nan, np.float32),
         cases=tuple(_SLICE_NUMBER.sub("", name) for name in names) if known else names,
         names=names,
         patients_known=known,
@@ -98,7 +98,8 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _read_pair(image: Path, mask: Path, *, image_size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+def _read_pair(image: Path, mask: Path, *, image_size: int) -> tuple[Uint8, Uint8]:
+    """(1, H, W) each. Masks of the pseudo subset are probabilities and stay so: 0..255 becomes 0..LESION."""
     picture, label = _read(image), _read(mask)
     if picture.size != label.size:
         raise orkrun.DataError(
@@ -107,10 +108,9 @@ def _read_pair(image: Path, mask: Path, *, image_size: int) -> tuple[npt.NDArray
             "both must be of one size",
         )
     size = (image_size, image_size)
-    return (
-        np.asarray(picture.resize(size, Image.Resampling.BILINEAR)),
-        np.asarray(label.resize(size, Image.Resampling.NEAREST)) >= _MASK_THRESHOLD,
-    )
+    grey = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
+    lesion = np.asarray(label.resize(size, Image.Resampling.NEAREST)).astype(np.float32)
+    return grey[None], np.rint(lesion * np.float32(LESION / 255)).astype(np.uint8)[None]
 
 
 def _read(path: Path) -> Image.Image:

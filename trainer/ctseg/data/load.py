@@ -20,7 +20,7 @@ def load(data: config.Data, *, mount: str | None, workers: int) -> Samples:
             raise orkrun.InvalidParams(
                 "data.root", "covid-semiseg needs a folder, and the experiment has no data mount"
             )
-        return phantom_folder.generate(data.phantom, image_size=data.image_size, hu_window=data.window)
+        return phantom_folder.generate(data.phantom, image_size=data.image_size, windows=data.windows)
     root = Path(given)
     if not root.is_dir():
         raise orkrun.DataError(root, "there is no such folder (data.root, or the experiment's first data mount)")
@@ -38,5 +38,5 @@ def load(data: config.Data, *, mount: str | None, workers: int) -> Samples:
                 f"{data.subset} labels, but {held}",
             )
     if kind == "phantom":
-        return phantom_folder.read(root, image_size=data.image_size, hu_window=data.window, workers=workers)
+        return phantom_folder.read(root, image_size=data.image_size, windows=data.windows, workers=workers)
     return covid_semiseg.read(root, subset=data.subset, image_size=data.image_size, workers=workers)

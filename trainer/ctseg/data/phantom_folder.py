@@ -14,7 +14,7 @@ from PIL import Image
 
 import orkrun
 from ctseg import config
-from ctseg.data.samples import Samples, window
+from ctseg.data.samples import LESION, Samples, window
 from ctseg.phantom.volume import Volume, make_patient
 
 TABLE = "patients.csv"
@@ -24,16 +24,16 @@ def is_phantom(root: Path) -> bool:
     return (root / TABLE).is_file()
 
 
-def generate(phantom: config.Phantom, *, image_size: int, hu_window: tuple[float, float]) -> Samples:
+def generate(phantom: config.Phantom, *, image_size: int, windows: config.Windows) -> Samples:
     """The embedded patients, made in memory: nothing is read and nothing is written."""
     volumes = [
         make_patient(index, slices=phantom.slices, size=phantom.size, seed=phantom.seed)
         for index in range(phantom.patients)
     ]
-    return _samples(volumes, image_size=image_size, hu_window=hu_window, source="embedded phantom")
+    return _samples(volumes, image_size=image_size, windows=windows, source="embedded phantom")
 
 
-def read(root: Path, *, image_size: int, hu_window: tuple[float, float], workers: int) -> Samples:
+def read(root: Path, *, image_size: int, windows: config.Windows, workers: int) -> Samples:
     """A folder of `ctseg phantom` (its NIfTI part). Raises orkrun.DataError that names the file."""
     table = root / TABLE
     try:
@@ -47,7 +47,7 @@ def read(root: Path, *, image_size: int, hu_window: tuple[float, float], workers
         raise orkrun.DataError(table, f"is no table of patients (column {error})") from error
     with ThreadPoolExecutor(workers) as pool:
         volumes = list(pool.map(lambda patient: _read_patient(root / "nifti", patient), patients))
-    return _samples(volumes, image_size=image_size, hu_window=hu_window, source=str(root))
+    return _samples(volumes, image_size=image_size, windows=windows, source=str(root))
 
 
 def _read_patient(folder: Path, patient: str) -> Volume:
@@ -74,14 +74,14 @@ def _read_nifti(path: Path) -> npt.NDArray[np.int16]:
     return np.ascontiguousarray(array.astype(np.int16))
 
 
-def _samples(volumes: list[Volume], *, image_size: int, hu_window: tuple[float, float], source: str) -> Samples:
-    low, high = hu_window
+def _samples(volumes: list[Volume], *, image_size: int, windows: config.Windows, source: str) -> Samples:
     images, masks, cases, names = [], [], [], []
     for volume in volumes:
-        grey = window(volume.hu, low=low, high=high)
-        for z in range(len(grey)):
-            images.append(_resize(grey[z], image_size, Image.Resampling.BILINEAR))
-            masks.append(_resize(volume.mask[z], image_size, Image.Resampling.NEAREST) > 0)
+        grey = [window(volume.hu, low=low, high=high) for low, high in windows]
+        for z in range(len(volume.hu)):
+            images.append(np.stack([_resize(channel[z], image_size, Image.Resampling.BILINEAR) for channel in grey]))
+            lesion = _resize(volume.mask[z], image_size, Image.Resampling.NEAREST) > 0
+            masks.append(np.where(lesion, LESION, 0).astype(np.uint8)[None])
             cases.append(volume.patient)
             names.append(f"{volume.patient}/{z}")
     if not images:
@@ -89,6 +89,8 @@ def _samples(volumes: list[Volume], *, image_size: int, hu_window: tuple[float, 
     return Samples(
         images=np.stack(images),
         masks=np.stack(masks),
+        annotators=("truth",),
+        spacing=np.full((len(names), 3), np.nan, np.float32),
         cases=tuple(cases),
         names=tuple(names),
         patients_known=True,

@@ -1,78 +1,90 @@
-"""Slices ready to learn from, all in memory, and which of them are held out. No torch: numpy only."""
+"""Slices ready to learn from, with the labels of each annotator kept apart. No torch: numpy only."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-import orkrun
+Uint8 = npt.NDArray[np.uint8]
+
+LESION = 254
+"""A pixel that is lesion for certain. 0..254 is the probability of lesion times 254."""
+IGNORE = 255
+"""Not labelled. Never background: neither learnt from nor counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """n slices. `images` (n, H, W) uint8, black to white; `masks` (n, H, W) bool; `cases` names each slice's
-    patient.
+    """n slices of H x W pixels in C channels, labelled by A annotators.
+
+    `images` (n, C, H, W) uint8, one channel for each HU window, black to white. `masks` (n, A, H, W) uint8, one plane
+    for each annotator, coded as LESION and IGNORE say; an annotator's plane of a slice he did not label is all IGNORE.
+    Either may be a read-only memory map. `cases` names each slice's patient, `names` the slice.
     """
 
-    images: npt.NDArray[np.uint8]
-    masks: npt.NDArray[np.bool_]
+    images: Uint8
+    masks: Uint8
     cases: tuple[str, ...]
     names: tuple[str, ...]
+    annotators: tuple[str, ...]
     patients_known: bool
     """False: nobody knows which slices are of one patient, each is a case of its own."""
     source: str
     """For people: what was read from where."""
+    spacing: npt.NDArray[np.float32]
+    """(n, 3) mm between slices, rows and columns as they are here (after resizing); NaN where unknown."""
+    published: npt.NDArray[np.bool_] | None = None
+    """(n,) True: the slice is of the data set's published test part. None: it has none."""
+    licence: str = ""
+    """For people: under which terms its source gave the data; empty where nobody said."""
+    hashes: tuple[str, ...] = field(default=())
+    """Hex of each slice's content (pixels and labels), for the record of a split; empty: compute them when needed."""
+
+    def __post_init__(self) -> None:
+        n = len(self.cases)
+        if not (
+            self.images.ndim == self.masks.ndim == 4
+            and self.images.dtype == self.masks.dtype == np.uint8
+            and self.images.shape[2:] == self.masks.shape[2:]
+            and self.masks.shape[1] == len(self.annotators) > 0
+            and n == len(self.images) == len(self.masks) == len(self.names) == len(self.spacing)
+        ):
+            raise ValueError(
+                f"images {self.images.dtype} {self.images.shape}, masks {self.masks.dtype} {self.masks.shape}, "
+                f"{n} cases, {len(self.names)} names, {len(self.annotators)} annotators do not fit together"
+            )
 
     def __len__(self) -> int:
         return len(self.cases)
 
-    def take(self, index: Sequence[int]) -> Samples:
+    @property
+    def channels(self) -> int:
+        return int(self.images.shape[1])
+
+    def take(self, index: Iterable[int]) -> Samples:
+        """These slices in this order. A run of neighbours is a view, anything else is copied."""
         chosen = list(index)
-        return Samples(
-            images=self.images[chosen],
-            masks=self.masks[chosen],
+        run = chosen == list(range(chosen[0], chosen[0] + len(chosen))) if chosen else False
+        at: slice | list[int] = slice(chosen[0], chosen[0] + len(chosen)) if run else chosen
+        return replace(
+            self,
+            images=self.images[at],
+            masks=self.masks[at],
             cases=tuple(self.cases[i] for i in chosen),
             names=tuple(self.names[i] for i in chosen),
-            patients_known=self.patients_known,
-            source=self.source,
+            spacing=self.spacing[at],
+            published=None if self.published is None else self.published[at],
+            hashes=tuple(self.hashes[i] for i in chosen) if self.hashes else (),
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Indices of the slices to learn from and of those held out; no case is in both."""
-
-    train: tuple[int, ...]
-    val: tuple[int, ...]
-
-
-def split_by_case(cases: Sequence[str], *, val_fraction: float, seed: int, source: str) -> Split:
-    """Holds out whole cases: ceil(fraction x cases), at least one, never all.
-
-    Ordered by a hash of seed and name, so that the split depends neither on the order of files nor on how many other
-    cases there are: a new patient moves no old one by more than the size of the held-out part. Raises orkrun.DataError
-    where there is but one case.
-    """
-    names = set(cases)
-    if len(names) < 2:
-        raise orkrun.DataError(source, f"{len(names)} case(s): at least 2 are needed to hold one out for validation")
-    ordered = sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
-    held_out = set(ordered[: min(math.ceil(val_fraction * len(ordered)), len(ordered) - 1)])
-    return Split(
-        train=tuple(i for i, case in enumerate(cases) if case not in held_out),
-        val=tuple(i for i, case in enumerate(cases) if case in held_out),
-    )
-
-
-def window(hu: npt.NDArray[np.int16], *, low: float, high: float) -> npt.NDArray[np.uint8]:
+def window(hu: npt.NDArray[np.int16], *, low: float, high: float) -> Uint8:
     """Hounsfield units to 0..255: `low` and below black, `high` and above white (padding of -2048 or -3024 is
     black).
     """
     scaled = (hu.astype(np.float32) - np.float32(low)) * np.float32(255.0 / (high - low))
-    grey: npt.NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    grey: Uint8 = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return grey
