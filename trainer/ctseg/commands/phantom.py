@@ -16,13 +16,20 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "phantom",
         help="write generated chest-CT volumes with masks, as NIfTI and DICOM",
-        epilog="Example: `ctseg phantom out/phantom --patients 4 --slices 4 --size 64`",
+        epilog="Example: `ctseg phantom out/phantom --patients 4 --slices 4 --size 64 --annotators careful,hasty`",
     )
     parser.add_argument("out", type=Path, metavar="OUT")
     defaults = config.Phantom()
     for name in _SIZES:
         text = "pixels of a side" if name == "size" else f"default {getattr(defaults, name)}"
         parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name), help=text)
+    parser.add_argument(
+        "--annotators",
+        metavar="STYLE,NAME=STYLE,...",
+        default="",
+        help="also a mask by each of these, faulty in its way: careful, generous (too large), strict (too small), "
+        "hasty (misses small lesions), eager (false lesions), partial (leaves slices out)",
+    )
     parser.set_defaults(command=run)
 
 
@@ -32,7 +39,12 @@ def run(arguments: argparse.Namespace) -> int:
     sizes = config.parse({"data": {"phantom": {name: getattr(arguments, name) for name in _SIZES}}}).data.phantom
     try:
         rows = write_phantom(
-            arguments.out, patients=sizes.patients, slices=sizes.slices, size=sizes.size, seed=sizes.seed
+            arguments.out,
+            patients=sizes.patients,
+            slices=sizes.slices,
+            size=sizes.size,
+            seed=sizes.seed,
+            annotators=[name for name in arguments.annotators.split(",") if name],
         )
     except OSError as error:
         raise orkrun.OutputError(f"{arguments.out} cannot be written: {error}") from error

@@ -1,7 +1,5 @@
-"""How a label is written in a byte, and votes counted by pattern. numpy only.
-
-0..254 is the probability of a lesion times 254, so that hard masks are 0 and 254; 255 says that nobody has looked,
-which is never background.
+"""Labels as votes, and votes counted by pattern. numpy only. How a label is written in a byte is said in
+`ctseg.data.samples`.
 """
 
 from __future__ import annotations
@@ -11,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-LESION = 254
-IGNORE = 255
+from ctseg.data.samples import IGNORE, LESION
+
+__all__ = ["HALF", "IGNORE", "LESION", "MISSING", "Labels", "Votes", "count", "total", "vote"]
+
 HALF = 127  # from here on a soft label is a vote for a lesion
 MISSING = 2  # in `Votes.given`
 

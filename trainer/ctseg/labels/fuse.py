@@ -85,7 +85,7 @@ def _soft(masks: Labels) -> Labels:
     voted = masks != IGNORE
     voters = voted.sum(axis=1)
     total = np.where(voted, masks, 0).sum(axis=1, dtype=np.float64)
-    fused = np.rint(total / np.maximum(voters, 1)).astype(np.uint8)
+    fused: Labels = np.rint(total / np.maximum(voters, 1)).astype(np.uint8)
     fused[voters == 0] = IGNORE
     return fused
 

@@ -10,12 +10,15 @@ import csv
 import gzip
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ctseg.labels.coding import LESION
+from ctseg.phantom.annotators import annotate, generator, named
 from ctseg.phantom.volume import CONSOLIDATION, FIELD_OF_VIEW, GROUND_GLASS, Volume, make_patient
 
 VOLUME_HEIGHT = 300.0  # mm, base to apex
@@ -34,8 +37,16 @@ COLUMNS = (
 )
 
 
-def write_phantom(out: Path, *, patients: int, slices: int, size: int, seed: int) -> list[dict[str, Any]]:
-    """Writes `out`/{nifti,dicom,patients.csv,phantom.json}; returns the table. Raises OSError."""
+def write_phantom(
+    out: Path, *, patients: int, slices: int, size: int, seed: int, annotators: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Writes `out`/{nifti,dicom,patients.csv,phantom.json}; returns the table. Raises OSError.
+
+    The true mask of a patient is `<patient>_mask.nii.gz`, that of each annotator `<patient>_mask-<annotator>.nii.gz`
+    with 1 for a lesion and 255 for not labelled. Without annotators not a byte is different. Raises
+    orkrun.InvalidParams for an unknown style.
+    """
+    styles = named(annotators, parameter="--annotators")
     (out / "nifti").mkdir(parents=True, exist_ok=True)
     spacing = (FIELD_OF_VIEW / size, VOLUME_HEIGHT / slices)
     rows: list[dict[str, Any]] = []
@@ -43,10 +54,17 @@ def write_phantom(out: Path, *, patients: int, slices: int, size: int, seed: int
         volume = make_patient(index, slices=slices, size=size, seed=seed)
         _write_nifti(out / "nifti" / f"{volume.patient}_ct.nii.gz", volume.hu, spacing)
         _write_nifti(out / "nifti" / f"{volume.patient}_mask.nii.gz", volume.mask, spacing)
+        truth = np.where(volume.mask > 0, LESION, 0).astype(np.uint8)
+        for name, style in styles.items():
+            labels = annotate(truth, style, generator(seed, volume.patient, name), pixel_mm=spacing[0])
+            coded = np.where(labels == LESION, 1, labels).astype(np.uint8)
+            _write_nifti(out / "nifti" / f"{volume.patient}_mask-{name}.nii.gz", coded, spacing)
         _write_dicom(out / "dicom" / volume.patient, volume, spacing, seed)
         rows.append(_row(volume, spacing))
     # The table last: a folder with it is complete.
-    description = {"format": 1, "patients": patients, "slices": slices, "size": size, "seed": seed}
+    description: dict[str, Any] = {"format": 1, "patients": patients, "slices": slices, "size": size, "seed": seed}
+    if annotators:
+        description["annotators"] = list(annotators)
     (out / "phantom.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
     with open(out / "patients.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
