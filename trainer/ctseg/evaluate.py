@@ -31,7 +31,7 @@ def evaluate(
                 between()
                 images, masks = batches.take(range(start, min(start + batch_size, len(batches))))
                 logits = model(images)
-                total += float(loss(logits, masks)) * len(images)
+                total += float(loss(logits, masks, torch.ones_like(masks)).sum())
                 prediction = (torch.sigmoid(logits) > THRESHOLD).squeeze(1).cpu().numpy()
                 counts.append(metrics.count(prediction, masks.squeeze(1).bool().cpu().numpy()))
     finally:

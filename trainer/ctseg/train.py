@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import asdict, dataclass
@@ -13,8 +12,8 @@ import torch
 import orkrun
 from ctseg import augment, batches, checkpoint, device, evaluate, losses, models, schedule
 from ctseg.config import Optimizer, Params
+from ctseg.data import split as splits
 from ctseg.data.samples import Samples
-from ctseg.data.split import Split, split_by_case
 from orkrun.contract import is_minimized
 
 DEFAULT_OBJECTIVE: orkrun.Objective = {"metric": "val/dice_case", "direction": "Maximize"}
@@ -57,13 +56,11 @@ class Training:
         self.run_ = run
         self.params = params
         self.device = device.set_up(params)
-        split = split_by_case(
-            samples.cases, val_fraction=params.data.val_fraction, seed=params.data.split_seed, source=samples.source
-        )
-        self._keep_split(samples.names, split)
+        split = splits.make(samples, params.data.split)
+        splits.keep(run.output / "split.json", samples, split, params.data.split)
         self.train_set = batches.Batches(samples.take(split.train), self.device)
         self.val_set = batches.Batches(samples.take(split.val), self.device)
-        unit = "patient" if samples.patients_known else "slice (WARNING: patients unknown, one may be on both sides)"
+        unit = f"{split.by}{' (WARNING: leaky, ' + split.leaky + ')' if split.leaky else ''}"
         print(
             f"ctseg: {samples.source}: {len(split.train)} slices to learn from, {len(split.val)} held out, by {unit}",
             flush=True,
@@ -83,10 +80,6 @@ class Training:
             flush=True,
         )
         self._resume()
-
-    def _keep_split(self, names: tuple[str, ...], split: Split) -> None:
-        content = {"train": [names[i] for i in split.train], "val": [names[i] for i in split.val]}
-        orkrun.write_atomic(self.run_.output / "split.json", json.dumps(content, indent=1).encode())
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
@@ -127,7 +120,8 @@ class Training:
         )
         batches.seed_step(seed=seed, step=progress.step)
         try:
-            loss = self.loss(self.model(images), masks)
+            valid = torch.ones_like(masks)
+            loss = losses.mean(self.loss(self.model(images), masks, valid), valid)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
