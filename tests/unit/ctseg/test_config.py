@@ -43,7 +43,7 @@ NAN = float("nan")
         ({"loss": {"combination": [{"name": "dics"}]}}, "loss.combination.0.name", "did you mean dice"),
         ({"loss": {"combination": [{"name": "dice", "weight": 0}]}}, "loss.combination.0.weight", "greater than 0"),
         ({"data": {"image_size": 100}}, "data.image_size", "multiple of 32"),
-        ({"data": {"val_fraction": 1}}, "data.val_fraction", "less than 1"),
+        ({"data": {"split": {"val_fraction": 1}}}, "data.split.val_fraction", "less than 1"),
         ({"data": {"windows": [[100, -100]]}}, "data", "below the upper end"),
         ({"augmentation": {"rotate": 181}}, "augmentation.rotate", "180"),
         ({"optimizer.lr": 0.1}, "optimizer.lr", "no such parameter"),

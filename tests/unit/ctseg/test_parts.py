@@ -10,12 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import orkrun
 from ctseg import batches, device
 from ctseg.augment import augment
 from ctseg.config import Augmentation, Schedule
 from ctseg.data.samples import window
-from ctseg.data.split import split_by_case
 from ctseg.schedule import factor
 
 
@@ -63,30 +61,6 @@ def test_the_order_of_an_epoch_is_a_permutation_of_its_own() -> None:
     assert first == again
     assert len({tuple(order) for order in (first, second, other)}) == 3
     assert sorted(first) == list(range(20))
-
-
-@given(st.lists(st.sampled_from("abcdefgh"), min_size=2).filter(lambda c: len(set(c)) > 1), st.floats(0.01, 0.99))
-def test_no_case_is_on_both_sides_and_none_is_lost(cases: list[str], fraction: float) -> None:
-    split = split_by_case(cases, val_fraction=fraction, seed=0, source="x")
-    train, val = ({cases[i] for i in part} for part in (split.train, split.val))
-    assert train
-    assert val
-    assert not train & val
-    assert sorted(split.train + split.val) == list(range(len(cases)))
-
-
-def test_the_split_does_not_depend_on_the_order_of_files_and_does_on_the_seed() -> None:
-    cases = [f"p{i}" for i in range(20)]
-
-    def held_out(order: list[str], seed: int) -> set[str]:
-        return {order[i] for i in split_by_case(order, val_fraction=0.3, seed=seed, source="x").val}
-
-    assert held_out(cases, 0) == held_out(cases[::-1], 0) != held_out(cases, 1)
-
-
-def test_one_case_cannot_be_split() -> None:
-    with pytest.raises(orkrun.DataError, match="at least 2"):
-        split_by_case(["a", "a"], val_fraction=0.5, seed=0, source="/data")
 
 
 def draw(config: dict[str, object], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,7 +13,7 @@ import pytest
 import orkrun
 from ctseg import config
 from ctseg.__main__ import main
-from ctseg.data import phantom_folder
+from ctseg.data.load import load
 from ctseg.phantom.volume import CONSOLIDATION, GROUND_GLASS, PADDING, make_patient
 
 SIZES = ["--patients", "3", "--slices", "6", "--size", "48", "--seed", "5"]
@@ -74,8 +74,9 @@ def test_hounsfield_units_and_lesions_are_plausible() -> None:
 def test_the_folder_holds_what_is_made_in_memory(written: Path) -> None:
     phantom = config.Phantom(patients=3, slices=6, size=48, seed=5)
     windows = ((-1250.0, 250.0),)
-    made = phantom_folder.generate(phantom, image_size=32, windows=windows)
-    read = phantom_folder.read(written, image_size=32, windows=windows, workers=2)
+    data = config.Data(image_size=32, windows=windows, phantom=phantom)
+    made = load(data, mount=None, workers=1)
+    read = load(data, mount=str(written), workers=2)
     assert np.array_equal(made.images, read.images)
     assert np.array_equal(made.masks, read.masks)
     assert (made.cases, made.names, made.patients_known) == (read.cases, read.names, True)
@@ -104,11 +105,11 @@ def test_a_truncated_volume_is_refused_by_name(written: Path, tmp_path: Path) ->
     broken = copy / "nifti/phantom-0002_mask.nii.gz"
     broken.write_bytes(broken.read_bytes()[:-30])
     with pytest.raises(orkrun.DataError, match="cannot be read as NIfTI") as raised:
-        phantom_folder.read(copy, image_size=32, windows=((-1250.0, 250.0),), workers=1)
+        load(config.Data(image_size=32), mount=str(copy), workers=1)
     assert raised.value.path == str(broken)
     broken.unlink()
     with pytest.raises(orkrun.DataError, match="phantom-0002_mask"):
-        phantom_folder.read(copy, image_size=32, windows=((-1250.0, 250.0),), workers=1)
+        load(config.Data(image_size=32), mount=str(copy), workers=1)
 
 
 @pytest.mark.parametrize(("option", "value"), [("--patients", "0"), ("--size", "8"), ("--slices", "0")])

@@ -36,10 +36,17 @@ def run(arguments: argparse.Namespace) -> int:
     faulthandler.enable(sys.__stderr__ or 2)  # a crash in native code still says where
     with orkrun.run(_local_config(arguments), packages=("ctseg", "orkrun")) as run:
         params = config.parse(run.params)
+        from ctseg.data import cache
         from ctseg.data.load import load
 
         mount = run.data[0]["mountPath"] if run.data else None
-        samples = load(params.data, mount=mount, workers=params.workers)
+        samples = load(
+            params.data,
+            mount=mount,
+            workers=params.workers,
+            cache_folder=cache.folder_for(params.data.cache, run.output),
+            between=run.check_interrupted,
+        )
         run.check_interrupted()
         # Threads that wait sleep. Spinning, as is the default, costs several times the run where trials share CPUs:
         # three at once on 2 busy CPUs took 88 s instead of 397. Read when torch loads; what the user has set stays.

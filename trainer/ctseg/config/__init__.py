@@ -15,16 +15,18 @@ from pydantic import Field, ValidationError
 import orkrun
 from ctseg.config.augmentation import Augmentation
 from ctseg.config.base import Component, Float, Int
-from ctseg.config.data import Data, Phantom, Windows
+from ctseg.config.data import Data, Phantom, Split, Windows
 from ctseg.config.explain import explain
 from ctseg.config.loss import LOSSES, Loss, LossTerm
 from ctseg.config.model import ARCHITECTURES, Model
 from ctseg.config.optimizer import Optimizer, Schedule
+from ctseg.config.presets import PRESETS, Preset
 from ctseg.config.training import Checkpoint
 
 __all__ = [
     "ARCHITECTURES",
     "LOSSES",
+    "PRESETS",
     "Augmentation",
     "Checkpoint",
     "Component",
@@ -37,7 +39,9 @@ __all__ = [
     "Optimizer",
     "Params",
     "Phantom",
+    "Preset",
     "Schedule",
+    "Split",
     "Windows",
     "parse",
     "set_dotted",

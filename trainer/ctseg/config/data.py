@@ -21,10 +21,28 @@ class Phantom(Component):
     seed: Int = Field(0, ge=0)
 
 
+class Split(Component):
+    """What is held out: whole patients; where patients are unknown, whole groups of slices that look alike."""
+
+    val_fraction: Float = Field(0.2, gt=0, lt=1, description="Of the patients or groups. Without folds.")
+    folds: Int | None = Field(None, ge=2, le=1000, description="Cross-validation: so many parts, one is held out.")
+    fold: Int = Field(0, ge=0, description="Which one, from 0.")
+    seed: Int = Field(0, ge=0)
+    published: bool = Field(
+        False, description="The data set's own test part is held out, though patients may be on both sides (leaky)."
+    )
+
+    @model_validator(mode="after")
+    def _fold_of_folds(self) -> Split:
+        if self.fold >= (self.folds or 1):
+            raise ValueError(f"fold: {self.fold} of {self.folds or 'no'} folds; they are counted from 0")
+        return self
+
+
 class Data(Component):
     """What is learnt from."""
 
-    kind: Literal["auto", "phantom", "covid-semiseg"] = Field(
+    kind: Literal["auto", "phantom", "generic", "covid-semiseg", "covid-ct-seg", "ubc", "mosmed"] = Field(
         "auto", description="auto: by what lies in the folder; without a folder the embedded phantom."
     )
     root: str | None = Field(None, description="The folder. Default: the experiment's first data mount.")
@@ -36,10 +54,17 @@ class Data(Component):
         max_length=8,
         description="One channel each: the HU that become black and white (HU data only).",
     )
-    val_fraction: Float = Field(
-        0.2, gt=0, lt=1, description="Of the patients; of the slices where patients are unknown."
+    spacing: Float | None = Field(
+        None, gt=0, le=50, description="mm of a pixel; slices are then cut or padded to image_size, not stretched."
     )
-    split_seed: Int = Field(0, ge=0)
+    grey_range: tuple[Float, Float] | None = Field(
+        None, description="The HU that 0 and 255 stand for in volumes of grey values; without it they are refused."
+    )
+    ignore_label: Int | None = Field(None, ge=1, le=255, description="Value in masks (generic) of what is unlabelled.")
+    cache: str | None = Field(
+        "auto", description="Folder of decoded slices, shared by trials. auto: beside the output; null: none."
+    )
+    split: Split = Split()
     phantom: Phantom = Phantom()
 
     @model_validator(mode="after")
@@ -47,4 +72,6 @@ class Data(Component):
         for low, high in self.windows:
             if low >= high:
                 raise ValueError(f"windows: the lower end {low} must be below the upper end {high}")
+        if self.grey_range is not None and self.grey_range[0] >= self.grey_range[1]:
+            raise ValueError(f"grey_range: {self.grey_range[0]} must be below {self.grey_range[1]}")
         return self

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,9 @@ import numpy as np
 from PIL import Image
 
 import orkrun
-from ctseg.data.samples import LESION, Samples, Uint8
+from ctseg.data.dataset import Case, Dataset, Problem, Volume
+from ctseg.data.samples import LESION, Uint8
+from ctseg.data.volumes import natural
 
 _LAYOUTS: dict[str, tuple[tuple[str, str], ...]] = {
     "doctor": (
@@ -31,6 +33,10 @@ _LAYOUTS: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
 }
+_TEST = (
+    ("doctor/test/images", "doctor/test/infection"),
+    ("TestingSet/LungInfection-Test/Imgs", "TestingSet/LungInfection-Test/GT"),
+)
 _PREFIXES = ("", "covid-semiseg", "COVID-SemiSeg", "Dataset", "COVID-SemiSeg/Dataset")
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 _SLICE_NUMBER = re.compile(r"_\d+$")
@@ -45,78 +51,96 @@ def find(root: Path, subset: Literal["doctor", "pseudo"]) -> tuple[Path, Path] |
     return None
 
 
-def read(root: Path, *, subset: Literal["doctor", "pseudo"], image_size: int, workers: int) -> Samples:
-    """All slices of the subset, resized to a square. Raises orkrun.DataError.
+def dataset(root: Path, *, subset: Literal["doctor", "pseudo"], published: bool = False) -> Dataset:
+    """The slices of the subset, with `published` those of the published test part too. Raises orkrun.DataError where
+    there is no such folder.
 
     The pseudo subset's file names carry the patient (Data-1_coronacases_org_001_15.jpg); the doctor subset's do not.
     """
-    if not root.is_dir():
-        raise orkrun.DataError(root, "there is no such folder; it is to be a COVID-SemiSeg folder")
     found = find(root, subset)
     if found is None:
         expected = ", ".join(images for images, _ in _LAYOUTS[subset])
         raise orkrun.DataError(root, f"no COVID-SemiSeg images here; looked for {expected}")
-    images, masks = found
-    if not masks.is_dir():
-        raise orkrun.DataError(masks, f"there is no such folder; it is to hold the masks of {images}")
-    pairs = _pairs(images, masks)
-    with ThreadPoolExecutor(workers) as pool:
-        slices = list(pool.map(lambda pair: _read_pair(*pair, image_size=image_size), pairs))
-    names = tuple(image.stem for image, _ in pairs)
+    test = _find_test(root) if subset == "doctor" else None
+    cases: list[Case] = []
+    problems: list[Problem] = []
     known = subset == "pseudo"
-    return Samples(
-        images=np.stack([image for image, _ in slices]),
-        masks=np.stack([mask for _, mask in slices]),
+    parts = [(found, ""), (test, "test/")] if published and test else [(found, "")]
+    for (images, masks), prefix in parts:
+        for image, mask in _pairs(images, masks, problems):
+            name = prefix + image.stem
+            cases.append(
+                Case(
+                    name=name,
+                    patient=_SLICE_NUMBER.sub("", name) if known else name,
+                    files=(image, mask),
+                    read=partial(_read_pair, image, mask, name),
+                    published=bool(prefix),
+                )
+            )
+    return Dataset(
+        kind="covid-semiseg",
+        root=root,
+        cases=tuple(cases),
         annotators=(subset,),
-        spacing=np.full((len(names), 3), np.nan, np.float32),
-        cases=tuple(_SLICE_NUMBER.sub("", name) for name in names) if known else names,
-        names=names,
         patients_known=known,
-        source=str(images),
+        source=str(found[0]),
+        pictures=True,
+        licence="non-commercial use only (COVID-SemiSeg)",
+        has_published_test=test is not None,
+        problems=tuple(problems),
     )
 
 
-def _pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:
+def _find_test(root: Path) -> tuple[Path, Path] | None:
+    for prefix in _PREFIXES:
+        for images, masks in _TEST:
+            if (root / prefix / images).is_dir() and (root / prefix / masks).is_dir():
+                return root / prefix / images, root / prefix / masks
+    return None
+
+
+def _pairs(images: Path, masks: Path, problems: list[Problem]) -> list[tuple[Path, Path]]:
+    if not masks.is_dir():
+        problems.append(Problem(masks, f"there is no such folder; it is to hold the masks of {images}"))
+        return []
     by_name = {path.stem: path for path in _pictures(images)}
     masks_by_name = {path.stem: path for path in _pictures(masks)}
     if not by_name:
-        raise orkrun.DataError(images, f"holds no image ({', '.join(sorted(_SUFFIXES))})")
+        problems.append(Problem(images, f"holds no image ({', '.join(sorted(_SUFFIXES))})"))
     for name, path in sorted(by_name.items()):
         if name not in masks_by_name:
-            raise orkrun.DataError(path, f"has no mask {name}.png in {masks}")
+            problems.append(Problem(path, f"has no mask {name}.png in {masks}"))
     for name, path in sorted(masks_by_name.items()):
         if name not in by_name:
-            raise orkrun.DataError(path, f"is the mask of no image in {images}")
-    return [(by_name[name], masks_by_name[name]) for name in sorted(by_name, key=_natural)]
+            problems.append(Problem(path, f"is the mask of no image in {images}"))
+    return [(by_name[name], masks_by_name[name]) for name in sorted(by_name.keys() & masks_by_name.keys(), key=natural)]
 
 
 def _pictures(folder: Path) -> Iterable[Path]:
     return (path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."))
 
 
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)]
-
-
-def _read_pair(image: Path, mask: Path, *, image_size: int) -> tuple[Uint8, Uint8]:
-    """(1, H, W) each. Masks of the pseudo subset are probabilities and stay so: 0..255 becomes 0..LESION."""
-    picture, label = _read(image), _read(mask)
-    if picture.size != label.size:
+def _read_pair(image: Path, mask: Path, name: str) -> Volume:
+    """Masks of the pseudo subset are probabilities and stay so: 0..255 becomes 0..LESION."""
+    picture, label = read_picture(image), read_picture(mask)
+    if picture.shape != label.shape:
         raise orkrun.DataError(
             mask,
-            f"is {label.width} x {label.height} pixels, its image {image} is {picture.width} x {picture.height}: "
-            "both must be of one size",
+            f"is {label.shape[1]} x {label.shape[0]} pixels, its image {image} is "
+            f"{picture.shape[1]} x {picture.shape[0]}: both must be of one size",
         )
-    size = (image_size, image_size)
-    grey = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
-    lesion = np.asarray(label.resize(size, Image.Resampling.NEAREST)).astype(np.float32)
-    return grey[None], np.rint(lesion * np.float32(LESION / 255)).astype(np.uint8)[None]
+    coded = np.rint(label.astype(np.float32) * np.float32(LESION / 255)).astype(np.uint8)
+    unknown = (float("nan"),) * 3
+    values = picture.astype(np.int16)[None]
+    return Volume(values=values, masks=coded[None, None], spacing=unknown, grey=True, slices=(name,))
 
 
-def _read(path: Path) -> Image.Image:
+def read_picture(path: Path) -> Uint8:
+    """(H, W) of 8 bit. Raises orkrun.DataError."""
     try:
         with Image.open(path) as picture:
             picture.load()
-            return picture.convert("L")
+            return np.asarray(picture.convert("L"))
     except Exception as error:
         raise orkrun.DataError(path, f"cannot be read as a picture: {error}") from error
