@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 import orkrun
-from ctseg.commands import models, phantom, train
+from ctseg.commands import labels, models, phantom, train
 
-COMMANDS = (train, phantom, models)
+COMMANDS = (train, labels, phantom, models)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
