@@ -12,12 +12,18 @@ import torch
 
 import orkrun
 from ctseg import config, models
+from ctseg.models.network import BatchNormOfOne
 from tests.unit.ctseg.conftest import TRAINER
+from tests.unit.ctseg.presets import trains_and_resumes
 
 
-def build(architecture: str = "Unet", encoder: str = "mobilenet_v2", size: int = 64, **more: Any) -> torch.nn.Module:
+def build(architecture: str = "Unet", encoder: str = "mobilenet_v2", size: int = 64, **more: Any) -> models.Network:
     chosen = config.Model.model_validate({"architecture": architecture, "encoder": encoder, **more})
     return models.build(chosen, image_size=size)
+
+
+def preset(name: str, size: int = 50, channels: int = 1) -> models.Network:
+    return models.build(config.Model.model_validate({"preset": name}), image_size=size, channels=channels)
 
 
 @pytest.mark.parametrize("architecture", config.ARCHITECTURES)
@@ -31,11 +37,6 @@ def test_every_architecture_is_built_and_learns_from_grey_values(architecture: s
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert gradients
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
-
-
-def test_an_image_too_small_for_the_network_is_told_by_its_size() -> None:
-    with pytest.raises(orkrun.InvalidParams, match=r"PAN on 64 x 64 pixels: .*too small"):
-        build("PAN", "tu-test_efficientnet")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_an_unknown_encoder_is_refused_with_the_nearest_names(encoder: str, says
 
 
 @pytest.mark.parametrize(
-    ("architecture", "encoder"), [("DPT", "mobilenet_v2"), ("Unet", "tu-swin_tiny_patch4_window7_224")]
+    ("architecture", "encoder"), [("DPT", "mobilenet_v2"), ("DeepLabV3", "tu-test_vit"), ("UnetPlusPlus", "mit_b0")]
 )
 def test_a_pair_that_does_not_fit_is_refused_by_name(architecture: str, encoder: str) -> None:
     with pytest.raises(orkrun.InvalidParams, match=f"{encoder} does not work with {architecture}"):
@@ -115,3 +116,76 @@ assert callable(torch._dynamo.optimize) and "sympy" in sys.modules
     environ = {"PYTHONPATH": str(TRAINER)}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+CHEAP = (
+    *("pspnet-resnet34", "fpn-mobilenetv4-small", "segformer-mit-b0", "deeplabv3plus-mobilenet-v2"),
+    *("pan-resnet34", "linknet-resnet34", "deeplabv3-resnet34", "upernet-swin-tiny", "dpt-vit-tiny"),
+)
+"""One or two of each kind of need: padding, a told size, an interpolated position, a pooling to one pixel."""
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_a_preset_trains_a_step_of_one_slice_of_any_size_and_resumes(name: str) -> None:
+    trains_and_resumes(preset, name, size=50, batch_size=1)
+
+
+@pytest.mark.parametrize("name", ["pspnet-resnet34", "segformer-mit-b0", "unet-resnet18"])
+def test_the_cost_in_the_table_is_what_is_measured(name: str) -> None:
+    from ctseg.models.cost import measure
+
+    listed, measured = config.PRESETS[name], measure(config.Model.model_validate({"preset": name}))
+    assert measured.parameters == pytest.approx(listed.parameters, abs=0.006)
+    assert measured.gflop == pytest.approx(listed.gflop, abs=0.06)
+
+
+def test_presets_cover_every_architecture_and_sizes_from_3_to_120_million() -> None:
+    sizes = [preset.parameters for preset in config.PRESETS.values()]
+    assert {preset.architecture for preset in config.PRESETS.values()} == set(config.ARCHITECTURES)
+    assert sum(3 <= size <= 140 for size in sizes) >= 24
+    assert sizes == sorted(sizes)
+    assert max(sizes) > 120
+
+
+def test_a_preset_is_its_pair_and_contradicts_no_other() -> None:
+    chosen = config.parse({"model": {"preset": "fpn-resnet34"}}).model
+    assert (chosen.architecture, chosen.encoder) == ("FPN", "resnet34")
+    assert config.Model.model_validate(chosen.model_dump()) == chosen
+    with pytest.raises(orkrun.InvalidParams, match="preset fpn-resnet34 is FPN with resnet34, but encoder is 'vgg16'"):
+        config.parse({"model": {"preset": "fpn-resnet34", "encoder": "vgg16"}})
+    with pytest.raises(orkrun.InvalidParams, match=r"model\.preset: .*did you mean unet-resnet34"):
+        config.parse({"model": {"preset": "unet_resnet34"}})
+
+
+def test_padding_changes_nothing_where_the_image_fits_and_is_cropped_back_where_not() -> None:
+    model = build("FPN", "tu-test_efficientnet", 64).eval()
+    image = torch.rand(1, 1, 64, 64)
+    assert torch.equal(model(image), model.network(image))
+    # Borders that are continued by hand: 5 and 9 pixels before, 6 and 10 after.
+    inner = image[..., 5:58, 9:54]
+    by_hand = torch.nn.functional.pad(inner, (9, 10, 5, 6), mode="replicate")
+    assert torch.equal(model(inner), model.network(by_hand)[..., 5:58, 9:54])
+
+
+def test_one_value_is_normalised_as_in_evaluation_and_two_as_ever() -> None:
+    own, plain = BatchNormOfOne(3), torch.nn.BatchNorm2d(3)
+    for layer in (own, plain):
+        layer(torch.arange(6.0).view(2, 3, 1, 1))
+    assert all(torch.equal(value, plain.state_dict()[name]) for name, value in own.state_dict().items())
+    one, before = torch.rand(1, 3, 1, 1), {name: value.clone() for name, value in own.state_dict().items()}
+    assert torch.equal(own(one), plain.eval()(one))
+    assert all(torch.equal(value, before[name]) for name, value in own.state_dict().items())
+
+
+def test_parameters_without_effect_do_not_count_and_do_not_learn() -> None:
+    model = preset("pspnet-resnet34")
+    unused = [name for name, value in model.named_parameters() if not value.requires_grad]
+    assert unused
+    assert all(name.startswith(("network.encoder.layer3", "network.encoder.layer4")) for name in unused)
+
+
+def test_weights_with_the_names_of_the_library_fit_too(tmp_path: Path) -> None:
+    source = build("FPN", "tu-test_efficientnet")
+    torch.save(source.network.state_dict(), tmp_path / "weights.pt")
+    model = build("FPN", "tu-test_efficientnet", weights=str(tmp_path / "weights.pt"))
+    assert all(torch.equal(value, source.state_dict()[name]) for name, value in model.state_dict().items())
