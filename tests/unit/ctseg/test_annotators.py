@@ -10,10 +10,13 @@ import pytest
 import scipy.ndimage
 
 import orkrun
+from ctseg import config
 from ctseg.__main__ import main
-from ctseg.data.samples import IGNORE, LESION
+from ctseg.data import split
+from ctseg.data.load import load
+from ctseg.data.samples import IGNORE, LESION, Samples
 from ctseg.labels.components import components
-from ctseg.phantom.annotators import NOISE, STYLES, annotate, annotate_all, corrupt, generator, named
+from ctseg.phantom.annotators import NOISE, STYLES, annotate, annotate_all, corrupt, generator, named, names
 from ctseg.phantom.volume import make_patient
 from tests.unit.ctseg.test_phantom import SIZES, digests
 
@@ -120,9 +123,9 @@ def test_impossible_noise_is_refused(rate: float, styles: tuple[str, ...]) -> No
 
 
 def test_an_annotator_depends_on_seed_patient_and_name_alone() -> None:
-    def drawn(names: list[str], seed: int = 3, patient: str = "p") -> dict[str, np.ndarray]:
-        found, planes = annotate_all(TRUTH, patient=patient, annotators=names, noise=0.4, seed=seed, pixel_mm=PIXEL)
-        return dict(zip(found, np.moveaxis(planes, 1, 0), strict=True))
+    def drawn(given: list[str], seed: int = 3, patient: str = "p") -> dict[str, np.ndarray]:
+        planes = annotate_all(TRUTH, patient=patient, annotators=given, noise=0.4, seed=seed, pixel_mm=PIXEL)
+        return dict(zip(names(given, noise=0.4), planes, strict=True))
 
     both, alone = drawn(["careful", "eager"]), drawn(["eager"])
     assert list(both) == ["careful", "eager", "truth"]
@@ -133,12 +136,33 @@ def test_an_annotator_depends_on_seed_patient_and_name_alone() -> None:
     assert not np.array_equal(alone["eager"], drawn(["anna=eager"])["anna"])
 
 
-def test_noise_without_annotators_is_one_noisy_annotator_and_neither_is_the_truth_alone() -> None:
-    names, planes = annotate_all(TRUTH, patient="p", annotators=(), noise=0.4, seed=0, pixel_mm=PIXEL)
-    assert names == ("noisy", "truth")
-    assert (planes[:, 0] != planes[:, 1]).any(axis=(1, 2)).sum() == 2
-    names, planes = annotate_all(TRUTH, patient="p", annotators=(), noise=0.0, seed=0, pixel_mm=PIXEL)
-    assert (names, planes.shape) == (("truth",), (5, 1, 96, 96))
+def embedded(**options: object) -> Samples:
+    sizes = {"patients": 5, "slices": 6, "size": 48, **options}
+    return load(config.parse({"data": {"image_size": 64, "phantom": sizes}}).data, mount=None, workers=1)
+
+
+def test_the_embedded_phantom_has_annotators_and_keeps_the_truth() -> None:
+    plain, several = embedded(), embedded(annotators=["generous", "ben=partial"])
+    assert (plain.annotators, several.annotators) == (("truth",), ("generous", "ben", "truth"))
+    assert np.array_equal(several.images, plain.images)
+    assert np.array_equal(several.masks[:, 2], plain.masks[:, 0])
+    assert (several.masks[:, 0] >= plain.masks[:, 0]).all()
+    assert (several.masks[:, 1] == IGNORE).all(axis=(1, 2)).sum() == 5 * 2
+
+
+def test_noise_spoils_its_share_of_each_annotators_slices_and_moves_nobody_to_the_other_side() -> None:
+    plain, noisy = embedded(), embedded(noise=0.5)
+    assert noisy.annotators == ("noisy", "truth")
+    assert np.array_equal(noisy.masks[:, 1], plain.masks[:, 0])
+    spoilt = (noisy.masks[:, 0] != noisy.masks[:, 1]).any(axis=(1, 2)).reshape(5, 6).sum(axis=1)
+    assert spoilt.tolist() == [3] * 5
+    settings = config.parse({}).data.split
+    assert split.make(plain, settings) == split.make(noisy, settings)
+
+
+def test_a_wrong_annotator_of_the_embedded_phantom_is_refused_by_its_parameter() -> None:
+    with pytest.raises(orkrun.InvalidParams, match=r"data\.phantom\.annotators: 'sloppy' is no style"):
+        embedded(annotators=["sloppy"])
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,15 @@ class Phantom(Component):
     slices: Int = Field(8, ge=1, le=1_000, description="Per patient.")
     size: Int = Field(160, ge=32, le=1024, description="Pixels of a side.")
     seed: Int = Field(0, ge=0)
+    annotators: tuple[str, ...] = Field(
+        (),
+        max_length=10,
+        description="Masks with known faults to learn from: careful, generous, strict, hasty, eager or partial, or "
+        "NAME=STYLE. Held-out slices are judged by the truth. Without: learnt from the truth.",
+    )
+    noise: Float = Field(
+        0.0, ge=0, le=1, description="Share of the slices that each annotator has spoilt; without annotators of one's."
+    )
 
 
 class Split(Component):

@@ -13,10 +13,11 @@ from ctseg import config
 from ctseg.data import volumes
 from ctseg.data.dataset import Case, Dataset, Problem, Volume
 from ctseg.data.samples import IGNORE, LESION
-from ctseg.phantom.volume import make_patient, patient_name
+from ctseg.labels.fuse import TRUTH
+from ctseg.phantom import annotators
+from ctseg.phantom.volume import FIELD_OF_VIEW, make_patient, patient_name
 
 TABLE = "patients.csv"
-TRUTH = "truth"
 
 
 def is_phantom(root: Path) -> bool:
@@ -29,12 +30,20 @@ def embedded(phantom: config.Phantom) -> Dataset:
         Case(name, name, (), partial(_make, index, phantom))
         for index, name in ((index, patient_name(index)) for index in range(phantom.patients))
     ]
-    return Dataset("phantom", None, tuple(cases), (TRUTH,), patients_known=True, source="embedded phantom")
+    names = annotators.names(phantom.annotators, noise=phantom.noise)
+    return Dataset("phantom", None, tuple(cases), names, patients_known=True, source="embedded phantom")
 
 
 def _make(index: int, phantom: config.Phantom) -> Volume:
     made = make_patient(index, slices=phantom.slices, size=phantom.size, seed=phantom.seed)
-    masks = np.where(made.mask > 0, np.uint8(LESION), np.uint8(0))[None]
+    masks = annotators.annotate_all(
+        np.where(made.mask > 0, np.uint8(LESION), np.uint8(0)),
+        patient=made.patient,
+        annotators=phantom.annotators,
+        noise=phantom.noise,
+        seed=phantom.seed,
+        pixel_mm=FIELD_OF_VIEW / phantom.size,
+    )
     return Volume(values=volumes.clip_padding(made.hu), masks=masks, spacing=(float("nan"),) * 3, grey=False)
 
 
@@ -57,16 +66,16 @@ def dataset(root: Path) -> Dataset:
     for patient in patients:
         prefix = f"{patient}_mask-"
         names |= {path.name.removeprefix(prefix).split(".")[0] for path in folder.glob(f"{prefix}*.nii.gz")}
-    annotators = tuple(sorted(names)) or (TRUTH,)
+    planes = tuple(sorted(names)) or (TRUTH,)
     cases, problems = [], []
     for patient in patients:
         image, *masks = [folder / f"{patient}_ct.nii.gz", folder / f"{patient}_mask.nii.gz"]
         if names:
-            masks = [folder / f"{patient}_mask-{name}.nii.gz" for name in annotators]
+            masks = [folder / f"{patient}_mask-{name}.nii.gz" for name in planes]
         present = [mask if names and mask.is_file() else (None if names else mask) for mask in masks]
         missing = [path for path in (image, *(m for m in present if m is not None)) if not path.is_file()]
         problems += [Problem(path, f"is not there; {TABLE} names its patient") for path in missing]
         files = tuple(path for path in (image, *present) if path is not None)
         if not missing:
             cases.append(Case(patient, patient, files, partial(volumes.build, image, present, ignore_label=IGNORE)))
-    return Dataset("phantom", root, tuple(cases), annotators, True, str(root), problems=tuple(problems))
+    return Dataset("phantom", root, tuple(cases), planes, True, str(root), problems=tuple(problems))

@@ -22,6 +22,7 @@ import orkrun
 from ctseg import config
 from ctseg.data import duplicates
 from ctseg.data.samples import IGNORE, LESION, Samples
+from ctseg.labels.fuse import judged_by
 
 FORMAT = 1
 
@@ -103,9 +104,13 @@ def hold_out(groups: Sequence[str], load: Sequence[float], *, settings: config.S
 
 
 def lesion_load(samples: Samples) -> list[float]:
-    """For each slice the share of lesion among what is labelled, over all annotators; 0 where nothing is."""
+    """For each slice the share of lesion among what is labelled, over all who judge it (a phantom's truth, so that no
+    noise moves a patient to the other side); 0 where nothing is.
+    """
     load = []
-    for plane in samples.masks:
+    judges = judged_by(samples.annotators)
+    for planes in samples.masks:
+        plane = planes[judges]
         labelled = plane != IGNORE
         count = int(labelled.sum())
         load.append(float(plane[labelled].sum(dtype=np.int64)) / (LESION * count) if count else 0.0)

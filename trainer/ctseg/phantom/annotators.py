@@ -125,23 +125,29 @@ def corrupt(
     return spoilt
 
 
+def names(annotators: Sequence[str], *, noise: float) -> tuple[str, ...]:
+    """Of the embedded phantom's planes, the truth last. Without annotators and noise it is alone; with noise and no
+    annotators there is one, "noisy". Raises orkrun.InvalidParams.
+    """
+    return (*_embedded(annotators, noise), TRUTH)
+
+
 def annotate_all(
     truth: Labels, *, patient: str, annotators: Sequence[str], noise: float, seed: int, pixel_mm: float
-) -> tuple[tuple[str, ...], Labels]:
-    """What the embedded phantom's annotators say of one patient, and the truth as the last of them.
-
-    Returns the names and the labels (slices, A, H, W). Without annotators and noise the truth is alone; with noise and
-    no annotators there is one, "noisy". Each spoils `noise` of the slices, drawn for each alone.
+) -> Labels:
+    """(A, slices, H, W): what the embedded phantom's annotators say of one patient, in the order of `names`. Each has
+    the faults of a style, and spoils `noise` of the slices too, drawn for each alone.
     """
-    planes: dict[str, Labels] = {}
-    styles = named(annotators, parameter="data.phantom.annotators")
-    if noise and not styles:
-        styles = {"noisy": Style()}
-    for name, style in styles.items():
+    planes = []
+    for name, style in _embedded(annotators, noise).items():
         rng = generator(seed, patient, name)
-        planes[name] = corrupt(annotate(truth, style, rng, pixel_mm=pixel_mm), noise, rng, pixel_mm=pixel_mm)
-    planes[TRUTH] = truth
-    return tuple(planes), np.stack(list(planes.values()), axis=1)
+        planes.append(corrupt(annotate(truth, style, rng, pixel_mm=pixel_mm), noise, rng, pixel_mm=pixel_mm))
+    return np.stack([*planes, truth])
+
+
+def _embedded(annotators: Sequence[str], noise: float) -> dict[str, Style]:
+    styles = named(annotators, parameter="data.phantom.annotators")
+    return styles or ({"noisy": Style()} if noise else {})
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------
