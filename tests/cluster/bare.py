@@ -19,6 +19,7 @@ from tests.cluster.controlplane import ControlPlane, Ports
 from tests.cluster.debian import NODE_PACKAGES, apt_install
 from tests.cluster.gpus import offer_gpus
 from tests.cluster.namespaces import RUN, Namespaces, Subnets, choose_subnets, host_lock
+from tests.cluster.namespaces import command as run_command
 from tests.cluster.node import Node
 from tests.cluster.processes import Processes
 from tests.cluster.say import ClusterError, say, wait_for
@@ -155,6 +156,10 @@ class Bare:
 
     def images(self) -> list[tuple[str, str]]:
         return self._node(self._known_subnets(), {}).images()
+
+    def on_node(self, *command: str) -> str:
+        """Runs a command among the node's processes, which are this machine's; returns what it prints."""
+        return run_command(*command)
 
 
 def _ready(node: dict[str, Any] | None, *, since: float) -> bool:

@@ -26,6 +26,16 @@ from tests.cluster.say import ClusterError, say
 from tests.cluster.settings import Mode, Settings, read_place, remembered
 
 
+# A pod's cgroup is named by its uid, with underscores where systemd manages cgroups. Its "pause" holds the network.
+_KILL_POD = """
+dashes=$1 underscores=$(echo "$1" | tr - _)
+for process in /proc/[0-9]*; do
+  grep -qs -e "pod$dashes" -e "pod$underscores" "$process/cgroup" || continue
+  [ "$(cat "$process/comm")" = pause ] || kill -9 "${process#/proc/}"
+done
+"""
+
+
 class Backend(Protocol):
     """What each mode does in its own way."""
 
@@ -43,6 +53,7 @@ class Backend(Protocol):
     def down(self) -> None: ...
     def load(self, archive: Path) -> list[str]: ...
     def images(self) -> list[tuple[str, str]]: ...
+    def on_node(self, *command: str) -> str: ...
 
 
 def choose_mode() -> tuple[Mode, str]:
@@ -217,6 +228,10 @@ class Cluster:
                 f"no process {process!r}; there are: {', '.join(self._backend.processes.names()) or 'none'}"
             )
         self._backend.processes.kill(process, number)
+
+    def kill_containers(self, pod_uid: str) -> None:
+        """SIGKILL to every process of a pod's containers, as a crash or an out-of-memory killer would; the pod stays."""
+        self._backend.on_node("sh", "-c", _KILL_POD, "kill-pod", pod_uid)
 
     def restart(self, process: str) -> None:
         """Starts a process that was killed as it ran before; for kube-apiserver and kubelet returns when it serves."""

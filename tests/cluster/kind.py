@@ -129,6 +129,10 @@ class Kind:
         listed = json.loads(_run(["docker", "exec", self.node_name, "crictl", "images", "--output", "json"]))
         return sorted((tag, image["id"]) for image in listed["images"] for tag in image["repoTags"])
 
+    def on_node(self, *command: str) -> str:
+        """Runs a command among the node's processes; returns what it prints."""
+        return _run(["docker", "exec", self.node_name, *command])
+
 
 def _config(settings: Settings) -> dict[str, Any]:
     tuned = {"kube-api-qps": "500", "kube-api-burst": "1000"}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.hub import read, reader_of
 from tests.e2e.user import Body, User, condition, sweep
 from tools.deploy import SYSTEM_NAMESPACE, Deployment, wait_until
 
@@ -53,13 +54,25 @@ class TestKills:
         user.wait_finished("sweep", "ten-kills", timeout_s=400)
         assert_each_trial_once(user, "ten-kills")
 
-    def test_the_hub_killed_changes_nothing_about_the_end(self, user: User, deployment: Deployment) -> None:
-        """What it had answered survives a kill too: tests/unit/hub/test_crash.py, with a process of its own."""
-        user.apply(seeds_sweep("hub-kill", parallelism=2))
+    def test_the_hub_killed_loses_no_point_of_any_curve(self, user: User, deployment: Deployment) -> None:
+        user.apply(seeds_sweep("hub-kill", parallelism=2, template={"params": {"epochs": 6}}))
+        user.wait("sweep", "hub-kill", lambda status: status.get("trials", {}).get("succeeded", 0) >= 1)
         user.wait("sweep", "hub-kill", lambda status: status.get("trials", {}).get("running", 0) > 0)
-        kill_component(deployment, "hub")
+        kill_process(deployment, "hub")
         user.wait_finished("sweep", "hub-kill", timeout_s=400)
         assert_each_trial_once(user, "hub-kill")
+        with reader_of(user) as client:
+            for trial in user.list("experiments", "orkhaven.io/sweep=hub-kill"):
+                path = f"{user.namespace}/experiments/{trial['metadata']['name']}/metrics/val/dice"
+                assert read(client, path)["step"] == [1, 2, 3, 4, 5, 6]
+
+    def test_a_deleted_hub_changes_nothing_about_the_end(self, user: User, deployment: Deployment) -> None:
+        """Its history is gone with its volume (the chart's default is an emptyDir); every result is in the status."""
+        user.apply(seeds_sweep("hub-gone", parallelism=2))
+        user.wait("sweep", "hub-gone", lambda status: status.get("trials", {}).get("running", 0) > 0)
+        kill_component(deployment, "hub")
+        user.wait_finished("sweep", "hub-gone", timeout_s=400)
+        assert_each_trial_once(user, "hub-gone")
 
 
 def kill_component(deployment: Deployment, component: str) -> None:
@@ -76,6 +89,27 @@ def kill_component(deployment: Deployment, component: str) -> None:
         return bool(fresh) and all(condition(pod["status"], "Ready") == "True" for pod in fresh)
 
     wait_until(f"another {component}", replaced, timeout_s=60)
+
+
+def kill_process(deployment: Deployment, component: str) -> None:
+    """kill -9 of the component's process in its container, and wait until the kubelet has started another one there."""
+    selector = f"app.kubernetes.io/component={component}"
+
+    def only() -> Body:
+        (pod,) = deployment.get("pods", "-n", SYSTEM_NAMESPACE, "-l", selector)["items"]
+        found: Body = pod
+        return found
+
+    before = only()
+    deployment.cluster.kill_containers(before["metadata"]["uid"])
+
+    def again() -> bool:
+        pod = only()
+        assert pod["metadata"]["uid"] == before["metadata"]["uid"], "the pod is to stay, with its volumes"
+        (now,), (then,) = pod["status"]["containerStatuses"], before["status"]["containerStatuses"]
+        return bool(now["restartCount"] > then["restartCount"] and now["ready"])
+
+    wait_until(f"the {component} in its pod again", again, timeout_s=60)
 
 
 class TestByHand:
