@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 import orkrun
 from ctseg.config.augmentation import Augmentation
@@ -21,7 +21,9 @@ from ctseg.config.loss import LOSSES, Loss, LossTerm
 from ctseg.config.model import ARCHITECTURES, Model
 from ctseg.config.optimizer import Optimizer, Schedule
 from ctseg.config.presets import PRESETS, Preset
+from ctseg.config.robust import Selection, Teacher
 from ctseg.config.training import Checkpoint
+from ctseg.config.weak import Consistency, Points
 
 __all__ = [
     "ARCHITECTURES",
@@ -30,6 +32,7 @@ __all__ = [
     "Augmentation",
     "Checkpoint",
     "Component",
+    "Consistency",
     "Data",
     "Float",
     "Int",
@@ -39,9 +42,12 @@ __all__ = [
     "Optimizer",
     "Params",
     "Phantom",
+    "Points",
     "Preset",
     "Schedule",
+    "Selection",
     "Split",
+    "Teacher",
     "Windows",
     "parse",
     "set_dotted",
@@ -53,6 +59,9 @@ class Params(Component):
 
     model: Model = Model()
     loss: Loss = Loss()
+    consistency: Consistency = Consistency()
+    teacher: Teacher = Teacher()
+    selection: Selection = Selection()
     optimizer: Optimizer = Optimizer()
     batch_size: Int = Field(8, ge=1, le=4096)
     epochs: Int = Field(30, ge=1, le=100_000)
@@ -63,6 +72,14 @@ class Params(Component):
     deterministic: bool = Field(True, description="The same seed gives the same run, at some cost on a GPU.")
     threads: Int = Field(0, ge=0, le=1024, description="CPU threads of torch. 0: as many as the container has CPUs.")
     workers: Int = Field(2, ge=1, le=256, description="Threads that read and decode files at the start.")
+
+    @field_validator("selection", mode="after")
+    @classmethod
+    def _slices_have_losses(cls, value: Selection, info: ValidationInfo) -> Selection:
+        loss = info.data.get("loss")
+        if loss is not None and value.keep < 1 and value.by == "slice" and not loss.per_slice:
+            raise ValueError("mcc over the batch has no loss of each slice: loss.over slice, or by pixel")
+        return value
 
 
 def parse(raw: Mapping[str, Any]) -> Params:
