@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -15,6 +16,7 @@ from ctseg.__main__ import main
 from ctseg.data import split
 from ctseg.data.load import load
 from ctseg.data.samples import IGNORE, LESION, Samples
+from ctseg.labels import join
 from ctseg.labels.components import components
 from ctseg.phantom.annotators import NOISE, STYLES, annotate, annotate_all, corrupt, generator, named, names
 from ctseg.phantom.volume import make_patient
@@ -205,3 +207,23 @@ def test_the_folder_holds_a_mask_of_each_annotator_beside_the_truth(tmp_path: Pa
     truth = np.where(made.mask > 0, LESION, 0).astype(np.uint8)
     labels = annotate(truth, STYLES["partial"], generator(5, made.patient, "ben"), pixel_mm=360 / 48)
     assert np.array_equal(np.where(labels == LESION, 1, labels), values.transpose(2, 1, 0))
+
+
+def test_a_training_learns_from_the_annotators_and_is_judged_by_the_truth() -> None:
+    samples = embedded(annotators=["generous", "strict"])
+    learnt, judged = join.to_learn(samples, "union"), join.to_judge(samples, "union")
+    assert (learnt.annotators, judged.annotators) == (("union",), ("truth",))
+    assert np.array_equal(learnt.masks[:, 0], samples.masks[:, 0])
+    assert np.array_equal(judged.masks[:, 0], samples.masks[:, 2])
+    apart = join.to_learn(samples, "random")
+    assert apart.annotators == ("generous", "strict")
+    assert np.array_equal(apart.masks, samples.masks[:, :2])
+
+
+def test_without_a_truth_all_are_learnt_from_and_judge() -> None:
+    samples = embedded(annotators=["generous", "strict"])
+    people = replace(samples, masks=samples.masks[:, :2], annotators=("anna", "ben"))
+    assert np.array_equal(join.to_judge(people, "intersection").masks, samples.masks[:, 1:2])
+    assert np.array_equal(join.to_judge(people, "random").masks, join.to_learn(people, "majority").masks)
+    alone = embedded()
+    assert join.to_learn(alone, "staple").masks is alone.masks
