@@ -112,15 +112,15 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         images, masks = self.train_set.take(self._batch())
-        images, masks = augment.augment(
+        images, masks, valid = augment.augment(
             images,
             masks,
+            torch.ones_like(masks),
             config=params.augmentation,
             generator=batches.generator(seed=seed, step=progress.step),
         )
         batches.seed_step(seed=seed, step=progress.step)
         try:
-            valid = torch.ones_like(masks)
             loss = losses.mean(self.loss(self.model(images), masks, valid), valid)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):

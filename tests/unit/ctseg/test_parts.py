@@ -1,4 +1,4 @@
-"""The small pure parts: schedule, order, split, augmentation, CPUs, window."""
+"""The small pure parts: schedule, order, split, CPUs, window."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ctseg import batches, device
-from ctseg.augment import augment
-from ctseg.config import Augmentation, Schedule
+from ctseg.config import Schedule
 from ctseg.data.samples import window
 from ctseg.schedule import factor
 
@@ -61,44 +59,6 @@ def test_the_order_of_an_epoch_is_a_permutation_of_its_own() -> None:
     assert first == again
     assert len({tuple(order) for order in (first, second, other)}) == 3
     assert sorted(first) == list(range(20))
-
-
-def draw(config: dict[str, object], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    images = torch.rand(6, 1, 32, 32, generator=torch.Generator().manual_seed(9))
-    masks = (images > 0.5).float()
-    settings = Augmentation.model_validate({"flip": False, "rotate": 0, "scale": 0, "intensity": 0} | config)
-    return augment(images, masks, config=settings, generator=torch.Generator().manual_seed(seed))
-
-
-def test_nothing_switched_on_changes_nothing() -> None:
-    images, masks = draw({})
-    assert torch.equal(masks, (images > 0.5).float())
-
-
-@pytest.mark.parametrize("config", [{"flip": True}, {"rotate": 30}, {"scale": 0.2}, {"intensity": 0.3}], ids=str)
-def test_each_part_changes_something_the_same_way_for_the_same_seed(config: dict[str, object]) -> None:
-    plain, once, again, other = draw({}), draw(config), draw(config), draw(config, seed=1)
-    assert torch.equal(once[0], again[0])
-    assert torch.equal(once[1], again[1])
-    assert not torch.equal(once[0], plain[0])
-    assert not torch.equal(once[0], other[0])
-    assert set(once[1].unique().tolist()) <= {0.0, 1.0}
-    assert once[0].min() >= 0
-    assert once[0].max() <= 1
-
-
-def test_image_and_mask_move_together() -> None:
-    images, masks = draw({"flip": True})
-    assert torch.equal(masks, (images > 0.5).float())
-
-
-def test_flips_alone_and_flips_within_a_rotation_mirror_the_same_slices() -> None:
-    alone, within = draw({"flip": True})[1], draw({"flip": True, "rotate": 1e-9})[1]
-    assert torch.equal(alone, within)
-
-
-def test_intensity_leaves_the_mask_alone() -> None:
-    assert torch.equal(draw({"intensity": 0.5})[1], draw({})[1])
 
 
 @pytest.mark.parametrize(("content", "cpus"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None)])
