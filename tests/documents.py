@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md")))
 
 
-def commands(program: str) -> list[str]:
+def commands(program: str, pages: Sequence[Path] = PAGES) -> list[str]:
     """Each line of an `sh` block that starts with `program`, once, without its comment."""
     found: dict[str, None] = {}
-    for page in PAGES:
+    for page in pages:
         for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
             for line in block.splitlines():
                 text = re.sub(r"\s+# .*", "", line).strip()

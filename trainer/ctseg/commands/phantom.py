@@ -27,8 +27,8 @@ def add(commands: Any) -> None:
         "--annotators",
         metavar="STYLE,NAME=STYLE,...",
         default="",
-        help="also a mask by each of these, faulty in its way: careful, generous (too large), strict (too small), "
-        "hasty (misses small lesions), eager (false lesions), partial (leaves slices out)",
+        help="also a mask by each of these, faulty in its way: exact, careful, generous (too large), strict (too "
+        "small), hasty (misses small lesions), eager (false lesions), partial (leaves slices out)",
     )
     parser.set_defaults(command=run)
 

@@ -22,8 +22,8 @@ class Phantom(Component):
     annotators: tuple[str, ...] = Field(
         (),
         max_length=10,
-        description="Masks with known faults to learn from: careful, generous, strict, hasty, eager or partial, or "
-        "NAME=STYLE. Held-out slices are judged by the truth. Without: learnt from the truth.",
+        description="Masks with known faults to learn from: exact, careful, generous, strict, hasty, eager, partial "
+        "or NAME=STYLE. Held-out slices are judged by the truth. Without: learnt from the truth.",
     )
     noise: Float = Field(
         0.0, ge=0, le=1, description="Share of the slices that each annotator has spoilt; without annotators of one's."

@@ -37,6 +37,7 @@ class Style:
 
 
 STYLES: Mapping[str, Style] = {
+    "exact": Style(),
     "careful": Style(tremor=0.2),
     "generous": Style(grow_mm=5.0),
     "strict": Style(grow_mm=-4.0),
