@@ -25,7 +25,6 @@ from tests.cluster.processes import Processes
 from tests.cluster.say import ClusterError, say
 from tests.cluster.settings import Mode, Settings, read_place, remembered
 
-
 # A pod's cgroup is named by its uid, with underscores where systemd manages cgroups. Its "pause" holds the network.
 _KILL_POD = """
 dashes=$1 underscores=$(echo "$1" | tr - _)
@@ -230,7 +229,7 @@ class Cluster:
         self._backend.processes.kill(process, number)
 
     def kill_containers(self, pod_uid: str) -> None:
-        """SIGKILL to every process of a pod's containers, as a crash or an out-of-memory killer would; the pod stays."""
+        """SIGKILL to every process of a pod's containers, as an out-of-memory killer would do it; the pod stays."""
         self._backend.on_node("sh", "-c", _KILL_POD, "kill-pod", pod_uid)
 
     def restart(self, process: str) -> None:
