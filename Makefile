@@ -52,7 +52,7 @@ integration: setup cluster-programs images-dev  ## Real etcd, API server, contro
 
 .PHONY: e2e
 e2e: setup cluster-programs images-dev  ## Plus real kubelet, containerd, images and chart
-	$(PYTEST) tests/e2e
+	$(PYTEST) -n 2 --dist worksteal --timeout 1200 tests/e2e
 
 .PHONY: bench
 bench: setup cluster-programs  ## Ratios against a baseline of the same run

@@ -1,14 +1,18 @@
 """The product as a user meets it: one cluster with a real node, the real images, the chart installed by helm.
 
-Every test has a namespace of its own with a results volume; nothing is shared but the installation.
+Every test has a namespace of its own with a results volume; nothing is shared but the installation. So several
+processes of pytest-xdist may run on one cluster; a test that takes away what others need (`alone`) waits for them.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -34,21 +38,55 @@ FAST = {
 
 
 @pytest.fixture(scope="session")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def deployment(locks: Path) -> Iterator[Deployment]:
+    """The installation; the first process makes it, the last one removes it."""
     cluster = Cluster("orkhaven-e2e", gpus=4)
-    cluster.up()
+    with open(locks / "in-use", "w") as in_use:
+        fcntl.flock(in_use, fcntl.LOCK_SH)
+        try:
+            with _locked(locks / "install", fcntl.LOCK_EX):
+                cluster.up()
+                if not cluster.has_node:
+                    pytest.skip(
+                        f"no node that runs containers here (cluster mode {cluster.mode}): needs root or Docker"
+                    )
+                deployment = Deployment(cluster=cluster, values=FAST)
+                deployment.images()
+                deployment.install()
+            yield deployment
+        finally:
+            if _is_last(in_use) and not os.environ.get("ORKHAVEN_KEEP"):
+                cluster.down()
+
+
+@pytest.fixture(scope="session")
+def locks(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all processes of this test run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+def _is_last(in_use: IO[str]) -> bool:
     try:
-        if not cluster.has_node:
-            pytest.skip(
-                f"no node that runs containers here (cluster mode {cluster.mode}): needs root or a Docker engine"
-            )
-        deployment = Deployment(cluster=cluster, values=FAST)
-        deployment.images()
-        deployment.install()
-        yield deployment
-    finally:
-        if not os.environ.get("ORKHAVEN_KEEP"):
-            cluster.down()
+        fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    with open(path, "w") as file:
+        fcntl.flock(file, how)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _room(locks: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests run side by side, those marked `alone` do not."""
+    how = fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH
+    with _locked(locks / "room", how):
+        yield
 
 
 @pytest.fixture

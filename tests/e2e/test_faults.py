@@ -54,6 +54,7 @@ class TestKills:
         user.wait_finished("sweep", "ten-kills", timeout_s=400)
         assert_each_trial_once(user, "ten-kills")
 
+    @pytest.mark.alone
     def test_the_hub_killed_loses_no_point_of_any_curve(self, user: User, deployment: Deployment) -> None:
         user.apply(seeds_sweep("hub-kill", parallelism=2, template={"params": {"epochs": 6}}))
         user.wait("sweep", "hub-kill", lambda status: status.get("trials", {}).get("succeeded", 0) >= 1)
@@ -66,6 +67,7 @@ class TestKills:
                 path = f"{user.namespace}/experiments/{trial['metadata']['name']}/metrics/val/dice"
                 assert read(client, path)["step"] == [1, 2, 3, 4, 5, 6]
 
+    @pytest.mark.alone
     def test_a_deleted_hub_changes_nothing_about_the_end(self, user: User, deployment: Deployment) -> None:
         """Its history is gone with its volume (the chart's default is an emptyDir); every result is in the status."""
         user.apply(seeds_sweep("hub-gone", parallelism=2))
@@ -142,6 +144,7 @@ class TestByHand:
         assert status["trials"]["succeeded"] == len(SEEDS), status
 
 
+@pytest.mark.alone
 class TestApiServer:
     def test_away_for_a_minute(self, user: User, deployment: Deployment) -> None:
         if deployment.cluster.mode == "kind":

@@ -21,8 +21,8 @@ EXAMPLES = ROOT / "examples"
 
 
 @pytest.fixture(scope="session")
-def phantom(deployment: Deployment) -> Path:
-    folder = deployment.cluster.shared / "phantom"
+def phantom(deployment: Deployment, worker_id: str) -> Path:
+    folder = deployment.cluster.shared / f"phantom-{worker_id}"
     command = [
         sys.executable,
         "-m",
