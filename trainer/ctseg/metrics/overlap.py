@@ -27,15 +27,25 @@ Counts = npt.NDArray[np.int64]
 NAMES = ("dice", "iou", "ppv", "sensitivity", "specificity")
 
 
-def count(prediction: npt.NDArray[np.bool_], target: npt.NDArray[np.bool_]) -> Counts:
-    """Pixel counts of each slice; both (n, H, W), True where there is a lesion. Raises ValueError for other shapes."""
+def count(
+    prediction: npt.NDArray[np.bool_], target: npt.NDArray[np.bool_], valid: npt.NDArray[np.bool_] | None = None
+) -> Counts:
+    """Pixel counts of each slice; all (n, H, W), True where there is a lesion. What is not `valid` (nobody labelled
+    it) is in no count. Raises ValueError for other shapes.
+    """
     if prediction.shape != target.shape or prediction.ndim != 3:
         raise ValueError(f"predictions {prediction.shape} and targets {target.shape} must both be (n, H, W)")
+    if valid is not None and valid.shape != target.shape:
+        raise ValueError(f"valid {valid.shape} and targets {target.shape} must both be (n, H, W)")
     axes = (1, 2)
+    pixels: npt.NDArray[np.int64] | int = prediction.shape[1] * prediction.shape[2]
+    if valid is not None:
+        # With nothing said and nothing there a pixel is a TN, whose number comes from `pixels`.
+        prediction, target, pixels = prediction & valid, target & valid, valid.sum(axes)
     tp = (prediction & target).sum(axes)
     fp = (prediction & ~target).sum(axes)
     fn = (~prediction & target).sum(axes)
-    tn = prediction.shape[1] * prediction.shape[2] - tp - fp - fn
+    tn = pixels - tp - fp - fn
     return np.stack([tp, fp, fn, tn], axis=1).astype(np.int64)
 
 

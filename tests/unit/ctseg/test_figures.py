@@ -1,0 +1,159 @@
+"""Figures against independent implementations (SimpleITK, scikit-learn) and closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy import ndimage
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import confusion_matrix
+
+from ctseg import metrics
+from ctseg.metrics import bootstrap, calibration, lesions, surface, threshold, volume
+
+SPACING = (2.5, 0.7, 0.9)
+SEEDS = range(6)
+
+
+def blobs(seed: int, shape: tuple[int, ...] = (6, 20, 24)) -> tuple[np.ndarray, np.ndarray]:
+    """A true mask and one like it, of several pieces."""
+    rng = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(rng.normal(size=shape), 1.5)
+    other = field + 0.4 * ndimage.gaussian_filter(rng.normal(size=shape), 1.5)
+    return field > 0.12, other > 0.14
+
+
+def itk(mask: np.ndarray) -> sitk.Image:
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    image.SetSpacing(SPACING[::-1])
+    return image
+
+
+def itk_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """From the surface of one to that of the other, padded so that the edge of the volume is outside."""
+    first, second = (sitk.LabelContour(itk(np.pad(mask, 1)), fullyConnected=False) for mask in (one, other))
+    away = sitk.SignedMaurerDistanceMap(second, squaredDistance=False, useImageSpacing=True)
+    return np.abs(sitk.GetArrayFromImage(away))[sitk.GetArrayFromImage(first) > 0]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_surfaces_are_those_of_simpleitk(seed: int) -> None:
+    target, prediction = blobs(seed)
+    there, back = itk_distances(prediction, target), itk_distances(target, prediction)
+    found = surface.compare(prediction, target, spacing=SPACING, tolerance=1.0)
+    assert found.hd95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)), rel=1e-5)
+    near = (there <= 1.0 + 1e-6).sum() + (back <= 1.0 + 1e-6).sum()
+    assert found.nsd == pytest.approx(near / (len(there) + len(back)))
+
+
+def test_a_cube_that_moved_is_off_by_what_it_moved() -> None:
+    one, other = np.zeros((2, 9, 20), bool), np.zeros((2, 9, 20), bool)
+    one[:, 2:7, 2:7], other[:, 2:7, 5:10] = True, True
+    assert surface.compare(one, other, spacing=(1, 1, 2), tolerance=6).nsd == 1.0
+    assert surface.compare(one, other, spacing=(1, 1, 2), tolerance=0).nsd < 0.6
+    assert surface.compare(one, other, spacing=(1, 1, 2), tolerance=0).hd95 == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "nsd"), [(False, False, 1.0), (True, False, 0.0), (False, True, 0.0)], ids=str
+)
+def test_empty_masks_have_a_rule(prediction: bool, target: bool, nsd: float) -> None:
+    one, other = np.full((3, 3), prediction), np.full((3, 3), target)
+    found = surface.compare(one, other, spacing=(1, 1), tolerance=1)
+    assert found.nsd == nsd
+    assert np.isnan(found.hd95)
+    assert lesions.match(one, other).f1 == nsd
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_dice_and_volume_are_those_of_simpleitk(seed: int) -> None:
+    target, prediction = blobs(seed)
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(itk(target), itk(prediction))
+    counts = metrics.count(prediction, target)
+    assert metrics.ratios(counts.sum(0, keepdims=True))["dice"][0] == pytest.approx(overlap.GetDiceCoefficient())
+    shapes = sitk.LabelShapeStatisticsImageFilter()
+    shapes.Execute(itk(prediction))
+    assert volume.millilitres(prediction, SPACING) == pytest.approx(shapes.GetPhysicalSize(1) / 1000)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_counts_without_what_is_ignored_are_those_of_scikit_learn(seed: int) -> None:
+    target, prediction = blobs(seed)
+    valid = np.random.default_rng(seed).random(target.shape) > 0.3
+    tn, fp, fn, tp = confusion_matrix(target[valid], prediction[valid]).ravel()
+    assert metrics.count(prediction, target, valid).sum(0).tolist() == [tp, fp, fn, tn]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_lesions_are_matched_as_by_going_through_them(seed: int) -> None:
+    target, prediction = blobs(seed)
+
+    def through(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
+        components = sitk.ConnectedComponent(itk(one), True)
+        parts = sitk.GetArrayFromImage(components)
+        shares = [other[parts == i].mean() for i in range(1, parts.max() + 1)]
+        return len(shares), sum(share >= lesions.HIT for share in shares)
+
+    found = lesions.match(prediction, target)
+    assert (found.true, found.found) == through(target, prediction)
+    assert (found.predicted, found.right) == through(prediction, target)
+
+
+def test_two_of_three_lesions_and_one_false() -> None:
+    target, prediction = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
+    target[0:3, 0:3] = target[6:9, 0:3] = target[12:15, 0:3] = True
+    prediction[0:3, 0:3] = prediction[6:9, 0:3] = prediction[0:2, 12:14] = True
+    assert lesions.match(prediction, target) == (3, 2, 3, 2)
+    assert lesions.match(prediction, target).f1 == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_reliability_is_that_of_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    probability = rng.random(500)
+    target = rng.random(500) < probability**2
+    found = calibration.reliability(probability, target, bins=10)
+    share, mean = calibration_curve(target, probability, n_bins=10, strategy="uniform")
+    assert found.lesion == pytest.approx(share)
+    assert found.probability == pytest.approx(mean)
+    assert found.ece == pytest.approx((np.abs(share - mean) * found.pixels).sum() / 500)
+
+
+def test_certain_and_right_is_calibrated_certain_and_wrong_is_not() -> None:
+    target = np.array([True, False, True, True])
+    assert calibration.reliability(target.astype(float), target).ece == 0
+    assert calibration.reliability((~target).astype(float), target).ece == 1
+
+
+def test_the_interval_of_a_mean_is_that_of_the_normal_law() -> None:
+    values = np.random.default_rng(0).normal(0.7, 0.1, 400)
+    drawn = bootstrap.draw(400, rng=np.random.default_rng(1))
+    found = bootstrap.of_mean(values, drawn)
+    assert found is not None
+    error = values.std() / np.sqrt(400)
+    assert found == pytest.approx((values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.15 * error)
+    assert found == bootstrap.of_mean(values, bootstrap.draw(400, rng=np.random.default_rng(1)))
+
+
+def test_cases_without_a_value_are_left_out_and_one_case_has_no_interval() -> None:
+    drawn = bootstrap.draw(3, rng=np.random.default_rng(0))
+    assert bootstrap.of_mean(np.array([0.5, np.nan, 0.5]), drawn) == (0.5, 0.5)
+    assert bootstrap.of_mean(np.array([0.5, np.nan, np.nan]), drawn) is None
+    assert bootstrap.of_pooled(np.ones((1, 4), np.int64), drawn, lambda counts: counts[:, 0] / 1.0) is None
+
+
+def test_the_pooled_interval_draws_cases_whole() -> None:
+    counts = np.array([[10, 0, 0, 0], [0, 10, 0, 0]])
+    drawn = bootstrap.draw(2, rng=np.random.default_rng(0))
+    found = bootstrap.of_pooled(counts, drawn, lambda sums: metrics.ratios(sums)["ppv"])
+    assert found == (0.0, 1.0)
+
+
+def test_the_threshold_is_the_best_of_the_grid_and_ignores_what_is_not_labelled() -> None:
+    probability = np.array([[[0.1, 0.28, 0.32, 0.9]]])
+    target = np.array([[[False, False, True, True]]])
+    assert threshold.choose(probability, target, np.ones_like(target), cases=["a"]).value == 0.3
+    valid = np.array([[[True, True, False, True]]])
+    assert threshold.choose(probability, target, valid, cases=["a"]).value == 0.5
