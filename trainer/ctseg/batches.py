@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ctseg.data.samples import IGNORE, LESION, Samples
+from ctseg.labels.fuse import draw
 
 
 class Batches:
@@ -23,21 +24,27 @@ class Batches:
         self.cases = samples.cases
         self._images = torch.from_numpy(np.ascontiguousarray(samples.images)).to(device)
         self._masks = torch.from_numpy(np.ascontiguousarray(samples.masks)).to(device)
+        self._labelled = (samples.masks != IGNORE).any(axis=(2, 3))
 
     def __len__(self) -> int:
         return len(self.cases)
 
-    def take(self, index: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images in 0..1, float32 (n, C, H, W), and probabilities of lesion, float32 (n, 1, H, W)."""
+    def take(
+        self, index: Sequence[int], *, rng: np.random.Generator | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Images in 0..1, (n, C, H, W); probabilities of lesion and where there is a label (1, else 0), (n, 1, H, W).
+        All float32; the probability where there is no label is 0. Where annotators were left apart, `rng` draws one for
+        each slice.
+        """
         chosen = torch.as_tensor(list(index), device=self._images.device)
-        return self._images[chosen].float() / 255, _lesion(self._masks[chosen])
-
-
-def _lesion(masks: torch.Tensor) -> torch.Tensor:
-    """(n, A, H, W) labels to the mean of the annotators who labelled each pixel, (n, 1, H, W); 0 where none did."""
-    labelled = masks != IGNORE
-    total = (masks.float() * labelled).sum(1, keepdim=True) / LESION
-    return total / labelled.sum(1, keepdim=True).clamp(min=1)
+        masks = self._masks[chosen]
+        if masks.shape[1] > 1:
+            if rng is None:
+                raise ValueError("several annotators were left apart: which one is learnt from needs rng")
+            drawn = torch.from_numpy(draw(self._labelled[list(index)], rng)).to(masks.device)
+            masks = masks[torch.arange(len(masks), device=masks.device), drawn][:, None]
+        valid = (masks != IGNORE).float()
+        return self._images[chosen].float() / 255, masks.float() * valid / LESION, valid
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -57,6 +64,11 @@ def order(count: int, *, seed: int, epoch: int) -> list[int]:
 def generator(*, seed: int, step: int) -> torch.Generator:
     """The random generator of one step's augmentation."""
     return torch.Generator().manual_seed(_number(seed, 2, step))
+
+
+def annotator_generator(*, seed: int, step: int) -> np.random.Generator:
+    """Decides which annotator each slice of one step is learnt from."""
+    return np.random.Generator(np.random.PCG64([seed, 4, step]))
 
 
 def seed_step(*, seed: int, step: int) -> None:

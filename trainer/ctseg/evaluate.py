@@ -24,16 +24,20 @@ def evaluate(
     was_training = model.training
     model.eval()
     counts: list[metrics.Counts] = []
-    total = 0.0
+    total, slices = 0.0, 0
     try:
         with torch.inference_mode():
             for start in range(0, len(batches), batch_size):
                 between()
-                images, masks = batches.take(range(start, min(start + batch_size, len(batches))))
+                images, masks, valid = batches.take(range(start, min(start + batch_size, len(batches))))
                 logits = model(images)
-                total += float(loss(logits, masks, torch.ones_like(masks)).sum())
-                prediction = (torch.sigmoid(logits) > THRESHOLD).squeeze(1).cpu().numpy()
-                counts.append(metrics.count(prediction, masks.squeeze(1).bool().cpu().numpy()))
+                total += float(loss(logits, masks, valid).sum())
+                slices += int(valid.flatten(1).any(1).sum())
+                labelled = valid.squeeze(1).bool().cpu().numpy()
+                prediction = (torch.sigmoid(logits) > THRESHOLD).squeeze(1).cpu().numpy() & labelled
+                counted = metrics.count(prediction, (masks >= THRESHOLD).squeeze(1).cpu().numpy() & labelled)
+                counted[:, 3] -= (~labelled).sum(axis=(1, 2))  # what is not labelled is no true negative either
+                counts.append(counted)
     finally:
         model.train(was_training)
-    return {"loss": total / len(batches), **metrics.summarize(np.concatenate(counts), batches.cases)}
+    return {"loss": total / max(slices, 1), **metrics.summarize(np.concatenate(counts), batches.cases)}

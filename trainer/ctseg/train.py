@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 import orkrun
-from ctseg import augment, batches, checkpoint, device, evaluate, losses, models, schedule
+from ctseg import augment, batches, checkpoint, device, evaluate, models, schedule, weak
 from ctseg.config import Optimizer, Params
 from ctseg.data import split as splits
 from ctseg.data.samples import Samples
+from ctseg.labels import join
+from ctseg.objective import Objective
 from orkrun.contract import is_minimized
 
 DEFAULT_OBJECTIVE: orkrun.Objective = {"metric": "val/dice_case", "direction": "Maximize"}
@@ -58,8 +60,10 @@ class Training:
         self.device = device.set_up(params)
         split = splits.make(samples, params.data.split)
         splits.keep(run.output / "split.json", samples, split, params.data.split)
-        self.train_set = batches.Batches(samples.take(split.train), self.device)
-        self.val_set = batches.Batches(samples.take(split.val), self.device)
+        rule = params.data.annotators.rule
+        learnt = weak.to_learn(join.to_learn(samples.take(split.train), rule), params.data.points)
+        self.train_set = batches.Batches(learnt, self.device)
+        self.val_set = batches.Batches(join.to_judge(samples.take(split.val), rule), self.device)
         unit = f"{split.by}{' (WARNING: leaky, ' + split.leaky + ')' if split.leaky else ''}"
         print(
             f"ctseg: {samples.source}: {len(split.train)} slices to learn from, {len(split.val)} held out, by {unit}",
@@ -69,7 +73,7 @@ class Training:
         network = models.build(params.model, image_size=params.data.image_size, channels=samples.channels)
         self.model = network.to(self.device)
         self.optimizer = build_optimizer(self.model, params.optimizer)
-        self.loss = losses.build(params.loss)
+        self.minimized = Objective(params, self.model)
         self.steps_per_epoch = batches.steps_per_epoch(len(self.train_set), params.batch_size)
         self.progress = Progress()
         self.order: tuple[int, list[int]] = (-1, [])
@@ -96,7 +100,7 @@ class Training:
             held_out = evaluate.evaluate(
                 self.model,
                 self.val_set,
-                self.loss,
+                self.minimized.loss,
                 batch_size=self.params.batch_size,
                 between=self.stop_if_interrupted,
             )
@@ -111,23 +115,21 @@ class Training:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        images, masks = self.train_set.take(self._batch())
-        images, masks, valid = augment.augment(
-            images,
-            masks,
-            torch.ones_like(masks),
-            config=params.augmentation,
-            generator=batches.generator(seed=seed, step=progress.step),
-        )
+        generator = batches.generator(seed=seed, step=progress.step)
+        drawn = batches.annotator_generator(seed=seed, step=progress.step)
+        batch = self.train_set.take(self._batch(), rng=drawn)
+        given = augment.augment(*batch, config=params.augmentation, generator=generator)
+        count = len(given[0])
         batches.seed_step(seed=seed, step=progress.step)
         try:
-            loss = losses.mean(self.loss(self.model(images), masks, valid), valid)
+            epoch = progress.step / self.steps_per_epoch
+            loss = self.minimized(self.model, *given, epoch=epoch, generator=generator)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
             raise orkrun.InvalidParams(
                 "batch_size",
-                f"{len(images)} is too small: {params.model.architecture} normalises over a batch of at least 2",
+                f"{count} is too small: {params.model.architecture} normalises over a batch of at least 2",
             ) from error
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -140,9 +142,10 @@ class Training:
         if params.optimizer.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), params.optimizer.clip_norm)
         self.optimizer.step()
+        self.minimized.stepped(self.model, value=value, step=progress.step)
         progress.step += 1
-        progress.loss_sum += value * len(images)
-        progress.loss_count += len(images)
+        progress.loss_sum += value * count
+        progress.loss_count += count
 
     def _batch(self) -> list[int]:
         epoch, position = divmod(self.progress.step, self.steps_per_epoch)
@@ -200,6 +203,7 @@ class Training:
             "progress": asdict(self.progress),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "minimized": self.minimized.state_dict(),
             "report": self.run_.state_dict(),
         }
         checkpoint.save(path, state)
@@ -212,6 +216,7 @@ class Training:
             return
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.minimized.load_state_dict(state["minimized"])
         self.progress = Progress(**state["progress"])
         self.run_.load_state_dict(state["report"])
         self.run_.checkpointed(self.progress.epochs, path)

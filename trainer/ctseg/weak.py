@@ -6,16 +6,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from ctseg.config.weak import Consistency, Points
-from ctseg.data.samples import IGNORE, LESION
+from ctseg.data.samples import IGNORE, LESION, Samples
 from ctseg.losses import LossFunction
 
 Uint8 = npt.NDArray[np.uint8]
+
+
+def to_learn(samples: Samples, config: Points) -> Samples:
+    """The slices to learn from, with points for masks where the config says so. Annotators are to be joined before:
+    points of several are at different pixels, so none would outvote another.
+    """
+    if not config.enabled:
+        return samples
+    return replace(samples, masks=points(samples.masks, names=samples.names, config=config))
 
 
 def points(masks: Uint8, *, names: Sequence[str], config: Points) -> Uint8:

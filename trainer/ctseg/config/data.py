@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ctseg.config.base import Component, Float, Int
+from ctseg.config.labels import Annotators
+from ctseg.config.weak import Points
 
 Windows = tuple[tuple[Float, Float], ...]
 """(low, high) in Hounsfield units, one for each channel."""
@@ -74,7 +76,9 @@ class Data(Component):
         "auto", description="Folder of decoded slices, shared by trials. auto: beside the output; null: none."
     )
     split: Split = Split()
+    annotators: Annotators = Annotators()
     phantom: Phantom = Phantom()
+    points: Points = Points()
 
     @model_validator(mode="after")
     def _windows_in_order(self) -> Data:

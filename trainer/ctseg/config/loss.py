@@ -102,7 +102,7 @@ class LossOptions(Component):
         None, gt=0, lt=1, description="focal: weight of the lesion against the background. Null: both count 1."
     )
     positive_weight: Float | None = Field(
-        None, gt=0, le=1000, description="cross_entropy: weight of a lesion pixel (default 1)."
+        None, gt=0, description="cross_entropy: weight of a lesion pixel (default 1)."
     )
     label_smoothing: Float | None = Field(
         None, ge=0, lt=1, description="cross_entropy: a target t becomes t (1 - s) + s / 2 (default 0)."
