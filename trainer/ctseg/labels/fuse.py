@@ -70,15 +70,18 @@ def fuse(
     return fused
 
 
-def _random(masks: Labels, rng: np.random.Generator) -> Labels:
-    chosen = np.empty((len(masks), *masks.shape[2:]), dtype=np.uint8)
-    labelled = (masks != IGNORE).any(axis=(2, 3))
-    for i, planes in enumerate(masks):
-        # One draw per slice, whoever has labelled it: a slice's annotator depends on no other slice's labels.
-        luck = rng.random()
-        who = np.flatnonzero(labelled[i])
-        chosen[i] = planes[who[int(luck * len(who))]] if len(who) else IGNORE
+def draw(labelled: npt.NDArray[np.bool_], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """For each slice one of those who have labelled anything in it (n, A); the first where nobody has."""
+    # One number per slice, whoever has labelled it: no slice's annotator depends on another's labels.
+    luck = rng.random(len(labelled))
+    wanted = (luck * labelled.sum(axis=1)).astype(np.int64) + 1
+    chosen: npt.NDArray[np.int64] = (np.cumsum(labelled, axis=1) >= wanted[:, None]).argmax(axis=1)
     return chosen
+
+
+def _random(masks: Labels, rng: np.random.Generator) -> Labels:
+    drawn: Labels = masks[np.arange(len(masks)), draw((masks != IGNORE).any(axis=(2, 3)), rng)]
+    return drawn
 
 
 def _soft(masks: Labels) -> Labels:
