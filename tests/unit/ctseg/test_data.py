@@ -119,7 +119,7 @@ def test_real_slices_are_read_with_their_share_of_lesion(ct_data: Path) -> None:
     assert len(doctor) == 50
     assert 0.1 < (doctor.masks / LESION).mean() < 0.25
     pseudo = read(ct_data, subset="pseudo")
-    assert len(set(pseudo.cases)) == 20
+    assert len(set(pseudo.cases)) == 18, "20 series, two patients have two of them"
     assert len(pseudo) == 277
     assert len(np.unique(pseudo.masks)) > 100, "probabilities stay"
     assert pseudo.masks.max() == LESION

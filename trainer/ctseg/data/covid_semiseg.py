@@ -39,7 +39,8 @@ _TEST = (
 )
 _PREFIXES = ("", "covid-semiseg", "COVID-SemiSeg", "Dataset", "COVID-SemiSeg/Dataset")
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
-_SLICE_NUMBER = re.compile(r"_\d+$")
+_PATIENT = re.compile(r"(.*pneumonia-\d+)_.*|(.*)_\d+")
+"""radiopaedia's names go on with study and series after the case: two series of one case are of one patient."""
 
 
 def find(root: Path, subset: Literal["doctor", "pseudo"]) -> tuple[Path, Path] | None:
@@ -72,7 +73,7 @@ def dataset(root: Path, *, subset: Literal["doctor", "pseudo"], published: bool 
             cases.append(
                 Case(
                     name=name,
-                    patient=_SLICE_NUMBER.sub("", name) if known else name,
+                    patient=_patient(name) if known else name,
                     files=(image, mask),
                     read=partial(_read_pair, image, mask, name),
                     published=bool(prefix),
@@ -90,6 +91,11 @@ def dataset(root: Path, *, subset: Literal["doctor", "pseudo"], published: bool 
         has_published_test=test is not None,
         problems=tuple(problems),
     )
+
+
+def _patient(name: str) -> str:
+    match = _PATIENT.fullmatch(name)
+    return name if match is None else match[1] or match[2]
 
 
 def _find_test(root: Path) -> tuple[Path, Path] | None:
