@@ -17,6 +17,7 @@ from ctseg.__main__ import main
 from ctseg.data import volumes
 from ctseg.data.load import load
 from ctseg.data.samples import IGNORE, LESION, Samples
+from ctseg.phantom.write import write_phantom
 
 SHAPE = (4, 40, 36)  # slices, rows, columns
 
@@ -236,3 +237,20 @@ def test_windows_become_channels_and_spacing_keeps_millimetres(tmp_path: Path) -
     assert samples.spacing[0, 1:] == pytest.approx((1.0, 1.0))
     known = samples.masks[1, 0] != IGNORE
     assert known.sum() == 20 * 18, "40 x 36 pixels of half a millimetre; around them nothing is labelled"
+
+
+def test_annotators_of_a_phantom_are_planes_and_the_truth_is_the_last(tmp_path: Path) -> None:
+    write_phantom(tmp_path, patients=2, slices=4, size=48, seed=1, annotators=("careful", "generous"))
+    samples = read(tmp_path)
+    assert samples.annotators == ("careful", "generous", "truth")
+    assert samples.masks.shape[1] == 3
+    alone = tmp_path / "alone"
+    write_phantom(alone, patients=2, slices=4, size=48, seed=1)
+    plain = read(alone)
+    assert np.array_equal(samples.masks[:, 2], plain.masks[:, 0])
+    made = load(
+        config.parse({"data": {"image_size": 32, "phantom": {"patients": 2, "slices": 4, "size": 48, "seed": 1}}}).data,
+        mount=None,
+        workers=1,
+    )
+    assert made.spacing == pytest.approx(plain.spacing, rel=1e-5)

@@ -16,6 +16,7 @@ from ctseg.data.samples import IGNORE, LESION
 from ctseg.labels.fuse import TRUTH
 from ctseg.phantom import annotators
 from ctseg.phantom.volume import FIELD_OF_VIEW, make_patient, patient_name
+from ctseg.phantom.write import VOLUME_HEIGHT
 
 TABLE = "patients.csv"
 
@@ -44,12 +45,14 @@ def _make(index: int, phantom: config.Phantom) -> Volume:
         seed=phantom.seed,
         pixel_mm=FIELD_OF_VIEW / phantom.size,
     )
-    return Volume(values=volumes.clip_padding(made.hu), masks=masks, spacing=(float("nan"),) * 3, grey=False)
+    pixel = FIELD_OF_VIEW / phantom.size
+    spacing = (VOLUME_HEIGHT / phantom.slices, pixel, pixel)
+    return Volume(values=volumes.clip_padding(made.hu), masks=masks, spacing=spacing, grey=False)
 
 
 def dataset(root: Path) -> Dataset:
-    """A folder of `ctseg phantom` (its NIfTI part). Annotators' masks, PATIENT_mask-NAME.nii.gz, stand for the truth
-    where there are any. Raises orkrun.DataError for a table that is none.
+    """A folder of `ctseg phantom` (its NIfTI part). Annotators' masks are PATIENT_mask-NAME.nii.gz; the truth is
+    the last plane, as in memory. Raises orkrun.DataError for a table that is none.
     """
     table = root / TABLE
     try:
@@ -66,14 +69,13 @@ def dataset(root: Path) -> Dataset:
     for patient in patients:
         prefix = f"{patient}_mask-"
         names |= {path.name.removeprefix(prefix).split(".")[0] for path in folder.glob(f"{prefix}*.nii.gz")}
-    planes = tuple(sorted(names)) or (TRUTH,)
+    planes = (*sorted(names), TRUTH)
     cases, problems = [], []
     for patient in patients:
-        image, *masks = [folder / f"{patient}_ct.nii.gz", folder / f"{patient}_mask.nii.gz"]
-        if names:
-            masks = [folder / f"{patient}_mask-{name}.nii.gz" for name in planes]
-        present = [mask if names and mask.is_file() else (None if names else mask) for mask in masks]
-        missing = [path for path in (image, *(m for m in present if m is not None)) if not path.is_file()]
+        image, truth = folder / f"{patient}_ct.nii.gz", folder / f"{patient}_mask.nii.gz"
+        theirs = [folder / f"{patient}_mask-{name}.nii.gz" for name in planes[:-1]]
+        present = [*(mask if mask.is_file() else None for mask in theirs), truth]
+        missing = [path for path in (image, truth) if not path.is_file()]
         problems += [Problem(path, f"is not there; {TABLE} names its patient") for path in missing]
         files = tuple(path for path in (image, *present) if path is not None)
         if not missing:
