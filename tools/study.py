@@ -1,0 +1,262 @@
+"""The noise study: what wrong training masks cost, by loss, share of wrong masks and annotators' rule. `make study`.
+
+Each cell of the table is a `ctseg train` in a process of its own on the phantom in memory, once per seed. Training
+masks are spoilt by annotators with known faults, held-out masks are true. A run that is finished is not run again, so
+that the study can be stopped and gone on with; its folder is the runs' output, one folder each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "trainer" / "noise-study.md"
+METRIC = "val/dice"
+TAIL = 5  # last epochs whose mean is a run's figure: the best epoch would be chosen on the held-out slices
+LOSS_AT_MOST = 0.5
+"""The issue's bar: with most noise the robust recipe loses at most this share of what the plain one loses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A row of the table: parameters beside data and seed."""
+
+    name: str
+    params: Mapping[str, Any]
+
+
+PLAIN = Recipe("dice_ce", {"loss": {"name": "dice_ce"}})
+ROBUST = Recipe(
+    "robust",
+    {
+        "loss": {"name": "nr_dice_gce"},
+        "teacher": {"weight": 1.0, "skip_above": 2.0},
+        "selection": {"keep": 0.8, "epochs": 10, "by": "pixel"},
+    },
+)
+RECIPES = (
+    PLAIN,
+    Recipe("cross_entropy", {"loss": {"name": "cross_entropy"}}),
+    Recipe("gce", {"loss": {"name": "gce"}}),
+    Recipe("sce", {"loss": {"name": "sce"}}),
+    Recipe("nr_dice", {"loss": {"name": "nr_dice"}}),
+    Recipe("nr_dice_gce", {"loss": {"name": "nr_dice_gce"}}),
+    ROBUST,
+)
+RULES = ("one", "majority", "soft", "staple", "random")
+"""one: a single annotator; the others join three, each of whom spoils the same share on their own."""
+LEVELS = (0.0, 0.2, 0.4)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a training is: chosen so that plain Dice + cross-entropy on true masks gets to a good Dice."""
+
+    patients: int
+    slices: int
+    pixels: int
+    epochs: int
+    seeds: int
+    model: Mapping[str, Any]
+
+
+FULL = Size(15, 8, 64, 20, 3, {"architecture": "Unet", "encoder": "mobilenet_v2"})
+QUICK = Size(3, 5, 32, 2, 1, {"architecture": "FPN", "encoder": "tu-test_efficientnet"})
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One entry of the table."""
+
+    recipe: Recipe
+    level: float
+    rule: str
+
+    def params(self, size: Size) -> dict[str, Any]:
+        phantom: dict[str, Any] = {"patients": size.patients, "slices": size.slices, "size": size.pixels}
+        phantom["noise"] = self.level
+        data: dict[str, Any] = {"image_size": size.pixels, "phantom": phantom}
+        if self.rule != "one":
+            phantom["annotators"] = ["anna=exact", "ben=exact", "cleo=exact"]
+            data["annotators"] = {"rule": self.rule}
+        return {
+            **self.recipe.params,
+            "model": dict(size.model),
+            "data": data,
+            "batch_size": 8,
+            "epochs": size.epochs,
+            "threads": 1,
+            "device": "cpu",
+        }
+
+
+def cells(levels: Sequence[float]) -> Iterator[Cell]:
+    """Every recipe with one annotator and with three under `soft`; every rule for the plain and the robust recipe.
+    Without noise all annotators are the truth and rules do not differ: one cell stands for them.
+    """
+    for recipe, level in itertools.product(RECIPES, levels):
+        rules = RULES if recipe in (PLAIN, ROBUST) else ("one", "soft")
+        for rule in rules if level else ("one",):
+            yield Cell(recipe, level, rule)
+
+
+def run_one(cell: Cell, size: Size, *, seed: int, folder: Path) -> dict[str, Any]:
+    """Trains, or reads what a former call has trained. Raises RuntimeError with the end of the log."""
+    params = cell.params(size)
+    name = hashlib.sha256(json.dumps([params, seed], sort_keys=True).encode()).hexdigest()[:12]
+    result = folder / name / "study.json"
+    try:
+        kept: dict[str, Any] = json.loads(result.read_bytes())
+        return kept
+    except (OSError, ValueError):
+        pass
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / f"{name}.json"
+    config.write_text(json.dumps(params))
+    output = folder / name
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "ctseg", "train", "--config", config, "--output", output, "--seed", str(seed)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "trainer"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{cell} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    values = _history(output)
+    found = {
+        "recipe": cell.recipe.name,
+        "level": cell.level,
+        "rule": cell.rule,
+        "seed": seed,
+        "dice": statistics.fmean(values[-TAIL:]),
+        "best": max(values),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    partial = result.with_suffix(".tmp")
+    partial.write_text(json.dumps(found))
+    partial.replace(result)
+    return found
+
+
+def _history(output: Path) -> list[float]:
+    """The metric after each epoch, as the run has spooled it; an epoch that was repeated counts once."""
+    by_step: dict[int, float] = {}
+    for path in sorted(output.glob("metrics-*.jsonl")):
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            if METRIC in record.get("metrics", {}):
+                by_step[record["step"]] = record["metrics"][METRIC]
+    if not by_step:
+        raise RuntimeError(f"{output} has no {METRIC}")
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def table(results: Sequence[Mapping[str, Any]], size: Size, levels: Sequence[float]) -> str:
+    """The page: Dice as mean +- deviation over seeds, and whether the robust recipe keeps what it promises."""
+    groups: dict[tuple[str, str, float], list[float]] = {}
+    for row in results:
+        groups.setdefault((row["recipe"], row["rule"], row["level"]), []).append(row["dice"])
+    lines = [
+        "# What wrong masks cost",
+        "",
+        f"Pooled Dice of held-out slices against the true masks, mean of the last {TAIL} epochs, mean and deviation "
+        f"over {size.seeds} seed{'s' * (size.seeds > 1)}; {size.patients} phantom patients of {size.slices} slices at "
+        f"{size.pixels} pixels, {size.epochs} epochs of {size.model['architecture']}/{size.model['encoder']} from "
+        "scratch. A share of each annotator's training masks is spoilt: much too large or small, most lesions missing, "
+        "false ones. `one`: one annotator; the other rules join three. Written by `make study`.",
+        "",
+        "| loss | rule | " + " | ".join(f"{level:.0%} wrong" for level in levels) + " |",
+        "|---|---|" + "---|" * len(levels),
+    ]
+    for recipe in RECIPES:
+        for rule in RULES:
+            entries = [groups.get((recipe.name, rule, level)) for level in levels]
+            if any(entries):
+                # Without noise all annotators are the truth: the one cell stands for every rule.
+                entries = [
+                    entry or (groups.get((recipe.name, "one", 0.0)) if not level else None)
+                    for entry, level in zip(entries, levels, strict=True)
+                ]
+                lines.append(f"| {recipe.name} | {rule} | " + " | ".join(map(_entry, entries)) + " |")
+    return "\n".join([*lines, "", *verdict(groups, max(levels))]) + "\n"
+
+
+def verdict(groups: Mapping[tuple[str, str, float], Sequence[float]], worst: float) -> list[str]:
+    """For people: what plain and robust lose at the highest level, with one annotator each and with the robust one's
+    best rule.
+    """
+    mean = {key: statistics.fmean(values) for key, values in groups.items()}
+    clean, plain = mean.get((PLAIN.name, "one", 0.0)), mean.get((PLAIN.name, "one", worst))
+    if clean is None or plain is None:
+        return []
+    if clean - plain < 0.02:
+        return [
+            f"Plain {PLAIN.name} loses {clean - plain:.3f} at {worst:.0%}: too little for anything to be kept of it."
+        ]
+    lines = [f"Plain {PLAIN.name} with one annotator loses {clean - plain:.3f} at {worst:.0%}."]
+    for rule in RULES:
+        robust = mean.get((ROBUST.name, rule, worst))
+        if robust is None:
+            continue
+        lost = clean - robust
+        kept = "at most half of it" if lost <= LOSS_AT_MOST * (clean - plain) else "more than half of it"
+        lines.append(f"The robust recipe with `{rule}` loses {lost:.3f} of the plain one's clean figure: {kept}.")
+    return lines
+
+
+def _entry(values: Sequence[float] | None) -> str:
+    if not values:
+        return "-"
+    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{deviation}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="study", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="seconds instead of an hour: whether it works at all")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".cache" / "study", help="runs and results")
+    parser.add_argument("--page", type=Path, help="default: docs/trainer/noise-study.md, in --quick only the terminal")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--list", action="store_true", help="only say what would run")
+    arguments = parser.parse_args(argv)
+    size = QUICK if arguments.quick else FULL
+    levels = LEVELS[::2] if arguments.quick else LEVELS
+    chosen = list(cells(levels))
+    if arguments.quick:
+        chosen = [cell for cell in chosen if cell.recipe in (PLAIN, ROBUST) and cell.rule in ("one", "staple")]
+    todo = [(cell, seed) for seed in range(size.seeds) for cell in chosen]
+    if arguments.list:
+        print("\n".join(f"{cell.recipe.name} {cell.level:.0%} {cell.rule} seed {seed}" for cell, seed in todo))
+        return 0
+    results: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(arguments.processes) as pool:
+        # In the order of `todo`, whichever ends first.
+        for found in pool.map(lambda job: run_one(job[0], size, seed=job[1], folder=arguments.folder), todo):
+            results.append(found)
+            print(f"{len(results)}/{len(todo)} {json.dumps(found)}", flush=True)
+    (arguments.folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    text = table(results, size, levels)
+    page = arguments.page or (None if arguments.quick else PAGE)
+    if page:
+        page.write_text(text, encoding="utf-8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
