@@ -72,6 +72,7 @@ images-dev: setup  ## operator and trainer-cpu only: what the demo and the tests
 .PHONY: generate
 generate: setup  ## crds/, the chart's CRDs and docs/reference from the models
 	$(PY) -m orkhaven.api.crd --write
+	$(PY) -m ctseg.config.reference docs/reference/trainer.md
 
 .PHONY: lock
 lock: setup  ## requirements/*.txt from pyproject.toml
