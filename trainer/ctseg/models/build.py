@@ -74,7 +74,8 @@ def _fit_one(config: Model, *, image_size: int, channels: int, told_size: bool) 
     )
     refusal: Exception | None = None
     stride = size if told_size else int(network.get_submodule("encoder").output_stride)  # type: ignore[arg-type]
-    for smallest in (size,) if told_size else _SMALLEST:
+    choices = (size,) if told_size else _SMALLEST
+    for smallest in choices:
         padded = fitting(image_size, stride=stride, smallest=smallest)
         try:
             shape, single, unused = _try(network, torch.Size((1, channels, padded, padded)))
@@ -83,13 +84,13 @@ def _fit_one(config: Model, *, image_size: int, channels: int, told_size: bool) 
             continue
         if shape != (1, 1, padded, padded):
             raise ValueError(f"it makes {tuple(shape)} of {padded} x {padded} pixels")
-        if any(type(network.get_submodule(name)) is not nn.BatchNorm2d for name in single):
-            # A map of one pixel in the encoder itself, not behind a global pooling: it is the image that is too small.
-            refusal = refusal or ValueError("the deepest map of the encoder has one pixel")
+        plain = [name for name in single if type(network.get_submodule(name)) is nn.BatchNorm2d]
+        if len(plain) < len(single) and smallest != choices[-1]:
+            # A map of one pixel in timm's own kind of normalisation: the encoder's last, of an image that is too small.
             continue
         for name in unused:
             network.get_parameter(name).requires_grad_(False)
-        accept_one_value(network, single)
+        accept_one_value(network, plain)
         return Network(network, stride=stride, smallest=max(smallest, stride))
     assert refusal is not None
     raise refusal
