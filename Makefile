@@ -58,6 +58,10 @@ e2e: setup cluster-programs images-dev  ## Plus real kubelet, containerd, images
 bench: setup cluster-programs  ## Ratios against a baseline of the same run
 	$(PYTEST) tests/bench -s -o python_files='bench_*.py'
 
+.PHONY: study
+study: setup  ## What wrong masks cost: about 80 minutes on 2 cores, goes on where it was stopped
+	$(PY) -m tools.study
+
 .PHONY: cluster-programs
 cluster-programs: setup
 	@$(PY) -m tests.cluster programs
