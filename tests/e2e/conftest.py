@@ -37,6 +37,11 @@ FAST = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that run alone come last: before, they would make the others wait for each other."""
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+
+
 @pytest.fixture(scope="session")
 def deployment(locks: Path) -> Iterator[Deployment]:
     """The installation; the first process makes it, the last one removes it."""
