@@ -1,6 +1,6 @@
 """Every preset trains a step and resumes, with what it costs; and the first 20 trials of the search over networks train
 a step each with their own parameters. `make bench`, or
-`pytest tests/bench/bench_models.py -s -o python_files='bench_*.py'`: about two minutes. Its table is in
+`pytest tests/bench/bench_models.py -s -o python_files='bench_*.py'`. Parameters and GFLOP of its table are in
 docs/trainer/models.md.
 """
 

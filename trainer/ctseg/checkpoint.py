@@ -10,7 +10,7 @@ import torch
 
 import orkrun
 
-FORMAT = 1
+FORMAT = 2
 LATEST = "checkpoint.pt"
 BEST = "best.pt"
 

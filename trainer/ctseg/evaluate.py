@@ -33,11 +33,8 @@ def evaluate(
                 logits = model(images)
                 total += float(loss(logits, masks, valid).sum())
                 slices += int(valid.flatten(1).any(1).sum())
-                labelled = valid.squeeze(1).bool().cpu().numpy()
-                prediction = (torch.sigmoid(logits) > THRESHOLD).squeeze(1).cpu().numpy() & labelled
-                counted = metrics.count(prediction, (masks >= THRESHOLD).squeeze(1).cpu().numpy() & labelled)
-                counted[:, 3] -= (~labelled).sum(axis=(1, 2))  # what is not labelled is no true negative either
-                counts.append(counted)
+                said, true, labelled = torch.sigmoid(logits) > THRESHOLD, masks >= THRESHOLD, valid.bool()
+                counts.append(metrics.count(*(one.squeeze(1).cpu().numpy() for one in (said, true, labelled))))
     finally:
         model.train(was_training)
     return {"loss": total / max(slices, 1), **metrics.summarize(np.concatenate(counts), batches.cases)}

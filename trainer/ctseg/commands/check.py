@@ -24,8 +24,7 @@ def add(commands: Any) -> None:
         epilog="Example: `ctseg check lungs --page check.html` writes a page with a picture of each case.",
     )
     parser.add_argument("root", type=Path, metavar="ROOT")
-    parser.add_argument("--config", type=Path, help="parameters of the training that is to use it")
-    parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="one parameter (repeatable)")
+    sources.add_arguments(parser.add_argument_group("parameters of the training that is to use it"))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write one HTML page with pictures")
     parser.set_defaults(command=run)

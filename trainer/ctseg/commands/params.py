@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import orkrun
 from ctseg import config
+
+
+def add_arguments(parser: argparse._ActionsContainer) -> None:
+    """`--config` and `--set`, whose values `read` takes."""
+    parser.add_argument("--config", type=Path, help="parameters as YAML or JSON")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=VALUE", help="one parameter: optimizer.lr=0.001 (repeatable)"
+    )
 
 
 def read(path: Path | None, assignments: Sequence[str]) -> dict[str, Any]:

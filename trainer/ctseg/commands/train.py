@@ -22,10 +22,7 @@ def add(commands: Any) -> None:
         "--config and --set, the rest has defaults.",
         epilog="Example: `ctseg train --output run` learns from generated patients.",
     )
-    parser.add_argument("--config", type=Path, help="parameters as YAML or JSON")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="A.B=VALUE", help="one parameter: optimizer.lr=0.001 (repeatable)"
-    )
+    sources.add_arguments(parser)
     parser.add_argument("--output", type=Path, help="folder of the run; the same one again resumes it")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
     parser.set_defaults(command=run)

@@ -182,56 +182,14 @@ class LossOptions(Component):
 class LossTerm(LossOptions):
     """One term of a combination, with options of its own."""
 
-    name: Annotated[
-        Literal[
-            "dice",
-            "jaccard",
-            "tversky",
-            "focal_tversky",
-            "lovasz",
-            "mcc",
-            "cross_entropy",
-            "focal",
-            "wbce_wiou",
-            "gce",
-            "sce",
-            "nr_dice",
-            "mae",
-            "bootstrap",
-        ],
-        BeforeValidator(_canonical),
-    ]
+    name: Annotated[Literal[tuple(TERMS)], BeforeValidator(_canonical)]  # type: ignore[valid-type]
     weight: Float = Field(1.0, gt=0, le=1e6)
 
 
 class Loss(LossOptions):
     """What is minimized: a name with its options, or a weighted combination of basic losses."""
 
-    name: Annotated[
-        Literal[
-            "dice",
-            "jaccard",
-            "tversky",
-            "focal_tversky",
-            "lovasz",
-            "mcc",
-            "cross_entropy",
-            "focal",
-            "wbce_wiou",
-            "gce",
-            "sce",
-            "nr_dice",
-            "mae",
-            "bootstrap",
-            "dice_ce",
-            "dice_focal",
-            "jaccard_ce",
-            "lovasz_ce",
-            "nr_dice_ce",
-            "nr_dice_gce",
-        ],
-        BeforeValidator(_canonical),
-    ] = "dice_ce"
+    name: Annotated[Literal[tuple(LOSSES)], BeforeValidator(_canonical)] = "dice_ce"  # type: ignore[valid-type]
     combination: tuple[LossTerm, ...] = Field((), description="Own terms, weights and options, instead of a name.")
 
     @model_validator(mode="before")

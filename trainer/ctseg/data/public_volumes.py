@@ -31,7 +31,12 @@ def covid_ct_seg(root: Path) -> Dataset:
     images = {_stem(path): path for path in _niftis(root / _IMAGES)}
     masks = {_stem(path): path for path in _niftis(root / _MASKS)}
     return _dataset(
-        "covid-ct-seg", root, images, masks, licence="CC BY-NC-SA 4.0 (COVID-19-CT-Seg)", all_have_masks=True
+        "covid-ct-seg",
+        root,
+        images,
+        masks,
+        licence="see zenodo.org/records/3757476",
+        all_have_masks=True,
     )
 
 

@@ -124,6 +124,8 @@ def card(result: dict[str, Any]) -> str:
         "fitting the annotator.",
         "- Other scanners, reconstructions and diseases than those of the data were not tried.",
     ]
+    if result.get("split_by"):  # held out by the run itself, which looked at them after each epoch
+        lines += ["- The best epoch was chosen on these very slices: the figures flatter a little."]
     if result["hashes"]:
         lines += ["", "## Slices by content", "", "See `hashes` in result.json."]
     return "\n".join(lines) + "\n"
