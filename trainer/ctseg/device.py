@@ -40,3 +40,9 @@ def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
         return max(1, min(allowed, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):  # no cgroup v2, or "max": no limit
         return allowed
+
+
+def memory_format(params: Params, device: torch.device) -> torch.memory_format:
+    """Channels last where it is asked for; unless said otherwise on a GPU, whose convolutions are made for it."""
+    wanted = device.type == "cuda" if params.channels_last is None else params.channels_last
+    return torch.channels_last if wanted else torch.contiguous_format

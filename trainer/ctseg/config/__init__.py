@@ -22,7 +22,7 @@ from ctseg.config.model import ARCHITECTURES, Model
 from ctseg.config.optimizer import Optimizer, Schedule
 from ctseg.config.presets import PRESETS, Preset
 from ctseg.config.robust import Selection, Teacher
-from ctseg.config.training import Checkpoint
+from ctseg.config.training import Checkpoint, EarlyStopping, Ema
 from ctseg.config.weak import Consistency, Points
 
 __all__ = [
@@ -34,6 +34,8 @@ __all__ = [
     "Component",
     "Consistency",
     "Data",
+    "EarlyStopping",
+    "Ema",
     "Float",
     "Int",
     "Loss",
@@ -63,11 +65,25 @@ class Params(Component):
     teacher: Teacher = Teacher()
     selection: Selection = Selection()
     optimizer: Optimizer = Optimizer()
-    batch_size: Int = Field(8, ge=1, le=4096)
+    batch_size: Int = Field(8, ge=1, le=4096, description="Slices of one step of the optimizer.")
+    micro_batch_size: Int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="Slices of one pass through the network; a batch is several of them. Null: the whole batch, "
+        "less where the device has no memory for it.",
+    )
     epochs: Int = Field(30, ge=1, le=100_000)
     augmentation: Augmentation = Augmentation()
     data: Data = Data()
+    ema: Ema = Ema()
+    early_stopping: EarlyStopping = EarlyStopping()
     checkpoint: Checkpoint = Checkpoint()
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: fp32 on the CPU; on a GPU bf16 where it has it, else fp16."
+    )
+    channels_last: bool | None = Field(None, description="Pixels before channels in memory. Null: on a GPU only.")
+    compile: bool = Field(False, description="torch.compile; where that fails the training goes on without.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one.")
     deterministic: bool = Field(True, description="The same seed gives the same run, at some cost on a GPU.")
     threads: Int = Field(0, ge=0, le=1024, description="CPU threads of torch. 0: as many as the container has CPUs.")

@@ -1,0 +1,39 @@
+"""What happens where the device has no memory left: the batch is taken in smaller parts, and it is the same batch."""
+
+from __future__ import annotations
+
+import gc
+
+import torch
+
+
+def parts(count: int, micro_batch: int) -> list[slice]:
+    """A batch of `count` slices in as few parts as `micro_batch` allows, of sizes that differ by one at most: a rest of
+    one slice would be hard on batch normalisation.
+    """
+    number = -(-count // micro_batch)
+    small, larger = divmod(count, number)
+    ends = [small * (i + 1) + min(i + 1, larger) for i in range(number)]
+    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def free() -> None:
+    """Gives back what nothing refers to any more. To be called outside of the `except` block: until it is left, the
+    traceback holds on to every activation.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class Buffers:
+    """The statistics of batch normalisation as they were before a step, for the step that has to be done again."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._model = model
+        self._kept = [buffer.detach().clone() for buffer in model.buffers()]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        for buffer, kept in zip(self._model.buffers(), self._kept, strict=True):
+            buffer.copy_(kept)

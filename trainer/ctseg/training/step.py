@@ -1,0 +1,124 @@
+"""One step of the optimizer: gradients of a batch, in as many parts as the device's memory asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ctseg import batches
+from ctseg.objective import Objective
+from ctseg.training import memory
+from ctseg.training.precision import Precision
+from ctseg.training.state import Progress
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Images, target and valid, already augmented."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """What a step found, before the optimizer has done anything with it."""
+
+    loss: float
+    norm: float
+    """Of all gradients, before clipping."""
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.loss) and math.isfinite(self.norm)
+
+
+class Stepper:
+    """Forward and backward of one batch. Everything drawn in it depends on the seed and the step alone."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        forward: Callable[[torch.Tensor], torch.Tensor],
+        minimized: Objective,
+        precision: Precision,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        """`forward` is the model or its compiled form."""
+        self.model, self.forward, self.minimized = model, forward, minimized
+        self.precision, self.optimizer = precision, optimizer
+
+    def gradients(
+        self,
+        batch: Batch,
+        *,
+        progress: Progress,
+        seed: int,
+        epoch: float,
+        generator: torch.Generator,
+        clip_norm: float | None,
+        say: Callable[[str], None],
+    ) -> Gradients:
+        """Leaves the batch's gradients, clipped, in the parameters. Where the device's memory does not suffice, the
+        micro-batch is halved (in `progress`, for all steps to come) and the same step is done again: with the same
+        luck, from the same statistics. Raises torch.OutOfMemoryError where one slice is too much.
+        """
+        start, buffers = generator.get_state(), memory.Buffers(self.model)
+        while True:
+            try:
+                return self._attempt(
+                    batch, progress=progress, seed=seed, epoch=epoch, generator=generator, clip=clip_norm
+                )
+            except torch.OutOfMemoryError as error:
+                told = str(error).splitlines()[0]
+            self.optimizer.zero_grad(set_to_none=True)
+            memory.free()
+            buffers.restore()
+            generator.set_state(start)
+            size = min(progress.micro_batch, len(batch[0]))
+            if size <= 1:
+                raise torch.OutOfMemoryError(
+                    f"one slice at a time is too much for the device's memory (step {progress.step}): {told}"
+                )
+            progress.micro_batch = size // 2
+            progress.out_of_memory += 1
+            say(f"WARNING: no memory left on the device for {size} slices at once, goes on with {size // 2}: {told}")
+
+    def _attempt(
+        self,
+        batch: Batch,
+        *,
+        progress: Progress,
+        seed: int,
+        epoch: float,
+        generator: torch.Generator,
+        clip: float | None,
+    ) -> Gradients:
+        batches.seed_step(seed=seed, step=progress.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        scaler, count = self.precision.scaler, len(batch[0])
+        parts = memory.parts(count, progress.micro_batch)
+        shares = self._shares(batch[2], parts)
+        total = torch.zeros((), device=batch[0].device)
+        for part, share in zip(parts, shares, strict=True):
+            images, target, valid = (tensor[part] for tensor in batch)
+            with self.precision.autocast():
+                loss = self.minimized(self.forward, images, target, valid, epoch=epoch, generator=generator) * share
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        scaler.unscale_(self.optimizer)
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), clip, norm)
+        # One transfer: each makes a GPU's queue run empty.
+        loss_value, norm_value = torch.stack((total.float(), norm.float())).tolist()
+        return Gradients(loss_value, norm_value)
+
+    @staticmethod
+    def _shares(valid: torch.Tensor, parts: list[slice]) -> list[float]:
+        """How much each part counts: by its slices with labels, since the loss is the mean over these."""
+        if len(parts) == 1:
+            return [1.0]
+        labelled = (valid.flatten(1) > 0).any(1).tolist()
+        if not any(labelled):
+            return [(part.stop - part.start) / len(labelled) for part in parts]
+        return [sum(labelled[part]) / sum(labelled) for part in parts]
