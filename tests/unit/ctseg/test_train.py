@@ -16,7 +16,7 @@ import orkrun
 from ctseg import checkpoint, config
 from ctseg.data.load import load
 from ctseg.data.samples import Samples
-from ctseg.train import Training
+from ctseg.training.loop import Training
 from tests.unit.ctseg.conftest import TINY
 
 OBJECTIVE: orkrun.Objective = {"metric": "val/dice_case", "direction": "Maximize"}

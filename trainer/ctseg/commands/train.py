@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         # three at once on 2 busy CPUs took 88 s instead of 397. Read when torch loads; what the user has set stays.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         # torch last: wrong parameters and bad data are told within a second.
-        from ctseg.train import train
+        from ctseg.training.loop import train
 
         train(run, params, samples)
     return 0
