@@ -18,9 +18,9 @@ from ctseg.config import EarlyStopping
 from ctseg.data.load import load
 from ctseg.data.samples import Samples
 from ctseg.objective import Objective
-from ctseg.training.loop import Training
 from ctseg.training import compiling, loop, memory, stopping
 from ctseg.training.display import Display
+from ctseg.training.loop import Training
 from ctseg.training.precision import Precision
 from ctseg.training.state import Progress
 from ctseg.training.step import Stepper
