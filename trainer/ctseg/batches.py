@@ -7,6 +7,7 @@ state of a random generator or a sampler that could be forgotten.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -56,9 +57,26 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return max(whole + (1 if rest > 1 else 0), 1)
 
 
-def order(count: int, *, seed: int, epoch: int) -> list[int]:
-    """The order of an epoch: a permutation that depends on seed and epoch only."""
-    return np.random.Generator(np.random.PCG64([seed, 1, epoch])).permutation(count).tolist()  # type: ignore[no-any-return]
+def extra_per_epoch(own: int, extra: int, *, share: float) -> int:
+    """How many of `extra` slices an epoch has beside `own` ones, so that they are `share` of it; at most all."""
+    return min(extra, round(own * share / (1 - share)))
+
+
+def order(count: int, *, seed: int, epoch: int, extra: int = 0, drawn: int = 0) -> list[int]:
+    """The order of an epoch: a permutation of `count` slices, and of `drawn` of the `extra` ones after them, which
+    take turns from epoch to epoch. Depends on seed and epoch only.
+    """
+    chosen = list(range(count))
+    for place in range(epoch * drawn, (epoch + 1) * drawn):
+        turn, position = divmod(place, extra)
+        chosen.append(count + _turn(seed, turn, extra)[position])
+    permutation = np.random.Generator(np.random.PCG64([seed, 1, epoch])).permutation(len(chosen))
+    return [chosen[i] for i in permutation.tolist()]
+
+
+@lru_cache(maxsize=2)
+def _turn(seed: int, turn: int, extra: int) -> list[int]:
+    return np.random.Generator(np.random.PCG64([seed, 5, turn])).permutation(extra).tolist()  # type: ignore[no-any-return]
 
 
 def generator(*, seed: int, step: int) -> torch.Generator:

@@ -11,6 +11,7 @@ from PIL import Image
 
 import orkrun
 from ctseg import config
+from ctseg.data import split as splits
 from ctseg.data.load import load
 from ctseg.data.samples import LESION
 
@@ -42,6 +43,31 @@ def test_names_of_the_pseudo_subset_carry_the_patient(semiseg: Make, official: b
     samples = read(semiseg(6, official=official, subset="pseudo"), subset="pseudo")
     assert samples.patients_known
     assert samples.cases == tuple(f"Data-1_case_{i:03}" for i in (0, 0, 1, 1, 2, 2))
+
+
+def test_of_both_subsets_the_pseudo_slices_are_learnt_from_and_never_show_what_is_held_out(semiseg: Make) -> None:
+    semiseg(6, subset="pseudo")  # the same six pictures as the doctor's, under other names, and four more of these
+    root = semiseg(10)
+    for i in range(6, 10):
+        for folder, suffix in (("images", "jpg"), ("infection", "png")):
+            (root / f"doctor/train/{folder}/{i}.{suffix}").unlink()
+    pseudo = root / "pseudo"
+    for i in range(4):
+        for folder, suffix in (("images", "jpg"), ("soft_masks", "png")):
+            source = pseudo / folder / f"Data-1_case_000_0.{suffix}"
+            Image.open(source).rotate(90 * (i + 1)).save(pseudo / folder / f"Data-2_turned_{i:03}_0.{suffix}")
+    samples = read(root, subset="both")
+    alone = read(root)
+    assert samples.learn_only is not None
+    assert samples.learn_only.tolist() == [False] * 6 + [True] * 10
+    settings = config.Split(folds=3, fold=1)
+    split, without = splits.make(samples, settings), splits.make(alone, settings)
+    assert split.val == without.val, "the doctor's slices are held out as without the others"
+    assert split.train[: -split.extra] == without.train
+    held_out = {samples.names[i] for i in split.val}
+    copies = {f"pseudo/Data-1_case_{int(name) // 2:03}_{name}" for name in held_out}
+    assert {samples.names[i] for i in split.left_out} >= copies
+    assert len(split.train) + len(split.val) + len(split.left_out) == len(samples)
 
 
 def truncate(path: Path) -> Path:

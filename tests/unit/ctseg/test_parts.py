@@ -61,6 +61,21 @@ def test_the_order_of_an_epoch_is_a_permutation_of_its_own() -> None:
     assert sorted(first) == list(range(20))
 
 
+@given(st.integers(1, 20), st.integers(1, 30), st.floats(0, 0.9), st.integers(0, 3))
+def test_extra_slices_take_turns_and_are_as_many_as_asked_for(own: int, extra: int, share: float, seed: int) -> None:
+    drawn = batches.extra_per_epoch(own, extra, share=share)
+    assert drawn <= extra
+    assert drawn == extra or abs(drawn - share * (own + drawn)) <= 1
+    seen: list[int] = []
+    for epoch in range(6):
+        order = batches.order(own, seed=seed, epoch=epoch, extra=extra, drawn=drawn)
+        assert sorted(i for i in order if i < own) == list(range(own))
+        seen += sorted(i for i in order if i >= own)
+        assert len(order) == own + drawn
+    counts = [seen.count(own + i) for i in range(extra)]
+    assert max(counts) - min(counts) <= 1
+
+
 @pytest.mark.parametrize(("content", "cpus"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None)])
 def test_threads_follow_the_containers_quota(tmp_path: Path, content: str, cpus: int | None) -> None:
     allowed = device.available_cpus(tmp_path / "none")

@@ -57,7 +57,16 @@ class Data(Component):
         "auto", description="auto: by what lies in the folder; without a folder the embedded phantom."
     )
     root: str | None = Field(None, description="The folder. Default: the experiment's first data mount.")
-    subset: Literal["doctor", "pseudo"] = Field("doctor", description="covid-semiseg: whose masks.")
+    subset: Literal["doctor", "pseudo", "both"] = Field(
+        "doctor", description="covid-semiseg: whose masks. both: judged by the doctor's alone."
+    )
+    extra_share: Float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="Share of an epoch's slices that are taken from those which are only learnt from (subset both); at "
+        "most all of them, other ones each epoch.",
+    )
     image_size: Int = Field(160, ge=32, le=2048, multiple_of=32, description="Slices are resized to this square.")
     windows: Windows = Field(
         ((-1250.0, 250.0),),

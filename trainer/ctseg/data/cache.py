@@ -79,7 +79,7 @@ def key(dataset: Dataset, data: config.Data) -> str:
     relevant |= {"format": FORMAT, "kind": dataset.kind, "annotators": dataset.annotators}
     digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())
     for case in dataset.cases:
-        digest.update(f"\0{case.name}\0{case.patient}\0{case.published}".encode())
+        digest.update(f"\0{case.name}\0{case.patient}\0{case.published}\0{case.learn_only}".encode())
         for path in case.files:
             about = path.stat()
             name = path.relative_to(dataset.root) if dataset.root else path
@@ -217,6 +217,7 @@ def _rows(case: Case, prepared: Prepared, hashes: list[str]) -> dict[str, Any]:
         "hashes": hashes,
         "spacing": known,
         "published": case.published,
+        "learn_only": case.learn_only,
     }
 
 
@@ -224,7 +225,7 @@ def _about(dataset: Dataset, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """All of `Samples` but the arrays."""
     counts = [len(row["names"]) for row in rows]
     spacing = np.array([[np.nan if v is None else v for v in row["spacing"]] for row in rows], np.float32)
-    published = np.repeat([bool(row["published"]) for row in rows], counts)
+    published, learn_only = (np.repeat([bool(row[key]) for row in rows], counts) for key in ("published", "learn_only"))
     return {
         "cases": tuple(row["patient"] for row in rows for _ in row["names"]),
         "names": tuple(name for row in rows for name in row["names"]),
@@ -233,6 +234,7 @@ def _about(dataset: Dataset, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "source": dataset.source,
         "spacing": np.repeat(spacing, counts, axis=0),
         "published": published if published.any() else None,
+        "learn_only": learn_only if learn_only.any() else None,
         "licence": dataset.licence,
         "hashes": tuple(value for row in rows for value in row["hashes"]),
     }

@@ -81,6 +81,7 @@ class _Small:
     cases: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     published: list[bool] = field(default_factory=list)
+    learn_only: list[bool] = field(default_factory=list)
 
 
 def check(dataset: Dataset, data: config.Data, *, thumbnails: bool = False) -> Report:
@@ -212,17 +213,22 @@ def _check_duplicates(report: Report, dataset: Dataset, data: config.Data, small
         source=report.root,
         spacing=np.full((len(small.names), 3), np.nan, np.float32),
         published=np.array(small.published) if any(small.published) else None,
+        learn_only=np.array(small.learn_only) if any(small.learn_only) else None,
     )
     held_out: set[int] = set()
+    left_out: set[int] = set()
     try:
         ours = data.split
         usable = samples if ours.published or samples.published is None else None
         if usable is not None:
-            held_out = set(splits.make(usable, ours).val)
+            split = splits.make(usable, ours)
+            held_out, left_out = set(split.val), set(split.left_out)
     except orkrun.DataError as error:
         report.add("error", "split", error.path, str(error).removeprefix(f"{error.path}: "))
     found: Counter[str] = Counter()
     for i, j, ncc in duplicates.pairs(duplicates.thumbnails(samples.images)):
+        if left_out & {i, j}:
+            continue
         one, other = samples.names[i], samples.names[j]
         if held_out and (i in held_out) != (j in held_out):
             # Patients of a phantom are made one by one: ends of lungs look alike there, and leak nothing.
@@ -258,6 +264,7 @@ def _remember(small: _Small, case: Case, volume: Volume, grey: Uint8) -> None:
         small.cases.append(case.patient)
         small.names.append(volume.slices[z] if volume.slices else f"{case.name}/{z}")
         small.published.append(case.published)
+        small.learn_only.append(case.learn_only)
 
 
 def _picture(volume: Volume, grey: Uint8) -> Uint8:

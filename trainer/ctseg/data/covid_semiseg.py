@@ -39,12 +39,15 @@ _TEST = (
 )
 _PREFIXES = ("", "covid-semiseg", "COVID-SemiSeg", "Dataset", "COVID-SemiSeg/Dataset")
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
+Subset = Literal["doctor", "pseudo", "both"]
 _PATIENT = re.compile(r"(.*pneumonia-\d+)_.*|(.*)_\d+")
 """radiopaedia's names go on with study and series after the case: two series of one case are of one patient."""
 
 
-def find(root: Path, subset: Literal["doctor", "pseudo"]) -> tuple[Path, Path] | None:
-    """The folders of images and of masks under `root`; None where this is no COVID-SemiSeg folder."""
+def find(root: Path, subset: str) -> tuple[Path, Path] | None:
+    """The folders of images and of masks under `root`; None where this is no COVID-SemiSeg folder
+    or the subset is not in it.
+    """
     for prefix in _PREFIXES:
         for images, masks in _LAYOUTS[subset]:
             if (root / prefix / images).is_dir():
@@ -52,31 +55,36 @@ def find(root: Path, subset: Literal["doctor", "pseudo"]) -> tuple[Path, Path] |
     return None
 
 
-def dataset(root: Path, *, subset: Literal["doctor", "pseudo"], published: bool = False) -> Dataset:
+def dataset(root: Path, *, subset: Subset, published: bool = False) -> Dataset:
     """The slices of the subset, with `published` those of the published test part too. Raises orkrun.DataError where
     there is no such folder.
 
     The pseudo subset's file names carry the patient (Data-1_coronacases_org_001_15.jpg); the doctor subset's do not.
+    Of both, the pseudo slices are only learnt from: their labels are a model's.
     """
-    found = find(root, subset)
-    if found is None:
-        expected = ", ".join(images for images, _ in _LAYOUTS[subset])
-        raise orkrun.DataError(root, f"no COVID-SemiSeg images here; looked for {expected}")
-    test = _find_test(root) if subset == "doctor" else None
+    parts: list[tuple[tuple[Path, Path], str, bool]] = []  # folders, prefix of names, whether it is pseudo
+    for name in ("doctor", "pseudo") if subset == "both" else (subset,):
+        found = find(root, name)
+        if found is None:
+            expected = ", ".join(images for images, _ in _LAYOUTS[name])
+            raise orkrun.DataError(root, f"no COVID-SemiSeg images here; looked for {expected}")
+        parts.append((found, "pseudo/" if subset == "both" and name == "pseudo" else "", name == "pseudo"))
+    test = None if subset == "pseudo" else _find_test(root)
+    if published and test:
+        parts.append((test, "test/", False))
     cases: list[Case] = []
     problems: list[Problem] = []
-    known = subset == "pseudo"
-    parts = [(found, ""), (test, "test/")] if published and test else [(found, "")]
-    for (images, masks), prefix in parts:
+    for (images, masks), prefix, pseudo in parts:
         for image, mask in _pairs(images, masks, problems):
             name = prefix + image.stem
             cases.append(
                 Case(
                     name=name,
-                    patient=_patient(name) if known else name,
+                    patient=prefix + _patient(image.stem) if pseudo else name,
                     files=(image, mask),
                     read=partial(_read_pair, image, mask, name),
-                    published=bool(prefix),
+                    published=prefix == "test/",
+                    learn_only=pseudo and subset == "both",
                 )
             )
     return Dataset(
@@ -84,8 +92,8 @@ def dataset(root: Path, *, subset: Literal["doctor", "pseudo"], published: bool 
         root=root,
         cases=tuple(cases),
         annotators=(subset,),
-        patients_known=known,
-        source=str(found[0]),
+        patients_known=subset == "pseudo",
+        source=" and ".join(str(images) for (images, _), prefix, _ in parts if prefix != "test/"),
         pictures=True,
         licence="non-commercial use only (COVID-SemiSeg)",
         has_published_test=test is not None,

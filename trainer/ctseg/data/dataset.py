@@ -48,6 +48,8 @@ class Case:
     read: Callable[[], Volume]
     published: bool = False
     """Of the data set's published test part."""
+    learn_only: bool = False
+    """With labels that nothing may be judged by (a model's answers): never held out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def _recognise(root: Path, data: config.Data) -> str:
         return "phantom"
     if generic.is_generic(root):
         return "generic"
-    if covid_semiseg.find(root, data.subset):
+    if covid_semiseg.find(root, "doctor" if data.subset == "both" else data.subset):
         return "covid-semiseg"
     for kind, recognises in (
         ("covid-ct-seg", public_volumes.is_covid_ct_seg),

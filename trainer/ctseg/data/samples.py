@@ -38,6 +38,8 @@ class Samples:
     """(n, 3) mm between slices, rows and columns as they are here (after resizing); NaN where unknown."""
     published: npt.NDArray[np.bool_] | None = None
     """(n,) True: the slice is of the data set's published test part. None: it has none."""
+    learn_only: npt.NDArray[np.bool_] | None = None
+    """(n,) True: the slice's labels are good enough to learn from, not to judge by. None: there is no such slice."""
     licence: str = ""
     """For people: under which terms its source gave the data; empty where nobody said."""
     hashes: tuple[str, ...] = field(default=())
@@ -77,6 +79,7 @@ class Samples:
             names=tuple(self.names[i] for i in chosen),
             spacing=self.spacing[at],
             published=None if self.published is None else self.published[at],
+            learn_only=None if self.learn_only is None else self.learn_only[at],
             hashes=tuple(self.hashes[i] for i in chosen) if self.hashes else (),
         )
 

@@ -36,12 +36,48 @@ class Split:
     groups: tuple[str, ...] = ()
     """For each slice the name of what it is kept together with."""
     by: str = "patient"
+    extra: int = 0
+    """How many of `train`, its last ones, are slices that are only learnt from."""
+    left_out: tuple[int, ...] = ()
+    """Of those the ones that are in neither part: they show what a held-out slice shows."""
     leaky: str = ""
     """Why figures of this split are too good, for people; empty where they are not."""
 
 
 def make(samples: Samples, settings: config.Split) -> Split:
-    """Raises orkrun.DataError: too few patients or groups, or nothing labelled to learn from."""
+    """Slices that are only learnt from change nothing about who is held out, and go where they do not give it away.
+    Raises orkrun.DataError: too few patients or groups, or nothing labelled to learn from.
+    """
+    if samples.learn_only is None:
+        return _of_judged(samples, settings)
+    own, extra = (np.flatnonzero(samples.learn_only == which).tolist() for which in (False, True))
+    if not own:
+        raise orkrun.DataError(samples.source, "has no slice that could be held out: all are to be learnt from only")
+    inner = _of_judged(samples.take(own), settings)
+    val = [own[i] for i in inner.val]
+    held_out, patients = set(val), {samples.cases[i] for i in val}
+    alike = {
+        left if right in held_out else right
+        for left, right, _ in duplicates.pairs(duplicates.thumbnails(samples.images))
+        if (left in held_out) != (right in held_out)
+    }
+    kept = [i for i in extra if i not in alike and samples.cases[i] not in patients]
+    groups = {own[i]: group for i, group in enumerate(inner.groups)} | {i: samples.names[i] for i in extra}
+    split = Split(
+        train=tuple([own[i] for i in inner.train] + kept),
+        val=tuple(val),
+        groups=tuple(groups[i] for i in range(len(samples))),
+        by=inner.by,
+        extra=len(kept),
+        left_out=tuple(sorted(set(extra) - set(kept))),
+        leaky=inner.leaky,
+    )
+    if not split.leaky:
+        assert_disjoint(split)
+    return split
+
+
+def _of_judged(samples: Samples, settings: config.Split) -> Split:
     if settings.published:
         return _published(samples)
     if samples.patients_known:
@@ -153,6 +189,7 @@ def record(samples: Samples, split: Split, settings: config.Split) -> dict[str, 
         "settings": settings.model_dump(mode="json"),
         "train": [samples.names[i] for i in split.train],
         "val": [samples.names[i] for i in split.val],
+        "left_out": [samples.names[i] for i in split.left_out],
         "groups": {samples.names[i]: split.groups[i] for i in range(len(samples))},
         "hashes": part(split.train + split.val),
     }

@@ -46,7 +46,10 @@ class Training:
         self.train_set = batches.Batches(learnt, self.device)
         self.val_set = batches.Batches(join.to_judge(samples.take(split.val), rule), self.device)
         unit = f"{split.by}{' (WARNING: leaky, ' + split.leaky + ')' if split.leaky else ''}"
-        self.say(f"{samples.source}: {len(split.train)} slices to learn from, {len(split.val)} held out, by {unit}")
+        own, share = len(split.train) - split.extra, params.data.extra_share
+        self.extra, self.drawn = split.extra, batches.extra_per_epoch(own, split.extra, share=share)
+        more = f" and {self.drawn} of {split.extra} that judge nothing each epoch" if split.extra else ""
+        self.say(f"{samples.source}: {own} slices to learn from{more}, {len(split.val)} held out, by {unit}")
         batches.seed_start(seed=run.seed)
         network = models.build(params.model, image_size=params.data.image_size, channels=samples.channels)
         self.format = device.memory_format(params, self.device)
@@ -57,7 +60,7 @@ class Training:
         self.precision = Precision(params, self.device)
         forward = compiling.compiled(self.model, self.say) if params.compile else self.model
         self.stepper = Stepper(self.model, forward, self.minimized, self.precision, self.optimizer)
-        self.steps_per_epoch = batches.steps_per_epoch(len(self.train_set), params.batch_size)
+        self.steps_per_epoch = batches.steps_per_epoch(own + self.drawn, params.batch_size)
         self.progress = Progress(micro_batch=min(params.micro_batch_size or params.batch_size, params.batch_size))
         self.order: tuple[int, list[int]] = (-1, [])
         self.objective = run.objective or DEFAULT_OBJECTIVE
@@ -123,7 +126,9 @@ class Training:
     def _batch(self) -> list[int]:
         epoch, position = divmod(self.progress.step, self.steps_per_epoch)
         if self.order[0] != epoch:
-            self.order = (epoch, batches.order(len(self.train_set), seed=self.run_.seed, epoch=epoch))
+            own = len(self.train_set) - self.extra
+            order = batches.order(own, seed=self.run_.seed, epoch=epoch, extra=self.extra, drawn=self.drawn)
+            self.order = (epoch, order)
         size = self.params.batch_size
         return self.order[1][position * size : (position + 1) * size]
 
