@@ -30,7 +30,7 @@ NAN = float("nan")
         ({"optimizer": {"lr": "fast"}}, "optimizer.lr", "'fast'"),
         ({"optimizer": {"lr": 0}}, "optimizer.lr", "greater than 0"),
         ({"optimizer": {"learning_rate": 0.1}}, "optimizer.learning_rate", "optimizer.lr"),
-        ({"optimizer": {"name": "adam"}}, "optimizer.name", "did you mean adamw"),
+        ({"optimizer": {"name": "sdg"}}, "optimizer.name", "did you mean sgd"),
         ({"optimizer": "adamw"}, "optimizer", "'adamw'"),
         ({"optimizer": {"schedule": {"name": "cosin"}}}, "optimizer.schedule.name", "did you mean cosine"),
         ({"optimizer": {"schedule": {"warmup": 1}}}, "optimizer.schedule.warmup", "warmup_epochs"),

@@ -51,6 +51,7 @@ __all__ = [
     "Split",
     "Teacher",
     "Windows",
+    "completed",
     "parse",
     "set_dotted",
 ]
@@ -110,6 +111,16 @@ def parse(raw: Mapping[str, Any]) -> Params:
     param, message = problems[0]
     rest = "".join(f"; {name}: {text}" for name, text in problems[1:])
     raise orkrun.InvalidParams(param, message + rest)
+
+
+def completed(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a former run with the defaults of those that there were not at the time. As they are where they do
+    not fit the present ones any more.
+    """
+    try:
+        return Params.model_validate(dict(raw)).model_dump(mode="json")
+    except ValidationError:
+        return dict(raw)
 
 
 def set_dotted(params: dict[str, Any], assignment: str, value: Any) -> None:

@@ -12,12 +12,12 @@ import torch
 
 import orkrun
 from ctseg import augment, batches, checkpoint, device, evaluate, models, schedule, weak
-from ctseg.config import Params
+from ctseg.config import Params, completed
 from ctseg.data import split as splits
 from ctseg.data.samples import Samples
 from ctseg.labels import join
 from ctseg.objective import Objective
-from ctseg.training import compiling, ema, memory, optimizer, stopping
+from ctseg.training import compiling, ema, memory, optimizer, plateau, stopping
 from ctseg.training.display import Display
 from ctseg.training.precision import Precision
 from ctseg.training.state import Progress
@@ -61,6 +61,9 @@ class Training:
         forward = compiling.compiled(self.model, self.say) if params.compile else self.model
         self.stepper = Stepper(self.model, forward, self.minimized, self.precision, self.optimizer)
         self.steps_per_epoch = batches.steps_per_epoch(own + self.drawn, params.batch_size)
+        self.curve = schedule.build(
+            params.optimizer.schedule, steps_per_epoch=self.steps_per_epoch, epochs=params.epochs
+        )
         self.progress = Progress(micro_batch=min(params.micro_batch_size or params.batch_size, params.batch_size))
         self.order: tuple[int, list[int]] = (-1, [])
         self.objective = run.objective or DEFAULT_OBJECTIVE
@@ -94,11 +97,8 @@ class Training:
     def train_step(self) -> None:
         """One batch, one step of the optimizer."""
         progress, params = self.progress, self.params
-        rate = params.optimizer.lr * schedule.factor(
-            params.optimizer.schedule, step=progress.step, steps_per_epoch=self.steps_per_epoch, epochs=params.epochs
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        rate = params.optimizer.lr * self.curve(progress.step) * progress.rate_factor
+        optimizer.set_rate(self.optimizer, rate)
         index = self._batch()
         batch, generator = self._augmented(index)
         found = self.stepper.gradients(
@@ -210,7 +210,7 @@ class Training:
         progress, epochs, metric = self.progress, self.params.epochs, self.objective["metric"]
         progress.epochs += 1
         values["train/loss"] = progress.loss_sum / progress.loss_count
-        values["lr"] = self.optimizer.param_groups[0]["lr"]
+        values["lr"] = optimizer.rate(self.optimizer)
         values["epoch_seconds"] = progress.seconds
         if progress.out_of_memory:
             values["micro_batch_size"] = progress.micro_batch
@@ -226,9 +226,11 @@ class Training:
         if bad:
             raise orkrun.Diverged(f"{', '.join(bad)} not finite after epoch {progress.epochs}")
         value, minimize = values.get(metric), is_minimized(metric, self.objective)
-        if value is not None and self._better(value, minimize=minimize):
+        if value is not None and stopping.better(value, progress.best, minimize=minimize):
             progress.best, progress.best_epoch = value, progress.epochs
             self._keep_best(value)
+        if plateau.watch(self.params.optimizer.schedule, progress, value, minimize=minimize):
+            self.say(f"{metric} gets no better: the learning rate is {progress.rate_factor:.3g} of the schedule's")
         reason = stopping.watch(self.params.early_stopping, progress, value, minimize=minimize, metric=metric)
         if reason and progress.epochs < epochs:
             progress.stopped = reason
@@ -237,10 +239,6 @@ class Training:
         if ends or progress.epochs % self.params.checkpoint.every_epochs == 0:
             self.save()
         self._keep_summary()
-
-    def _better(self, value: float, *, minimize: bool) -> bool:
-        best = self.progress.best
-        return best is None or (value < best if minimize else value > best)
 
     def _keep_best(self, value: float) -> None:
         raw = self.ema is None or self.objective["metric"].startswith("val_raw/")
@@ -312,7 +310,7 @@ class Training:
             return
         path, state = found
         own = {"seed": self.run_.seed, **self.params.model_dump(mode="json")}
-        checkpoint.check_same(path, {"seed": state["seed"], **state["params"]}, own)
+        checkpoint.check_same(path, {"seed": state["seed"], **completed(state["params"])}, own)
         if state["slices"] != list(self.names):
             raise orkrun.DataError(
                 path,

@@ -26,6 +26,11 @@ class Progress:
     """The value that early stopping compares with."""
     waited: int = 0
     """Epochs since it was reached."""
+    rate_factor: float = 1.0
+    """What the schedule `plateau` has made of the learning rate so far."""
+    rate_watched: float | None = None
+    rate_waited: int = 0
+    """Its own best value, and the epochs since."""
     stopped: str = ""
     """Why the training ended before its last epoch."""
     micro_batch: int = 0

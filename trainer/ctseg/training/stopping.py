@@ -13,7 +13,7 @@ def watch(config: EarlyStopping, progress: Progress, value: float | None, *, min
     """
     if config.patience is None:
         return ""
-    if value is not None and _better(value, progress.watched, by=config.min_delta, minimize=minimize):
+    if value is not None and better(value, progress.watched, by=config.min_delta, minimize=minimize):
         progress.watched, progress.waited = value, 0
     else:
         progress.waited += 1
@@ -23,7 +23,7 @@ def watch(config: EarlyStopping, progress: Progress, value: float | None, *, min
     return f"stopped early after epoch {progress.epochs}: {metric} {held} for {progress.waited} epochs"
 
 
-def _better(value: float, held: float | None, *, by: float, minimize: bool) -> bool:
+def better(value: float, held: float | None, *, minimize: bool, by: float = 0.0) -> bool:
     if held is None:
         return True
     return value < held - by if minimize else value > held + by
