@@ -10,22 +10,36 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from ctseg.data.samples import IGNORE, LESION, Samples
+from ctseg.data.samples import IGNORE, LESION, Samples, Uint8
 from ctseg.labels.fuse import draw
 
 
 class Batches:
-    """All slices as uint8 on the device (at 160 pixels 10,000 of them are 512 MB with masks), made floats batch by
-    batch.
-    """
+    """Slices as uint8, made floats on the device batch by batch."""
 
-    def __init__(self, samples: Samples, device: torch.device) -> None:
-        self.cases = samples.cases
-        self._images = torch.from_numpy(np.ascontiguousarray(samples.images)).to(device)
-        self._masks = torch.from_numpy(np.ascontiguousarray(samples.masks)).to(device)
-        self._labelled = (samples.masks != IGNORE).any(axis=(2, 3))
+    def __init__(
+        self,
+        samples: Samples,
+        device: torch.device,
+        *,
+        rows: Sequence[int] | None = None,
+        masks: Uint8 | None = None,
+        resident: bool | None = None,
+    ) -> None:
+        """Those of `rows` in that order (None: all), with `masks` (rows, A, H, W) for their own where given.
+
+        Nothing is copied on a CPU: a batch is read from the samples' memory map, whose pages all trials on a machine
+        share. On a GPU they are copied to it once where they fit (`resident` says otherwise), else batch by batch.
+        """
+        chosen = np.arange(len(samples)) if rows is None else np.asarray(rows, np.int64)
+        self.cases = tuple(samples.cases[i] for i in chosen.tolist())
+        own = (samples.masks, chosen) if masks is None else (masks, np.arange(len(masks)))
+        self._images = _Slices(samples.images, chosen, device, resident=resident)
+        self._masks = _Slices(*own, device, resident=resident)
+        self._labelled = _labelled(*own) if own[0].shape[1] > 1 else None
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -37,15 +51,49 @@ class Batches:
         All float32; the probability where there is no label is 0. Where annotators were left apart, `rng` draws one for
         each slice.
         """
-        chosen = torch.as_tensor(list(index), device=self._images.device)
-        masks = self._masks[chosen]
-        if masks.shape[1] > 1:
+        places = list(index)
+        masks = self._masks.take(places)
+        if self._labelled is not None:
             if rng is None:
                 raise ValueError("several annotators were left apart: which one is learnt from needs rng")
-            drawn = torch.from_numpy(draw(self._labelled[list(index)], rng)).to(masks.device)
+            drawn = torch.from_numpy(draw(self._labelled[places], rng)).to(masks.device)
             masks = masks[torch.arange(len(masks), device=masks.device), drawn][:, None]
         valid = (masks != IGNORE).float()
-        return self._images[chosen].float() / 255, masks.float() * valid / LESION, valid
+        return self._images.take(places).float() / 255, masks.float() * valid / LESION, valid
+
+
+_RESIDENT_SHARE = 0.25
+"""Of a GPU's free memory, at most, that images and that masks are given: the rest is the network's."""
+_COPIED_AT_ONCE = 64 * 2**20  # bytes
+
+
+class _Slices:
+    """Rows of one array, where they are best kept for the device."""
+
+    def __init__(self, array: Uint8, rows: npt.NDArray[np.int64], device: torch.device, *, resident: bool | None):
+        self._array, self._rows, self._device = np.asarray(array), rows, device
+        self._copy: torch.Tensor | None = None
+        size = len(rows) * self._array[:1].nbytes
+        if resident is None:
+            resident = device.type == "cuda" and size <= _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+        if resident:
+            self._copy = torch.empty((len(rows), *array.shape[1:]), dtype=torch.uint8, device=device)
+            step = max(1, _COPIED_AT_ONCE * len(rows) // max(size, 1))
+            for start in range(0, len(rows), step):
+                self._copy[start : start + step] = torch.from_numpy(self._array[rows[start : start + step]])
+
+    def take(self, places: list[int]) -> torch.Tensor:
+        if self._copy is not None:
+            return self._copy[torch.as_tensor(places, device=self._copy.device)]
+        chosen = torch.from_numpy(self._array[self._rows[places]])
+        if self._device.type == "cuda":
+            return chosen.pin_memory().to(self._device, non_blocking=True)
+        return chosen
+
+
+def _labelled(masks: Uint8, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """(rows, A): who has labelled anything in each slice."""
+    return np.stack([(masks[row] != IGNORE).any(axis=(1, 2)) for row in rows])
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:

@@ -66,6 +66,23 @@ class Samples:
     def channels(self) -> int:
         return int(self.images.shape[1])
 
+    def labels(self, index: Iterable[int]) -> Samples:
+        """These slices for what looks at labels alone: black, and their pixels take no memory."""
+        chosen = list(index)
+        shape = (len(chosen), *self.images.shape[1:])
+        black: Uint8 = np.broadcast_to(np.uint8(0), shape)
+        return replace(
+            self,
+            images=black,
+            masks=self.masks[chosen],
+            cases=tuple(self.cases[i] for i in chosen),
+            names=tuple(self.names[i] for i in chosen),
+            spacing=self.spacing[chosen],
+            published=None,
+            learn_only=None,
+            hashes=(),
+        )
+
     def take(self, index: Iterable[int]) -> Samples:
         """These slices in this order. A run of neighbours is a view, anything else is copied."""
         chosen = list(index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ctseg.config.labels import Rule
@@ -21,6 +22,12 @@ def to_judge(samples: Samples, rule: Rule) -> Samples:
     the majority.
     """
     return _join(samples, judged_by(samples.annotators), "majority" if rule == "random" else rule, keep_apart=False)
+
+
+def leaves_alone(annotators: Sequence[str], rule: Rule, *, judge: bool) -> bool:
+    """Whether `to_judge` or `to_learn` gives back the masks as they are."""
+    planes = judged_by(annotators) if judge else learnt_from(annotators)
+    return len(planes) == len(annotators) and (len(planes) == 1 or (rule == "random" and not judge))
 
 
 def _join(samples: Samples, planes: list[int], rule: Rule, *, keep_apart: bool) -> Samples:

@@ -11,13 +11,12 @@ from typing import Any
 import torch
 
 import orkrun
-from ctseg import augment, batches, checkpoint, device, evaluate, models, schedule, weak
+from ctseg import augment, batches, checkpoint, device, evaluate, models, schedule
 from ctseg.config import Params, completed
 from ctseg.data import split as splits
 from ctseg.data.samples import Samples
-from ctseg.labels import join
 from ctseg.objective import Objective
-from ctseg.training import compiling, ema, memory, optimizer, plateau, stopping
+from ctseg.training import compiling, ema, memory, optimizer, plateau, slices, stopping
 from ctseg.training.display import Display
 from ctseg.training.precision import Precision
 from ctseg.training.state import Progress
@@ -40,11 +39,9 @@ class Training:
         self.device = device.set_up(params)
         split = splits.make(samples, params.data.split)
         splits.keep(run.output / "split.json", samples, split, params.data.split)
-        rule = params.data.annotators.rule
-        learnt = weak.to_learn(join.to_learn(samples.take(split.train), rule), params.data.points)
-        self.names = learnt.names
-        self.train_set = batches.Batches(learnt, self.device)
-        self.val_set = batches.Batches(join.to_judge(samples.take(split.val), rule), self.device)
+        self.names = tuple(samples.names[i] for i in split.train)
+        self.train_set = slices.learnt(samples, split.train, params.data, self.device)
+        self.val_set = slices.judged(samples, split.val, params.data, self.device)
         unit = f"{split.by}{' (WARNING: leaky, ' + split.leaky + ')' if split.leaky else ''}"
         own, share = len(split.train) - split.extra, params.data.extra_share
         self.extra, self.drawn = split.extra, batches.extra_per_epoch(own, split.extra, share=share)
