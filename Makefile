@@ -77,6 +77,7 @@ images-dev: setup  ## operator and trainer-cpu only: what the demo and the tests
 generate: setup  ## crds/, the chart's CRDs and docs/reference from the models
 	$(PY) -m orkhaven.api.crd --write
 	$(PY) -m ctseg.config.reference docs/reference/trainer.md
+	$(PY) -m ctseg.report.reference docs/reference/result.schema.json
 
 .PHONY: lock
 lock: setup  ## requirements/*.txt from pyproject.toml

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ import torch
 import orkrun
 from ctseg import checkpoint, config, models
 from ctseg.data.samples import Uint8
+from ctseg.metrics.threshold import UNCHOSEN, Threshold
+from ctseg.report import run_folder
+from ctseg.training import memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,12 @@ class Trained:
     channels: int
     path: Path
     epoch: int
+    threshold: Threshold | None = None
+    """What the run's held-out slices have chosen; None: nothing has. `threshold_of` says what to use then."""
+    weights: str = "raw"
+    """raw: of the training itself; ema: their running mean."""
+    pretrained: str | None = None
+    """File that the training began with."""
 
 
 def load(place: Path) -> Trained:
@@ -44,32 +54,79 @@ def load(place: Path) -> Trained:
         except RuntimeError as error:
             problem = error
             continue
-        return Trained(model.eval(), params, channels, path, int(state.get("epoch", 0)))
+        epoch = int(state.get("epoch", 0))
+        return Trained(
+            model.eval(),
+            params,
+            channels,
+            path,
+            epoch,
+            threshold=_threshold(path, state, epoch),
+            weights=str(state.get("weights", "raw")),
+            pretrained=state["params"]["model"].get("weights"),
+        )
     raise orkrun.DataError(path, f"does not fit the network of its own parameters: {str(problem)[:300]}")
 
 
+def _threshold(path: Path, state: dict[str, Any], epoch: int) -> Threshold | None:
+    kept = state.get("threshold")  # of an exported model; a run's is in its report
+    if isinstance(kept, dict):
+        return Threshold(float(kept["value"]), str(kept["rule"])) if kept["rule"] != UNCHOSEN.rule else None
+    return run_folder.threshold(path.parent, epoch=epoch)
+
+
+def threshold_of(trained: Trained) -> Threshold:
+    """The probability above which a pixel is lesion, and why: the run's own, else 0.5."""
+    return trained.threshold or UNCHOSEN
+
+
 def probabilities(
-    model: torch.nn.Module, images: Uint8, *, batch_size: int, flips: bool = False
+    model: torch.nn.Module,
+    images: Uint8,
+    *,
+    batch_size: int,
+    flips: bool = False,
+    between: Callable[[], None] = lambda: None,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> npt.NDArray[np.float32]:
-    """Of (n, C, H, W) slices, (n, H, W). `flips`: the mean over the four flips of a slice. Leaves the model's mode."""
-    was_training, device = model.training, next(model.parameters()).device
+    """Of (n, C, H, W) slices, (n, H, W). `flips`: the mean over the four flips of a slice. Calls `between` before each
+    batch, which may raise. Where the device has no memory left the batch is halved; raises torch.OutOfMemoryError where
+    one slice is too much. Leaves the model's mode.
+    """
+    was_training = model.training
     model.eval()
-    parts = []
+    result = np.empty((len(images), *images.shape[2:]), np.float32)
+    done = 0
     try:
-        with torch.inference_mode():
-            for start in range(0, len(images), batch_size):
-                chosen = np.array(images[start : start + batch_size])  # a memory map is read-only, torch wants its own
-                batch = torch.from_numpy(chosen).to(device).float() / 255
-                ways = list(_flips()) if flips else [[]]
-                total = torch.zeros(batch.shape[0], 1, *batch.shape[2:], device=device)
-                for axes in ways:
-                    given = batch.flip(axes) if axes else batch
-                    answer = torch.sigmoid(model(given).float())
-                    total += answer.flip(axes) if axes else answer
-                parts.append((total / len(ways)).squeeze(1).cpu().numpy())
+        while done < len(images):
+            between()
+            chosen = np.array(images[done : done + batch_size])  # a memory map is read-only, torch wants its own
+            try:
+                with torch.inference_mode(), autocast():
+                    result[done : done + len(chosen)] = _answers(model, chosen, flips=flips)
+                done += len(chosen)
+                continue
+            except torch.OutOfMemoryError:
+                if len(chosen) <= 1:
+                    raise
+            memory.free()
+            batch_size = len(chosen) // 2
     finally:
         model.train(was_training)
-    return np.concatenate(parts)
+    return result
+
+
+def _answers(model: torch.nn.Module, images: Uint8, *, flips: bool) -> npt.NDArray[np.float32]:
+    device = next(model.parameters()).device
+    batch = torch.from_numpy(images).to(device).float() / 255
+    ways = list(_flips()) if flips else [[]]
+    total = torch.zeros(batch.shape[0], 1, *batch.shape[2:], device=device)
+    for axes in ways:
+        given = batch.flip(axes) if axes else batch
+        answer = torch.sigmoid(model(given).float())
+        total += answer.flip(axes) if axes else answer
+    mean: npt.NDArray[np.float32] = (total / len(ways)).squeeze(1).cpu().numpy()
+    return mean
 
 
 def _flips() -> Iterator[list[int]]:

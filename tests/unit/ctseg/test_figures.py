@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scipy import ndimage
+from scipy import ndimage, stats
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, precision_score, recall_score
 
 from ctseg import metrics
 from ctseg.metrics import bootstrap, calibration, lesions, surface, threshold, volume
@@ -87,6 +87,31 @@ def test_counts_without_what_is_ignored_are_those_of_scikit_learn(seed: int) -> 
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_ratios_are_those_of_scikit_learn(seed: int) -> None:
+    target, prediction = (mask.ravel() for mask in blobs(seed))
+    found = metrics.ratios(metrics.count(prediction[None, None], target[None, None]))
+    expected = {
+        "dice": f1_score(target, prediction),
+        "iou": jaccard_score(target, prediction),
+        "ppv": precision_score(target, prediction),
+        "sensitivity": recall_score(target, prediction),
+        "specificity": recall_score(~target, ~prediction),
+    }
+    assert {name: values[0] for name, values in found.items()} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_volumes_and_their_error_are_those_of_simpleitk(seed: int) -> None:
+    target, prediction = blobs(seed)
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(itk(target), itk(prediction))
+    # ITK's similarity is 2 (source - target) / (source + target), of the same two volumes.
+    true, said = (volume.millilitres(mask, SPACING) for mask in (target, prediction))
+    assert 2 * (true - said) / (true + said) == pytest.approx(overlap.GetVolumeSimilarity())
+    assert volume.relative_error(said, true) == pytest.approx((prediction.sum() - target.sum()) / target.sum())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_lesions_are_matched_as_by_going_through_them(seed: int) -> None:
     target, prediction = blobs(seed)
 
@@ -137,18 +162,39 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_law() -> None:
     assert found == bootstrap.of_mean(values, bootstrap.draw(400, rng=np.random.default_rng(1)))
 
 
+def test_intervals_are_those_of_scipy() -> None:
+    """Another program with other luck: the ends agree to what 2000 resamples leave open."""
+    rng = np.random.default_rng(3)
+    counts = rng.integers(1, 200, (40, 4))
+    dice = metrics.ratios(counts)["dice"]
+    drawn = bootstrap.draw(40, rng=np.random.default_rng(1))
+    mean = stats.bootstrap((dice,), np.mean, n_resamples=4000, method="percentile", random_state=2)
+    assert bootstrap.of_mean(dice, drawn) == pytest.approx(tuple(mean.confidence_interval), abs=0.006)
+
+    def pooled(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, axis: int) -> np.ndarray:
+        return 2 * tp.sum(axis) / (2 * tp + fp + fn).sum(axis)  # type: ignore[no-any-return]
+
+    other = stats.bootstrap(
+        tuple(counts.T[:3]), pooled, paired=True, n_resamples=4000, method="percentile", random_state=2, vectorized=True
+    )
+    found = bootstrap.interval(metrics.ratios(bootstrap.resampled(counts, drawn))["dice"], cases=40)
+    assert found == pytest.approx(tuple(other.confidence_interval), abs=0.006)
+
+
 def test_cases_without_a_value_are_left_out_and_one_case_has_no_interval() -> None:
     drawn = bootstrap.draw(3, rng=np.random.default_rng(0))
     assert bootstrap.of_mean(np.array([0.5, np.nan, 0.5]), drawn) == (0.5, 0.5)
     assert bootstrap.of_mean(np.array([0.5, np.nan, np.nan]), drawn) is None
-    assert bootstrap.of_pooled(np.ones((1, 4), np.int64), drawn, lambda counts: counts[:, 0] / 1.0) is None
+    assert bootstrap.interval(np.array([0.5, 0.6]), cases=1) is None
+    assert bootstrap.interval(np.array([np.nan, np.nan]), cases=3) is None
 
 
 def test_the_pooled_interval_draws_cases_whole() -> None:
     counts = np.array([[10, 0, 0, 0], [0, 10, 0, 0]])
     drawn = bootstrap.draw(2, rng=np.random.default_rng(0))
-    found = bootstrap.of_pooled(counts, drawn, lambda sums: metrics.ratios(sums)["ppv"])
-    assert found == (0.0, 1.0)
+    ppv = metrics.ratios(bootstrap.resampled(counts, drawn))["ppv"]
+    assert sorted(set(ppv)) == [0.0, 0.5, 1.0]
+    assert bootstrap.interval(ppv, cases=2) == (0.0, 1.0)
 
 
 def test_the_threshold_is_the_best_of_the_grid_and_ignores_what_is_not_labelled() -> None:
@@ -157,3 +203,34 @@ def test_the_threshold_is_the_best_of_the_grid_and_ignores_what_is_not_labelled(
     assert threshold.choose(probability, target, np.ones_like(target), cases=["a"]).value == 0.3
     valid = np.array([[[True, True, False, True]]])
     assert threshold.choose(probability, target, valid, cases=["a"]).value == 0.5
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_threshold_is_that_of_trying_each_with_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    target = np.stack([blobs(seed)[0][0], blobs(seed)[0][1], np.zeros((20, 24), bool), blobs(seed)[0][3]])
+    probability = np.clip(0.45 * target + rng.normal(0.25, 0.2, target.shape), 0, 1).astype(np.float32)
+    probability[0, 0, :6] = [0.05, 0.3, 0.5, 0.55, 0.7, 0.95]  # on an edge is not above it
+    valid, cases = rng.random(target.shape) > 0.2, ["a", "a", "b", "c"]
+
+    def dice(value: float) -> float:
+        index = [[i for i, case in enumerate(cases) if case == name] for name in "abc"]
+        return float(
+            np.mean(
+                [f1_score(target[i][valid[i]], (probability > value)[i][valid[i]], zero_division=1.0) for i in index]
+            )
+        )
+
+    scores = {value: dice(value) for value in threshold.GRID}
+    found = threshold.choose(probability, target, valid, cases=cases)
+    assert scores[found.value] == pytest.approx(max(scores.values()))
+    assert f"({max(scores.values()):.4f})" in found.rule
+
+
+def test_calibration_slice_by_slice_is_that_of_all_labelled_pixels() -> None:
+    rng = np.random.default_rng(0)
+    probability, target, valid = rng.random((3, 9, 9)), rng.random((3, 9, 9)) > 0.5, rng.random((3, 9, 9)) > 0.5
+    one = calibration.reliability(probability, target, valid)
+    other = calibration.reliability(probability[valid], target[valid])
+    assert one.ece == pytest.approx(other.ece)
+    assert one.pixels.tolist() == other.pixels.tolist()

@@ -42,10 +42,10 @@ def test_a_report_has_figures_of_what_was_held_out(run: Path, tmp_path: Path) ->
     assert main(["evaluate", str(run), "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "result.json").read_text())
     held_out = json.loads((run / "split.json").read_text())["val"]
-    assert result["schema"] == 1
-    assert result["slices"] == len(held_out)
-    assert [row["case"] for row in result["figures"]["cases"]] == sorted({name.split("/")[0] for name in held_out})
-    assert sum(row["slices"] for row in result["figures"]["cases"]) == len(held_out)
+    cases = result["figures"]["fixed"]["cases"]
+    assert result["data"]["slices"] == len(held_out)
+    assert [row["case"] for row in cases] == sorted({name.split("/")[0] for name in held_out})
+    assert sum(row["slices"] for row in cases) == len(held_out)
     assert (tmp_path / "overlays.png").read_bytes().startswith(b"\x89PNG")
     assert "Not for diagnosis" in (tmp_path / "model-card.md").read_text()
 
@@ -53,8 +53,9 @@ def test_a_report_has_figures_of_what_was_held_out(run: Path, tmp_path: Path) ->
 def test_another_folder_is_judged_whole(run: Path, phantom: Path, tmp_path: Path) -> None:
     assert main(["evaluate", str(run), "--data", str(phantom), "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "result.json").read_text())
-    assert len(result["figures"]["cases"]) == 2
-    assert len(result["figures"]["case"]["dice"]["interval"]) == 2
+    assert len(result["figures"]["fixed"]["cases"]) == 2
+    assert len(result["figures"]["fixed"]["case"]["dice"]["interval"]) == 2
+    assert result["part"] == "other"
 
 
 def predicted(run: Path, given: Path, out: Path, *more: str) -> nibabel.Nifti1Image:

@@ -4,8 +4,7 @@ alike, so it is patients that are drawn again, never slices.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,17 +33,17 @@ def of_mean(values: npt.NDArray[np.float64], drawn: npt.NDArray[np.int64]) -> In
     return _interval(total[number > 0] / number[number > 0])
 
 
-def of_pooled(
-    counts: npt.NDArray[np.int64],
-    drawn: npt.NDArray[np.int64],
-    figure: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]],
-) -> Interval | None:
-    """Of a ratio of sums: `figure` takes (resamples, k) sums of the (cases, k) counts."""
-    if len(counts) < 2:
-        return None
-    values = figure(counts[drawn].sum(axis=1))
+def resampled(counts: npt.NDArray[Any], drawn: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Of (cases, k) counts the sums of each resample, (resamples, k): ratios of them are figures of other patients."""
+    # In parts: with thousands of cases all at once would be gigabytes.
+    parts = [counts[drawn[start : start + 100]].sum(axis=1) for start in range(0, len(drawn), 100)]
+    return np.concatenate(parts)
+
+
+def interval(values: npt.NDArray[np.float64], *, cases: int) -> Interval | None:
+    """Of a figure of each resample; NaN is left out. None with fewer than two cases, or where nothing is defined."""
     defined = values[np.isfinite(values)]
-    return _interval(defined) if defined.size else None
+    return _interval(defined) if cases > 1 and defined.size else None
 
 
 def _interval(values: npt.NDArray[np.float64]) -> Interval:

@@ -8,6 +8,7 @@ over all pixels is small for any model; look at the bins.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,16 +34,28 @@ class Reliability:
 
 
 def reliability(
-    probability: npt.NDArray[np.floating], target: npt.NDArray[np.bool_], *, bins: int = BINS
+    probability: npt.NDArray[np.floating],
+    target: npt.NDArray[np.bool_],
+    valid: npt.NDArray[np.bool_] | None = None,
+    *,
+    bins: int = BINS,
+    between: Callable[[], None] = lambda: None,
 ) -> Reliability:
-    """Of probabilities and truths of one shape."""
-    values = probability.ravel().astype(np.float64)
-    # As right-closed searches do: the edge between two bins belongs to the upper one.
-    index = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), values, side="right") - 1, 0, bins - 1)
-    pixels = np.bincount(index, minlength=bins)
+    """Of probabilities and truths of one shape, where `valid`. Goes along the first axis, so that what it needs beside
+    them is of one slice, and calls `between` before each, which may raise.
+    """
+    if valid is None:
+        valid = np.ones(target.shape, bool)
+    edges, sums = np.linspace(0, 1, bins + 1), np.zeros((3, bins))
+    for said, true, where in zip(*(np.atleast_2d(one) for one in (probability, target, valid)), strict=True):
+        between()
+        values = said[where].astype(np.float64)
+        # As right-closed searches do: the edge between two bins belongs to the upper one.
+        index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, bins - 1)
+        weights = (None, values, true[where].astype(np.float64))
+        sums += np.stack([np.bincount(index, weights=one, minlength=bins) for one in weights])
+    pixels, total, lesion = sums
     some = np.maximum(pixels, 1)
-    means = np.bincount(index, weights=values, minlength=bins) / some
-    share = np.bincount(index, weights=target.ravel().astype(np.float64), minlength=bins) / some
     return Reliability(
-        pixels.astype(np.int64), np.where(pixels > 0, means, np.nan), np.where(pixels > 0, share, np.nan)
+        pixels.astype(np.int64), np.where(pixels > 0, total / some, np.nan), np.where(pixels > 0, lesion / some, np.nan)
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from ctseg import metrics
 from ctseg.data.samples import IGNORE, LESION, Samples
 from ctseg.metrics import bootstrap, calibration, lesions, surface, volume
 from ctseg.metrics.threshold import Threshold
+from ctseg.report import schema
 
 TOLERANCE_MM = 3.0
 TOLERANCE_PIXELS = 2.0
@@ -19,62 +21,112 @@ EMPTY = (
     "neither lesion nor prediction: Dice, IoU, NSD and lesion F1 are 1; only one of the two: 0. PPV, sensitivity, "
     "specificity, HD95 and relative volume error are left out where they are not defined"
 )
+RULES = schema.Rules(
+    empty=EMPTY,
+    lesions=lesions.RULE,
+    interval=f"{bootstrap.LEVEL:.0%} percentile bootstrap over cases, {bootstrap.RESAMPLES} resamples",
+    surface=f"tolerance {TOLERANCE_MM} mm where the spacing is known, else {TOLERANCE_PIXELS} pixels; "
+    "each case says which in `surface_unit`",
+)
 Mask = npt.NDArray[np.bool_]
+Between = Callable[[], None]
+_OF_CASES = ("nsd", "hd95", "lesion_f1", "volume_error_ml", "volume_error_relative")
+
+
+def truth(samples: Samples) -> tuple[Mask, Mask]:
+    """Where there is a lesion, and where there is a label at all; (n, H, W) of slices with one plane of labels."""
+    labels = samples.masks[:, 0]
+    valid: Mask = labels != IGNORE
+    return (labels >= LESION / 2) & valid, valid
 
 
 def figures(
-    probability: npt.NDArray[np.float32], samples: Samples, *, threshold: Threshold, seed: int = 0
-) -> dict[str, Any]:
-    """Of (n, H, W) probabilities and slices with one plane of labels."""
-    labels = samples.masks[:, 0]
-    valid = labels != IGNORE
-    target = (labels >= LESION / 2) & valid
+    probability: npt.NDArray[np.float32],
+    samples: Samples,
+    *,
+    threshold: Threshold,
+    chosen_here: bool,
+    seed: int = 0,
+    between: Between = lambda: None,
+) -> schema.AtThreshold:
+    """Of (n, H, W) probabilities and slices with one plane of labels. `chosen_here`: these very slices have chosen the
+    threshold. `between` is called before each case and may raise.
+    """
+    target, valid = truth(samples)
     prediction = (probability > threshold.value) & valid
     counts = metrics.count(prediction, target, valid)
     names = sorted(set(samples.cases))
-    by_case = metrics.by_case(counts, samples.cases)
     drawn = bootstrap.draw(len(names), rng=np.random.default_rng(seed))
+    by_case = metrics.by_case(counts, samples.cases)
     of_case = metrics.ratios(by_case)
-    rows = [{"case": name, **_case(prediction, target, samples, name)} for name in names]
-    for i, row in enumerate(rows):
-        row |= {"pixels": dict(zip(("tp", "fp", "fn", "tn"), by_case[i].tolist(), strict=True))}
-        row |= {name: _number(values[i]) for name, values in of_case.items()}
-    result: dict[str, Any] = {"pooled": {}, "slice": {}, "case": {}}
-    of_slice = metrics.ratios(counts)
-    for name in metrics.NAMES:
-        pooled = float(metrics.ratios(counts.sum(0, keepdims=True))[name][0])
-        interval = bootstrap.of_pooled(by_case, drawn, lambda sums, name=name: metrics.ratios(sums)[name])  # type: ignore[misc]
-        result["pooled"][name] = _figure(pooled, interval, len(names))
-        # Of a mean over slices too it is cases that are drawn: sum and number of each.
-        known = np.isfinite(of_slice[name])
-        sums = np.zeros((len(names), 2))
-        np.add.at(
-            sums, [names.index(case) for case in samples.cases], np.stack([np.nan_to_num(of_slice[name]), known], 1)
+    cases = []
+    for i, name in enumerate(names):
+        between()
+        cases.append(
+            schema.Case(
+                case=name,
+                pixels=schema.Pixels(**dict(zip(("tp", "fp", "fn", "tn"), by_case[i].tolist(), strict=True))),
+                **{ratio: number(values[i]) for ratio, values in of_case.items()},
+                **_case(prediction, target, samples, name),
+            )
         )
-        mean = float(sums[:, 0].sum() / sums[:, 1].sum()) if known.any() else math.nan
-        interval = bootstrap.of_pooled(sums, drawn, _mean)  # type: ignore[arg-type]
-        result["slice"][name] = _figure(mean, interval, int(known.sum()))
-        result["case"][name] = _mean_figure(of_case[name], drawn)
-    for name in ("nsd", "hd95", "lesion_f1", "volume_error_ml", "volume_error_relative"):
-        values = np.array([math.nan if row[name] is None else row[name] for row in rows], np.float64)
-        result["case"][name] = _mean_figure(values, drawn)
-    bins = calibration.reliability(probability[valid], target[valid])
-    result["calibration"] = {
-        "ece": _number(bins.ece),
-        "bins": [
-            {"pixels": int(n), "probability": _number(p), "lesion": _number(share)}
-            for n, p, share in zip(bins.pixels, bins.probability, bins.lesion, strict=True)
+    values = of_case | {name: _column(cases, name) for name in _OF_CASES}
+    return schema.AtThreshold(
+        threshold=schema.Threshold(value=threshold.value, rule=threshold.rule, chosen_on_these_slices=chosen_here),
+        pooled=_pooled(by_case, drawn),
+        slice=_slices(counts, samples, names, drawn),
+        case=schema.CaseFigures(**{name: _of_mean(column, drawn) for name, column in values.items()}),
+        cases=cases,
+    )
+
+
+def calibrated(
+    probability: npt.NDArray[np.float32], samples: Samples, *, between: Between = lambda: None
+) -> schema.Calibration:
+    found = calibration.reliability(probability, *truth(samples), between=between)
+    return schema.Calibration(
+        ece=number(found.ece),
+        bins=[
+            schema.Bin(pixels=int(pixels), probability=number(mean), lesion=number(share))
+            for pixels, mean, share in zip(found.pixels, found.probability, found.lesion, strict=True)
         ],
-    }
-    result["cases"] = rows
-    result["rules"] = {
-        "empty": EMPTY,
-        "lesions": lesions.RULE,
-        "interval": f"{bootstrap.LEVEL:.0%} percentile bootstrap over cases, {bootstrap.RESAMPLES} resamples",
-        "surface": f"tolerance {TOLERANCE_MM} mm where the spacing is known, else {TOLERANCE_PIXELS} pixels; "
-        "each case says which in `surface_unit`",
-    }
-    return result
+    )
+
+
+def number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _pooled(by_case: metrics.Counts, drawn: npt.NDArray[np.int64]) -> schema.Ratios:
+    of_all = metrics.ratios(by_case.sum(0, keepdims=True))
+    again = metrics.ratios(bootstrap.resampled(by_case, drawn))
+    n = len(by_case)
+    return schema.Ratios(
+        **{name: _figure(float(of_all[name][0]), bootstrap.interval(again[name], cases=n), n) for name in metrics.NAMES}
+    )
+
+
+def _slices(counts: metrics.Counts, samples: Samples, names: list[str], drawn: npt.NDArray[np.int64]) -> schema.Ratios:
+    """Of a mean over slices too it is cases that are drawn: the sum and the number of its slices of each."""
+    ratios = np.stack([metrics.ratios(counts)[name] for name in metrics.NAMES], axis=1)
+    known = np.isfinite(ratios)
+    position = {name: i for i, name in enumerate(names)}
+    sums = np.zeros((len(names), 2 * len(metrics.NAMES)))
+    np.add.at(sums, [position[case] for case in samples.cases], np.hstack([np.nan_to_num(ratios), known]))
+    of_all, again = _means(sums.sum(0, keepdims=True))[0], _means(bootstrap.resampled(sums, drawn))
+    return schema.Ratios(
+        **{
+            name: _figure(of_all[i], bootstrap.interval(again[:, i], cases=len(names)), int(known[:, i].sum()))
+            for i, name in enumerate(metrics.NAMES)
+        }
+    )
+
+
+def _means(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Of (m, 2 k) sums and numbers the (m, k) means, NaN of none."""
+    total, count = np.hsplit(sums, 2)
+    mean: npt.NDArray[np.float64] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return mean
 
 
 def _case(prediction: Mask, target: Mask, samples: Samples, name: str) -> dict[str, Any]:
@@ -82,6 +134,7 @@ def _case(prediction: Mask, target: Mask, samples: Samples, name: str) -> dict[s
     said, true = prediction[index], target[index]
     spacing = samples.spacing[index].astype(np.float64)
     whole = bool(np.isfinite(spacing).all() and (spacing == spacing[0]).all())
+    unit: Literal["mm, in 3D", "mm, mean of slices", "pixels, mean of slices"]
     if whole:
         found = surface.compare(said, true, spacing=spacing[0].tolist(), tolerance=TOLERANCE_MM)
         nsd, hd95, unit = found.nsd, found.hd95, "mm, in 3D"
@@ -103,31 +156,25 @@ def _case(prediction: Mask, target: Mask, samples: Samples, name: str) -> dict[s
         error = math.nan
     return {
         "slices": len(index),
-        "nsd": _number(nsd),
-        "hd95": _number(hd95),
+        "nsd": number(nsd),
+        "hd95": number(hd95),
         "surface_unit": unit,
-        "lesions": matched._asdict(),
+        "lesions": schema.Lesions(**matched._asdict()),
         "lesion_f1": matched.f1,
-        "volume_error_ml": _number(error),
-        "volume_error_relative": _number(volume.relative_error(float(said.sum()), float(true.sum()))),
+        "volume_error_ml": number(error),
+        "volume_error_relative": number(volume.relative_error(float(said.sum()), float(true.sum()))),
     }
 
 
-def _mean(sums: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    mean: npt.NDArray[np.float64] = np.divide(
-        sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0
-    )
-    return mean
+def _column(cases: list[schema.Case], name: str) -> npt.NDArray[np.float64]:
+    values = [getattr(case, name) for case in cases]
+    return np.array([math.nan if value is None else value for value in values], np.float64)
 
 
-def _mean_figure(values: npt.NDArray[np.float64], drawn: npt.NDArray[np.int64]) -> dict[str, Any]:
+def _of_mean(values: npt.NDArray[np.float64], drawn: npt.NDArray[np.int64]) -> schema.Figure:
     known = values[np.isfinite(values)]
     return _figure(float(known.mean()) if known.size else math.nan, bootstrap.of_mean(values, drawn), known.size)
 
 
-def _figure(value: float, interval: bootstrap.Interval | None, number: int) -> dict[str, Any]:
-    return {"value": _number(value), "interval": None if interval is None else list(interval), "n": number}
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _figure(value: float, interval: bootstrap.Interval | None, n: int) -> schema.Figure:
+    return schema.Figure(value=number(value), interval=None if interval is None else tuple(interval), n=n)

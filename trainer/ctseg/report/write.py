@@ -1,9 +1,11 @@
-"""Writes the report of a model: result.json, overlays.png, model-card.md. The result last: with it all is there."""
+"""Writes the report of a model: pictures, a card, and the result last: with it all is there."""
 
 from __future__ import annotations
 
-import json
 import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,130 +14,149 @@ import numpy as np
 import numpy.typing as npt
 
 import orkrun
-from ctseg.data.samples import IGNORE, LESION, Samples
-from ctseg.metrics.threshold import Threshold
-from ctseg.report.figures import figures
+from ctseg.data.samples import Samples
+from ctseg.metrics import threshold as thresholds
+from ctseg.report import plot, schema
+from ctseg.report.card import card
+from ctseg.report.figures import RULES, calibrated, figures, truth
 from ctseg.report.overlay import page
+from ctseg.report.run_folder import RESULT
 
-FOLDER = "report"
-SCHEMA = 1
+CURVES, RELIABILITY, OVERLAYS, CARD = "curves.png", "reliability.png", "overlays.png", "model-card.md"
+Between = Callable[[], None]
+Probability = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a report says that is not in the slices."""
+
+    model: schema.Model
+    params: dict[str, Any]
+    annotators: tuple[str, ...]
+    """Whose masks there were, before they were joined."""
+    digest: str
+    of_run: int = 0
+    """How many of the slices the run knows."""
+    tta: bool = False
+    split: schema.Split | None = None
+    """The run's own; None: it had no part in these slices."""
+    training: schema.Training | None = None
+    history: Mapping[int, Mapping[str, float]] | None = None
+    """Metrics of each epoch, for the curves."""
+    threshold: thresholds.Threshold | None = None
+    """Chosen before, elsewhere. None with a split: these slices choose it."""
 
 
 def write(
     output: Path,
     *,
-    probability: npt.NDArray[np.float32],
+    probability: Probability,
     samples: Samples,
-    threshold: Threshold,
-    params: dict[str, Any],
-    about: dict[str, Any],
-) -> dict[str, Any]:
-    """`probability` (n, H, W) of `samples`, whose labels are joined to one plane. `about`: what else is known of the
-    run (parameters, seconds, leaky, ...), kept as it is. Returns the result. Raises orkrun.OutputError.
+    about: About,
+    started: float,
+    between: Between = lambda: None,
+) -> schema.Result:
+    """`probability` (n, H, W) of `samples`, whose labels are joined to one plane. `started`: by time.monotonic(), when
+    the report was begun. `between` is called now and then and may raise. Raises orkrun.OutputError.
     """
-    result: dict[str, Any] = {
-        "schema": SCHEMA,
-        "source": samples.source,
-        "licence": samples.licence,
-        "slices": len(samples),
-        "threshold": {"value": threshold.value, "rule": threshold.rule},
-        "figures": figures(probability, samples, threshold=threshold),
-        "hashes": dict(zip(samples.names, samples.hashes, strict=True)) if samples.hashes else {},
-        "params": params,
-        "versions": _versions(),
-        **about,
-    }
+    chosen, here = about.threshold, False
+    if chosen is None and about.split is not None:
+        chosen, here = thresholds.choose(probability, *truth(samples), cases=samples.cases, between=between), True
+    fixed = figures(probability, samples, threshold=thresholds.UNCHOSEN, chosen_here=False, between=between)
+    at_chosen = None
+    if chosen is not None:
+        at_chosen = figures(probability, samples, threshold=chosen, chosen_here=here, between=between)
+    result = schema.Result(
+        part="other" if about.split is None else "validation",
+        note=_note(about, here=here),
+        tta=about.tta,
+        model=about.model,
+        data=schema.Data(
+            source=samples.source,
+            licence=samples.licence,
+            annotators=list(about.annotators),
+            annotators_rule=about.params["data"]["annotators"]["rule"],
+            judged_by=samples.annotators[0],
+            slices=len(samples),
+            cases=len(set(samples.cases)),
+            of_run=about.of_run,
+            digest=about.digest,
+            hashes=dict(zip(samples.names, samples.hashes, strict=True)) if samples.hashes else {},
+        ),
+        split=about.split,
+        training=about.training,
+        figures=schema.Figures(fixed=fixed, chosen=at_chosen),
+        calibration=calibrated(probability, samples, between=between),
+        rules=RULES,
+        seconds=time.monotonic() - started,
+        params=about.params,
+        versions=_versions(),
+    )
+    files = {OVERLAYS: overlays(probability, samples, result), RELIABILITY: plot.reliability(result.calibration)}
+    if about.history and about.training is not None:
+        best, objective = about.training.best_epoch, about.training.objective
+        files[CURVES] = plot.curves(about.history, best_epoch=best, objective=objective)
+    files[CARD] = card(result, pictures=tuple(files)).encode()
+    files[RESULT] = schema.dumps(result)
+    between()
     try:
         output.mkdir(parents=True, exist_ok=True)
-        orkrun.write_atomic(output / "overlays.png", _overlays(probability, samples, threshold, result))
-        orkrun.write_atomic(output / "model-card.md", card(result).encode())
-        orkrun.write_atomic(output / "result.json", (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+        (output / RESULT).unlink(missing_ok=True)  # never beside the pictures of another one
+        for name, content in files.items():
+            orkrun.write_atomic(output / name, content)
     except OSError as error:
         raise orkrun.OutputError(f"{output} cannot be written: {error.strerror or error}") from error
     return result
 
 
-def _overlays(
-    probability: npt.NDArray[np.float32], samples: Samples, threshold: Threshold, result: dict[str, Any]
-) -> bytes:
+def shown(result: schema.Result) -> schema.AtThreshold:
+    """The figures that a model is used with: at its own threshold, where it has one."""
+    return result.figures.chosen or result.figures.fixed
+
+
+def _note(about: About, *, here: bool) -> str:
+    parts = ["Not for diagnosis."]
+    if about.split is None and about.of_run:
+        parts.append(f"{about.of_run} of these slices are the run's own, learnt from or held out: the figures flatter.")
+    elif about.split is None:
+        parts.append("The run had no part in these slices: neither weights nor threshold were chosen on them.")
+    else:
+        what = "Best epoch and threshold were" if here else "The best epoch was"
+        parts.append(f"{what} chosen on these same slices: the figures flatter, those at 0.5 a little less.")
+        if about.split.leaky:
+            parts.append(f"Every figure is too good: {about.split.leaky}.")
+    return " ".join(parts)
+
+
+def overlays(probability: Probability, samples: Samples, result: schema.Result) -> bytes:
     """Of the worst, the median and the best case the slice with most lesion, or most prediction."""
-    cases = sorted(result["figures"]["cases"], key=lambda row: row["dice"])
+    at = shown(result)
+    target, valid = truth(samples)
+    cases = sorted(at.cases, key=lambda row: row.dice if row.dice is not None else 1.0)
     chosen = {"worst": cases[0], "median": cases[len(cases) // 2], "best": cases[-1]}
     rows = []
     drawn: set[str] = set()
     for what, case in chosen.items():
-        if case["case"] in drawn:
+        if case.case in drawn:
             continue
-        drawn.add(case["case"])
-        index = [i for i, name in enumerate(samples.cases) if name == case["case"]]
+        drawn.add(case.case)
+        index = [i for i, name in enumerate(samples.cases) if name == case.case]
 
         def load(i: int) -> tuple[int, int]:
-            labels = samples.masks[i, 0]
-            true = (labels >= LESION / 2) & (labels != IGNORE)
-            return int(true.sum()), int((probability[i] > threshold.value).sum())
+            return int(target[i].sum()), int((probability[i] > at.threshold.value).sum())
 
-        at = max(index, key=load)
-        labels = samples.masks[at, 0]
-        valid = labels != IGNORE
+        best = max(index, key=load)
         rows.append(
             (
-                f"{what} case: {case['case']}, Dice {case['dice']:.2f}, slice {samples.names[at]}",
-                samples.images[at, 0],
-                (probability[at] > threshold.value) & valid,
-                (labels >= LESION / 2) & valid,
-                valid,
+                f"{what} case: {case.case}, Dice {case.dice:.2f}, slice {samples.names[best]}",
+                samples.images[best, 0],
+                (probability[best] > at.threshold.value) & valid[best],
+                target[best],
+                valid[best],
             )
         )
     return page(rows)
-
-
-def card(result: dict[str, Any]) -> str:
-    """The model card, in Markdown."""
-    found = result["figures"]
-    leaky = result.get("leaky")
-    lines = ["# Model card", "", "**Not for diagnosis.** No medical device; for research on segmentation of CT.", ""]
-    if leaky:
-        lines += [f"**Every figure below is too good: {leaky}.**", ""]
-    model = result["params"].get("model", {})
-    lines += [
-        f"- Network: {model.get('architecture')} over {model.get('encoder')}",
-        f"- Judged on: {result['source']}, {result['slices']} slices of {len(found['cases'])} cases"
-        + (f", split by {result['split_by']}" if result.get("split_by") else ""),
-        f"- Licence of the data: {result['licence'] or 'not said by its source; ask before you share the model'}",
-        f"- Threshold: {result['threshold']['value']} ({result['threshold']['rule']})",
-        f"- Interval: {found['rules']['interval']}",
-        f"- Empty cases: {found['rules']['empty']}",
-        "",
-        "| figure | pooled | per slice | per case |",
-        "|---|---|---|---|",
-    ]
-    for name in found["case"]:
-        cells = [_cell(found[level].get(name)) for level in ("pooled", "slice", "case")]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    ece = found["calibration"]["ece"]
-    lines += [
-        "",
-        f"ECE over all pixels: {'-' if ece is None else f'{ece:.4f}'} (most pixels are easy background).",
-        "",
-        "## Limits",
-        "",
-        "- Two observers who outline infections on CT agree with a Dice of about 0.70 (Bartoli et al. 2022: "
-        "0.70 +- 0.08 between and 0.72 +- 0.09 within observers). More than that on labels of one annotator is "
-        "fitting the annotator.",
-        "- Other scanners, reconstructions and diseases than those of the data were not tried.",
-    ]
-    if result.get("split_by"):  # held out by the run itself, which looked at them after each epoch
-        lines += ["- The best epoch was chosen on these very slices: the figures flatter a little."]
-    if result["hashes"]:
-        lines += ["", "## Slices by content", "", "See `hashes` in result.json."]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(figure: dict[str, Any] | None) -> str:
-    if figure is None or figure["value"] is None:
-        return "-"
-    interval = figure["interval"]
-    return f"{figure['value']:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
 
 
 def _versions() -> dict[str, str]:

@@ -16,7 +16,7 @@ from ctseg.config import Params, completed
 from ctseg.data import split as splits
 from ctseg.data.samples import Samples
 from ctseg.objective import Objective
-from ctseg.training import compiling, ema, memory, optimizer, plateau, slices, stopping
+from ctseg.training import at_end, compiling, ema, memory, optimizer, plateau, slices, stopping
 from ctseg.training.display import Display
 from ctseg.training.precision import Precision
 from ctseg.training.state import Progress
@@ -39,6 +39,7 @@ class Training:
         self.device = device.set_up(params)
         split = splits.make(samples, params.data.split)
         splits.keep(run.output / "split.json", samples, split, params.data.split)
+        self.held_out = samples, split.val
         self.names = tuple(samples.names[i] for i in split.train)
         self.train_set = slices.learnt(samples, split.train, params.data, self.device)
         self.val_set = slices.judged(samples, split.val, params.data, self.device)
@@ -90,6 +91,8 @@ class Training:
             held_out = self.evaluate()
             progress.seconds += time.monotonic() - started
             self.finish_epoch(held_out)
+        samples, rows = self.held_out
+        at_end.report(self.run_, samples.take(rows), device=self.device, batch_size=progress.micro_batch, say=self.say)
 
     def train_step(self) -> None:
         """One batch, one step of the optimizer."""

@@ -1,0 +1,65 @@
+"""The report that a training writes of itself when it has ended. It may fail, the trained model stays."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+
+import torch
+
+import orkrun
+from ctseg import checkpoint
+from ctseg.data.samples import Samples
+
+
+def report(
+    run: orkrun.Run,
+    held_out: Samples,
+    *,
+    device: torch.device,
+    batch_size: int,
+    say: Callable[[str], None],
+) -> None:
+    """Into RUN/report, of the best model on the slices that were held out, unless it is there already. Raises
+    orkrun.Interrupted at SIGTERM (the checkpoint of the end is there: the next attempt makes the report) and
+    orkrun.OutputError; whatever else goes wrong is told.
+    """
+    if not (run.output / checkpoint.BEST).exists():
+        say("WARNING: no epoch has reported the objective, so there is no best model and no report")
+        return
+    try:
+        from ctseg import inference, judge
+        from ctseg.report import FOLDER, run_folder, shown
+
+        trained = inference.load(run.output)
+        if run_folder.result(run.output, epoch=trained.epoch) is not None:
+            return
+        result = judge.judge(
+            run.output,
+            trained,
+            held_out,
+            own=True,
+            output=run.output / FOLDER,
+            device=device,
+            batch_size=batch_size,
+            between=run.check_interrupted,
+        )
+    except (orkrun.Interrupted, orkrun.OutputError):
+        raise
+    except Exception as error:  # noqa: BLE001 - hours of training must not end as failed for a picture
+        traceback.print_exception(error)
+        print(
+            f"ctseg: WARNING: the model is trained, its report cannot be made ({type(error).__name__}: {error}); "
+            f"`ctseg evaluate {run.output}` tries again",
+            file=sys.stderr,
+            flush=True,
+        )
+        return
+    at = shown(result)
+    dice = at.case.dice
+    interval = f" ({dice.interval[0]:.3f} to {dice.interval[1]:.3f})" if dice.interval else ""
+    say(
+        f"best epoch {trained.epoch}: Dice {dice.value:.3f}{interval} per case at threshold {at.threshold.value}, "
+        f"both chosen on these same slices; {run.output / FOLDER} in {result.seconds:.1f} s"
+    )
