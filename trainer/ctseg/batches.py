@@ -137,9 +137,11 @@ def annotator_generator(*, seed: int, step: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([seed, 4, step]))
 
 
-def seed_step(*, seed: int, step: int) -> None:
-    """Sets torch's global random state (dropout, stochastic depth) for one step, on every device."""
-    torch.manual_seed(_number(seed, 3, step))
+def seed_step(*, seed: int, step: int, rank: int = 0) -> None:
+    """Sets torch's global random state (dropout, stochastic depth) for one step, on every device. Of several processes
+    each has its own: they have other slices.
+    """
+    torch.manual_seed(_number(seed, 3, step) + rank)
 
 
 def seed_start(*, seed: int) -> None:

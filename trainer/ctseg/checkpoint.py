@@ -23,7 +23,7 @@ BEST = "best.pt"
 
 MAY_DIFFER = frozenset(
     {"epochs", "checkpoint", "early_stopping", "threads", "workers", "device", "precision", "compile"}
-    | {"channels_last", "micro_batch_size", "data.root", "data.cache"}
+    | {"channels_last", "micro_batch_size", "devices", "data.root", "data.cache"}
 )
 """Parameters, or groups of them, with which another run's checkpoint is continued: how long, how fast and where.
 All others say what is learnt, from what and in which order: half of one and half of the other would be neither.

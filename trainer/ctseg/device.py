@@ -10,13 +10,16 @@ import torch
 
 import orkrun
 from ctseg.config import Params
+from ctseg.launch import Place
+
+ONLY = Place(rank=0, count=1)
 
 
-def set_up(params: Params) -> torch.device:
-    """Sets torch's threads and determinism; returns the device. Raises orkrun.InvalidParams for a GPU that is not
-    there.
+def set_up(params: Params, place: Place = ONLY) -> torch.device:
+    """Sets torch's threads and determinism; returns the device of this process. Raises orkrun.InvalidParams for a GPU
+    that is not there.
     """
-    torch.set_num_threads(params.threads or available_cpus())
+    torch.set_num_threads(params.threads or max(available_cpus() // place.count, 1))
     if params.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
         # Not use_deterministic_algorithms: that also imports the compiler.
@@ -26,7 +29,19 @@ def set_up(params: Params) -> torch.device:
     if params.device == "cuda" and not torch.cuda.is_available():
         raise orkrun.InvalidParams("device", "cuda is asked for, but torch sees no GPU here; auto takes what is there")
     use_gpu = params.device != "cpu" and torch.cuda.is_available()
+    if place.count > 1 and params.device != "cpu":
+        _check_gpus(place.count)
+        torch.cuda.set_device(place.rank)
+        return torch.device("cuda", place.rank)
     return torch.device("cuda" if use_gpu else "cpu")
+
+
+def _check_gpus(wanted: int) -> None:
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if seen < wanted:
+        raise orkrun.InvalidParams(
+            "devices", f"{wanted} processes need as many GPUs, torch sees {seen} here; auto takes those there are"
+        )
 
 
 def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

@@ -47,7 +47,8 @@ _QUIET = {
 class Run:
     """What a training sees of its run. Made by `run()`."""
 
-    def __init__(self, config: Config, spool: Spool, reporter: Reporter) -> None:
+    def __init__(self, config: Config, spool: Spool | None, reporter: Reporter | None) -> None:
+        """Without a spool and a reporter nothing is reported."""
         self.config = config
         self.params: dict[str, Any] = config["params"]
         self.data: list[DataMount] = config["data"]
@@ -75,6 +76,8 @@ class Run:
             except Exception as error:  # noqa: BLE001 - a metric must not end a training
                 print(f"orkrun: metric {name} at step {step} is no number and left out: {error}", file=sys.stderr)
         self._summary.add(step, numbers, total_steps=total_steps)
+        if self._spool is None:
+            return
         line: MetricLine = {
             "attempt": self.attempt,
             "seq": self._spool.seq + len(self._waiting) + 1,
@@ -88,6 +91,8 @@ class Run:
         self._write_waiting()
 
     def _write_waiting(self) -> None:
+        assert self._spool is not None, "only called where there is something to report"
+        assert self._reporter is not None, "comes with the spool"
         while self._waiting:
             try:
                 self._spool.append(self._waiting[0])
@@ -141,16 +146,25 @@ class run:
     same run is finished: exit 0) or nothing can be done (exit 64..78). On exit it writes the final record and, unless
     all went well, ends the process with the exit code of the contract. `packages`: top-level packages that are the
     user's own code.
+
+    `reports=False`: one of several processes of a training that another one reports. It reads the same config, sees
+    SIGTERM and ends by the same codes, but writes nothing: no folder, lock, metrics or record.
     """
 
     def __init__(
-        self, config: Config | None = None, *, packages: Iterable[str] = (), environ: Mapping[str, str] = os.environ
+        self,
+        config: Config | None = None,
+        *,
+        packages: Iterable[str] = (),
+        environ: Mapping[str, str] = os.environ,
+        reports: bool = True,
     ) -> None:
+        self._reports = reports
         self._config = config
         self._packages = tuple(packages)
         self._environ = environ
         self._in_cluster = config is None
-        self._log = record.termination_log(environ, in_cluster=self._in_cluster)
+        self._log = record.termination_log(environ, in_cluster=self._in_cluster) if reports else None
         self._run: Run | None = None
         self._lock: FolderLock | None = None
         self._reporter: Reporter | None = None
@@ -181,6 +195,12 @@ class run:
         config = self._config if self._config is not None else configs.read_config(self._environ)
         self._config = config
         output = Path(config["output"])
+        if not self._reports:
+            if self._same_run(config, output) is not None:
+                raise SystemExit(0)  # as the reporting one does
+            self._run = Run(config, None, None)
+            self._run.interrupted = self._interrupted
+            return self._run
         prepare_folder(output)
         self._lock = FolderLock(output)
         target = self._target(config)
@@ -209,6 +229,8 @@ class run:
         try:
             held = json.loads((output / IDENTITY).read_bytes())
         except FileNotFoundError:
+            if not self._reports:
+                return None
             content = {"run": own, "params": config["params"], "seed": config["seed"]}
             write_atomic(output / IDENTITY, json.dumps(content, indent=1, default=str).encode())
             return None
@@ -244,6 +266,9 @@ class run:
 
     def _finish(self) -> None:
         assert self._run is not None, "entered before it is left"
+        if not self._reports:
+            self._close()
+            return
         final = self._run.record(Outcome.SUCCEEDED)
         objective = self._run.objective
         if objective is not None and "objective" not in final:
@@ -257,6 +282,11 @@ class run:
         code = failure.exit_code(error, output)
         if isinstance(error, SystemExit) and code == 0:
             raise SystemExit(0)
+        if not self._reports:
+            if not isinstance(error, RunError | KeyboardInterrupt):  # what the reporting one cannot know
+                traceback.print_exception(error)
+            self._close()
+            raise SystemExit(int(code)) from None
         stopped = isinstance(error, Interrupted | KeyboardInterrupt)
         outcome = Outcome.INTERRUPTED if stopped else Outcome.FAILED
         final: TerminationRecord = (

@@ -18,6 +18,7 @@ from ctseg.config import EarlyStopping
 from ctseg.data.load import load
 from ctseg.data.samples import Samples
 from ctseg.objective import Objective
+from ctseg.ranks import ALONE, Ranks
 from ctseg.training import compiling, loop, memory, stopping
 from ctseg.training.display import Display
 from ctseg.training.loop import Training
@@ -74,7 +75,13 @@ class Plain(torch.nn.Module):
 
 
 def one_step(
-    micro: int, *, holds: int = 1000, precision: str = "fp32", **params: Any
+    micro: int,
+    *,
+    count: int = 8,
+    holds: int = 1000,
+    precision: str = "fp32",
+    ranks: Ranks = ALONE,
+    **params: Any,
 ) -> tuple[Plain, Progress, float, list[str]]:
     """Gradients of one batch of 8, of which one slice has no label."""
     torch.manual_seed(3)
@@ -82,10 +89,10 @@ def one_step(
     parsed = config.parse({"loss": {"name": "dice_ce", "over": "slice"}, "precision": precision, **params})
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     minimized = Objective(parsed, model)
-    stepper = Stepper(model, model, minimized, Precision(parsed, torch.device("cpu")), optimizer)
-    images = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    stepper = Stepper(model, model, minimized, Precision(parsed, torch.device("cpu")), optimizer, ranks=ranks)
+    images = torch.rand(count, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     valid = torch.ones_like(images)
-    valid[5] = 0
+    valid[5:6] = 0
     progress, said = Progress(micro_batch=micro), []
     found = stepper.gradients(
         (images, (images > 0.6).float(), valid),

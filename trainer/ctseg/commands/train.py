@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import orkrun
-from ctseg import config
+from ctseg import config, launch
 from ctseg.commands import params as sources
+from orkrun.config import read_config
 
 
 def add(commands: Any) -> None:
@@ -31,7 +32,13 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """The run itself ends the process, as the contract says."""
     faulthandler.enable(sys.__stderr__ or 2)  # a crash in native code still says where
-    with orkrun.run(_local_config(arguments), packages=("ctseg", "orkrun")) as run:
+    local = _local_config(arguments)
+    count = _processes(local)
+    if count > 1:
+        return launch.run(count)
+    launch.end_with_parent()
+    reports = launch.place().rank == 0
+    with orkrun.run(local, packages=("ctseg", "orkrun"), reports=reports) as run:
         params = config.parse(run.params)
         from ctseg.data import cache
         from ctseg.data.load import load
@@ -53,6 +60,15 @@ def run(arguments: argparse.Namespace) -> int:
 
         train(run, params, samples)
     return 0
+
+
+def _processes(local: orkrun.Config | None) -> int:
+    """How many to start. What is wrong with the parameters is told by the run itself, with a record."""
+    try:
+        found = local if local is not None else read_config(os.environ)
+        return launch.processes(config.parse(found["params"]))
+    except orkrun.RunError:
+        return 1
 
 
 def _local_config(arguments: argparse.Namespace) -> orkrun.Config | None:

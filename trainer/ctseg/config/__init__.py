@@ -8,7 +8,7 @@ where the libraries that know them are loaded (`ctseg.models`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
@@ -86,6 +86,14 @@ class Params(Component):
     channels_last: bool | None = Field(None, description="Pixels before channels in memory. Null: on a GPU only.")
     compile: bool = Field(False, description="torch.compile; where that fails the training goes on without.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one.")
+    devices: Literal["auto"] | Annotated[Int, Field(ge=1, le=64)] = Field(
+        "auto",
+        description="GPUs of this machine that share each batch, one process for each. auto: all that are visible. "
+        "With device cpu that many processes on the CPU, for trying out.",
+    )
+    sync_batch_norm: bool = Field(
+        False, description="Several GPUs: batch normalisation over the slices of all of them, not of each."
+    )
     deterministic: bool = Field(True, description="The same seed gives the same run, at some cost on a GPU.")
     threads: Int = Field(0, ge=0, le=1024, description="CPU threads of torch. 0: as many as the container has CPUs.")
     workers: Int = Field(2, ge=1, le=256, description="Threads that read and decode files at the start.")

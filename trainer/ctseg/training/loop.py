@@ -11,12 +11,14 @@ from typing import Any
 import torch
 
 import orkrun
-from ctseg import augment, batches, checkpoint, device, evaluate, models, schedule
+from ctseg import augment, batches, checkpoint, device, evaluate, launch, models, ranks, schedule
 from ctseg.config import Params, completed
 from ctseg.data import split as splits
 from ctseg.data.samples import Samples
+from ctseg.launch import Place
 from ctseg.objective import Objective
-from ctseg.training import at_end, compiling, ema, memory, optimizer, plateau, slices, stopping
+from ctseg.ranks import ALONE, Ranks
+from ctseg.training import at_end, compiling, ema, memory, norm, optimizer, plateau, slices, stopping
 from ctseg.training.display import Display
 from ctseg.training.precision import Precision
 from ctseg.training.state import Progress
@@ -31,14 +33,16 @@ DIVERGED = "diverged.pt"
 class Training:
     """The parts of one training and what it does with them. `run()` is the loop."""
 
-    def __init__(self, run: orkrun.Run, params: Params, samples: Samples) -> None:
+    def __init__(self, run: orkrun.Run, params: Params, samples: Samples, *, ranks: Ranks = ALONE) -> None:
         """Splits the data, builds the network, goes on from the checkpoint if there is one. Raises orkrun's errors."""
         self.run_ = run
         self.params = params
+        self.ranks = ranks
         self.display = Display()
-        self.device = device.set_up(params)
+        self.device = device.set_up(params, Place(ranks.rank, ranks.count))
         split = splits.make(samples, params.data.split)
-        splits.keep(run.output / "split.json", samples, split, params.data.split)
+        if ranks.first:
+            splits.keep(run.output / "split.json", samples, split, params.data.split)
         self.held_out = samples, split.val
         self.names = tuple(samples.names[i] for i in split.train)
         self.train_set = slices.learnt(samples, split.train, params.data, self.device)
@@ -50,6 +54,8 @@ class Training:
         self.say(f"{samples.source}: {own} slices to learn from{more}, {len(split.val)} held out, by {unit}")
         batches.seed_start(seed=run.seed)
         network = models.build(params.model, image_size=params.data.image_size, channels=samples.channels)
+        if params.sync_batch_norm and ranks.count > 1:
+            norm.synchronise(network, self.device)
         self.format = device.memory_format(params, self.device)
         self.model = network.to(self.device, memory_format=self.format)  # type: ignore[call-overload]
         self.optimizer = optimizer.build(self.model, params.optimizer)
@@ -57,7 +63,7 @@ class Training:
         self.ema = ema.build(self.model, params.ema)
         self.precision = Precision(params, self.device)
         forward = compiling.compiled(self.model, self.say) if params.compile else self.model
-        self.stepper = Stepper(self.model, forward, self.minimized, self.precision, self.optimizer)
+        self.stepper = Stepper(self.model, forward, self.minimized, self.precision, self.optimizer, ranks=ranks)
         self.steps_per_epoch = batches.steps_per_epoch(own + self.drawn, params.batch_size)
         self.curve = schedule.build(
             params.optimizer.schedule, steps_per_epoch=self.steps_per_epoch, epochs=params.epochs
@@ -68,12 +74,16 @@ class Training:
         count = models.parameter_count(self.model) / 1e6
         self.say(
             f"{params.model.architecture}/{params.model.encoder}, {count:.1f} M parameters, {self.device}, "
-            f"{self.precision.name}"
+            f"{self.precision.name}" + (f", {ranks.count} processes" if ranks.count > 1 else "")
         )
         self._resume()
 
     def say(self, text: str) -> None:
-        self.display.line(f"ctseg: {text}")
+        self._line(f"ctseg: {text}")
+
+    def _line(self, text: str) -> None:
+        if self.ranks.first:
+            self.display.line(text)
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
@@ -91,6 +101,8 @@ class Training:
             held_out = self.evaluate()
             progress.seconds += time.monotonic() - started
             self.finish_epoch(held_out)
+        if not self.ranks.first:
+            return
         samples, rows = self.held_out
         at_end.report(self.run_, samples.take(rows), device=self.device, batch_size=progress.micro_batch, say=self.say)
 
@@ -144,6 +156,8 @@ class Training:
         progress, names = self.progress, [self.names[i] for i in index]
         what = f"the loss is {found.loss}" if not math.isfinite(found.loss) else f"the gradient's norm is {found.norm}"
         path = self.run_.output / DIVERGED
+        if not self.ranks.first:
+            return orkrun.Diverged(f"{what} at step {progress.step}")
         content = {
             "params": self.params.model_dump(mode="json"),
             "step": progress.step,
@@ -192,6 +206,7 @@ class Training:
                         self.minimized.loss,
                         batch_size=progress.micro_batch,
                         between=self.stop_if_interrupted,
+                        ranks=self.ranks,
                     )
                 return {prefix + name: value for name, value in held_out.items()}
             except torch.OutOfMemoryError as error:
@@ -218,7 +233,7 @@ class Training:
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         self.run_.report(progress.epochs, values, total_steps=epochs)
         shown = ("train/loss", "val/loss", "val/dice", "val/dice_case", "val_raw/dice_case")
-        self.display.line(
+        self._line(
             f"epoch {progress.epochs}/{epochs}: "
             + " ".join(f"{name} {values[name]:.4f}" for name in shown if name in values)
             + f" {values['epoch_seconds']:.1f} s"
@@ -241,6 +256,8 @@ class Training:
         self._keep_summary()
 
     def _keep_best(self, value: float) -> None:
+        if not self.ranks.first:
+            return
         raw = self.ema is None or self.objective["metric"].startswith("val_raw/")
         model = self.model if raw or self.ema is None else self.ema.model
         content = {
@@ -254,6 +271,8 @@ class Training:
 
     def _keep_summary(self) -> None:
         """What happened on the way and is no metric, for people and for the record of the run."""
+        if not self.ranks.first:
+            return
         progress = self.progress
         content = {
             "epochs": progress.epochs,
@@ -264,6 +283,7 @@ class Training:
             "stopped_early": progress.stopped or None,
             "precision": self.precision.name,
             "device": str(self.device),
+            "processes": self.ranks.count,
             "batch_size": self.params.batch_size,
             "micro_batch_size": progress.micro_batch,
             "out_of_memory": progress.out_of_memory,
@@ -271,6 +291,8 @@ class Training:
         orkrun.write_atomic(self.run_.output / SUMMARY, json.dumps(content, indent=1).encode(), durable=False)
 
     def _show(self) -> None:
+        if not self.ranks.first:
+            return
         progress = self.progress
         self.display.step(
             progress.step - progress.epochs * self.steps_per_epoch,
@@ -283,12 +305,18 @@ class Training:
     # --- leaving and entering -----------------------------------------------------------------------------------------
 
     def stop_if_interrupted(self) -> None:
-        """Saves and raises orkrun.Interrupted once SIGTERM was seen."""
-        if self.run_.interrupted:
+        """Saves and raises orkrun.Interrupted once SIGTERM was seen, by any process."""
+        if any(self.ranks.agree(self.run_.interrupted)):
             self.save()
             raise orkrun.Interrupted(f"interrupted at step {self.progress.step}, checkpoint saved")
 
     def save(self) -> None:
+        """The first process saves, the others wait until it is done."""
+        if self.ranks.first:
+            self._save()
+        self.ranks.agree(False)
+
+    def _save(self) -> None:
         state: dict[str, Any] = {
             "params": self.params.model_dump(mode="json"),
             "seed": self.run_.seed,
@@ -333,5 +361,11 @@ class Training:
 
 
 def train(run: orkrun.Run, params: Params, samples: Samples) -> None:
-    """The whole training of one run."""
-    Training(run, params, samples).run()
+    """The whole training of one run, or of one process of several."""
+    joined = ranks.join(device.set_up(params, launch.place()))
+    try:
+        Training(run, params, samples, ranks=joined).run()
+    except BaseException as error:
+        joined.failed(error)
+        raise
+    joined.leave()

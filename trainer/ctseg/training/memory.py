@@ -7,11 +7,12 @@ import gc
 import torch
 
 
-def parts(count: int, micro_batch: int) -> list[slice]:
+def parts(count: int, micro_batch: int, *, ranks: int = 1) -> list[slice]:
     """A batch of `count` slices in as few parts as `micro_batch` allows, of sizes that differ by one at most: a rest of
-    one slice would be hard on batch normalisation.
+    one slice would be hard on batch normalisation. Of several processes each takes every `ranks`-th part and all have
+    as many; the last parts of a small batch are empty then.
     """
-    number = -(-count // micro_batch)
+    number = ranks * -(-count // (micro_batch * ranks))
     small, larger = divmod(count, number)
     ends = [small * (i + 1) + min(i + 1, larger) for i in range(number)]
     return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from ctseg import batches
+from ctseg import ranks as processes
 from ctseg.objective import Objective
 from ctseg.training import memory
 from ctseg.training.precision import Precision
@@ -41,8 +42,11 @@ class Stepper:
         minimized: Objective,
         precision: Precision,
         optimizer: torch.optim.Optimizer,
+        *,
+        ranks: processes.Ranks = processes.ALONE,
     ) -> None:
         """`forward` is the model or its compiled form."""
+        self.ranks = ranks
         self.model, self.forward, self.minimized = model, forward, minimized
         self.precision, self.optimizer = precision, optimizer
 
@@ -60,20 +64,30 @@ class Stepper:
         """Leaves the batch's gradients, clipped, in the parameters. Where the device's memory does not suffice, the
         micro-batch is halved (in `progress`, for all steps to come) and the same step is done again: with the same
         luck, from the same statistics. Raises torch.OutOfMemoryError where one slice is too much.
+
+        Of several processes each computes its parts of the batch; all of them get the sum, or halve.
         """
         start, buffers = generator.get_state(), memory.Buffers(self.model)
         while True:
+            told = ""
             try:
-                return self._attempt(
-                    batch, progress=progress, seed=seed, epoch=epoch, generator=generator, clip=clip_norm
-                )
+                total = self._passes(batch, progress=progress, seed=seed, epoch=epoch, generator=generator)
+                if self.ranks.count == 1:
+                    return self._found(total, clip_norm)
+                held = self._held(total)
+                flat = processes.flatten(held)
             except torch.OutOfMemoryError as error:
                 told = str(error).splitlines()[0]
+            if self.ranks.count > 1 and not any(self.ranks.agree(bool(told))):
+                self.ranks.add_up(flat)
+                processes.unflatten(flat, held)
+                return self._found(total, clip_norm)
+            told = told or "so says another process"
             self.optimizer.zero_grad(set_to_none=True)
             memory.free()
             buffers.restore()
             generator.set_state(start)
-            size = min(progress.micro_batch, len(batch[0]))
+            size = min(progress.micro_batch, -(-len(batch[0]) // self.ranks.count))
             if size <= 1:
                 raise torch.OutOfMemoryError(
                     f"one slice at a time is too much for the device's memory (step {progress.step}): {told}"
@@ -82,29 +96,39 @@ class Stepper:
             progress.out_of_memory += 1
             say(f"WARNING: no memory left on the device for {size} slices at once, goes on with {size // 2}: {told}")
 
-    def _attempt(
-        self,
-        batch: Batch,
-        *,
-        progress: Progress,
-        seed: int,
-        epoch: float,
-        generator: torch.Generator,
-        clip: float | None,
-    ) -> Gradients:
-        batches.seed_step(seed=seed, step=progress.step)
+    def _passes(
+        self, batch: Batch, *, progress: Progress, seed: int, epoch: float, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Adds up the gradients of this process's parts; returns their share of the loss."""
+        batches.seed_step(seed=seed, step=progress.step, rank=self.ranks.rank)
         self.optimizer.zero_grad(set_to_none=True)
         scaler, count = self.precision.scaler, len(batch[0])
-        parts = memory.parts(count, progress.micro_batch)
+        parts = memory.parts(count, progress.micro_batch, ranks=self.ranks.count)
         shares = self._shares(batch[2], parts)
+        mine = slice(self.ranks.rank, None, self.ranks.count)
         total = torch.zeros((), device=batch[0].device)
-        for part, share in zip(parts, shares, strict=True):
+        for part, share in zip(parts[mine], shares[mine], strict=True):
+            if part.start == part.stop:
+                # Too few slices for all processes. One that counts nothing: all do as many passes, whose statistics
+                # may be shared, and have gradients of the same parameters.
+                part = slice(count - 1, count)
             images, target, valid = (tensor[part] for tensor in batch)
             with self.precision.autocast():
                 loss = self.minimized(self.forward, images, target, valid, epoch=epoch, generator=generator) * share
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        scaler.unscale_(self.optimizer)
+        return total
+
+    def _held(self, total: torch.Tensor) -> list[torch.Tensor]:
+        """What the processes add up: gradients, the loss, and the statistics of batch normalisation, as a mean."""
+        statistics = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+        for buffer in statistics:
+            buffer /= self.ranks.count
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        return [*gradients, total, *statistics]
+
+    def _found(self, total: torch.Tensor, clip: float | None) -> Gradients:
+        self.precision.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if clip is not None:

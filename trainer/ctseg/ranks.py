@@ -1,0 +1,156 @@
+"""Several processes that train one network on one machine, a GPU each: who one is, and sums over all.
+
+`ALONE` is the only process there is; with it nothing here costs anything. Each process holds the whole network and
+does the same steps on its own part of every batch; what they share are sums, so that all of them know the same
+numbers and decide the same without asking. Only the first reports and writes files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import orkrun
+from ctseg import launch
+
+_TIMEOUT = datetime.timedelta(minutes=30)
+"""Of waiting for another process, which may be decoding slices or writing a checkpoint."""
+_FAILED = "failed"
+_TELLS_WITHIN = 2.0
+"""Seconds that one which dies may take to say why."""
+
+
+class RankLost(orkrun.RunError):
+    """Another process of this training has ended, and this one cannot go on without it."""
+
+
+RankLost.__module__ = "ctseg"
+
+
+class Ranks:
+    """The only process. The base of `Several`."""
+
+    rank = 0
+    count = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this one reports and writes."""
+        return self.rank == 0
+
+    def agree(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag whether any process has set it. All have to call it, at the same place."""
+        return flags
+
+    def add_up(self, values: torch.Tensor) -> None:
+        """The sum over all processes, in place. To the bit the same in all of them."""
+
+    def added(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return values
+
+    def failed(self, error: BaseException) -> None:
+        """Tells the others why this one ends."""
+
+    def leave(self) -> None:
+        """All is done."""
+
+
+ALONE = Ranks()
+
+
+class Several(Ranks):
+    """One of `count` processes. Flags and counts go over gloo, what is on GPUs over NCCL."""
+
+    def __init__(self, rank: int, count: int, device: torch.device, *, url: str) -> None:
+        import torch.distributed as dist
+        from torch.distributed.rendezvous import rendezvous
+
+        self.rank, self.count = rank, count
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: the host's name need not resolve
+        self._store, _, _ = next(rendezvous(url, rank, count, timeout=_TIMEOUT))
+        gpu = device.type == "cuda"
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if gpu else "gloo",
+            store=self._store,
+            rank=rank,
+            world_size=count,
+            timeout=_TIMEOUT,
+            device_id=device if gpu else None,
+        )
+
+    def agree(self, *flags: bool) -> tuple[bool, ...]:
+        told = torch.tensor(flags, dtype=torch.int32)
+        self._reduce(told)
+        return tuple(value > 0 for value in told.tolist())
+
+    def add_up(self, values: torch.Tensor) -> None:
+        self._reduce(values)
+
+    def added(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        total = torch.from_numpy(np.array(values))
+        self._reduce(total)
+        return total.numpy()
+
+    def _reduce(self, values: torch.Tensor) -> None:
+        import torch.distributed as dist
+
+        try:
+            dist.all_reduce(values)
+        except RuntimeError as error:
+            raise RankLost(self._why(error)) from error
+
+    def _why(self, error: RuntimeError) -> str:
+        deadline = time.monotonic() + _TELLS_WITHIN
+        with contextlib.suppress(RuntimeError):
+            while time.monotonic() < deadline:
+                if self._store.check([_FAILED]):
+                    return str(self._store.get(_FAILED), "utf-8", "replace")
+                time.sleep(0.05)
+        return (
+            f"one of the {self.count} processes of this training has ended without a word, most likely killed for "
+            f"memory ({str(error).splitlines()[0][:200]})"
+        )
+
+    def failed(self, error: BaseException) -> None:
+        if isinstance(error, RankLost | orkrun.Interrupted):
+            return
+        text = f"process {self.rank} of {self.count} ended by {type(error).__name__}: {str(error)[:1000]}"
+        with contextlib.suppress(RuntimeError):
+            self._store.set(_FAILED, text)
+
+    def leave(self) -> None:
+        import torch.distributed as dist
+
+        dist.destroy_process_group()
+
+
+def join(device: torch.device, environ: Mapping[str, str] = os.environ) -> Ranks:
+    """Meets the other processes, if this one was started as one of several. `device` is its own."""
+    place = launch.place(environ)
+    if place.count == 1:
+        return ALONE
+    store = environ.get(launch.ENV_STORE)
+    url = "env://" if store is None else f"file://{store}"
+    return Several(place.rank, place.count, device, url=url)
+
+
+def flatten(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """All in one vector: one sum over processes instead of hundreds."""
+    return torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors])
+
+
+def unflatten(flat: torch.Tensor, tensors: Sequence[torch.Tensor]) -> None:
+    """Writes them back."""
+    start = 0
+    for tensor in tensors:
+        end = start + tensor.numel()
+        tensor.detach().copy_(flat[start:end].view(tensor.shape))
+        start = end
