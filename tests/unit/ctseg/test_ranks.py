@@ -29,26 +29,43 @@ from tests.unit.ctseg.test_train import OBJECTIVE, series, state, tiny
 from tests.unit.ctseg.test_training import gradient, holding, one_step
 
 Work = Callable[[Ranks, Path], None]
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["ctseg.training.loop"])
 
 
-def started(work: Work, rank: int, count: int, folder: Path) -> None:
+def started(works: list[Work], rank: int, count: int, folder: Path) -> None:
+    """One process: does everything in its turn, each time as one of a new group, and keeps what each ended by."""
     torch.set_num_threads(1)
-    ranks = Several(rank, count, torch.device("cpu"), url=f"file://{folder / 'store'}")
-    work(ranks, folder)
-    ranks.leave()
+    for work in works:
+        place = folder / work.__name__
+        place.mkdir(exist_ok=True)
+        ranks = Several(rank, count, torch.device("cpu"), url=f"file://{place / 'store'}")
+        code: Any = 0
+        try:
+            work(ranks, place)
+        except SystemExit as ended:
+            code = ended.code
+        ranks.leave()
+        (place / f"{rank}.code").write_text(str(code))
 
 
-def together(work: Work, folder: Path, *, count: int = 2) -> list[int | None]:
-    """Runs `work` in so many processes at once; returns their exit codes."""
-    processes = [SERVER.Process(target=started, args=(work, rank, count, folder)) for rank in range(count)]
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which two processes have done all that this module is about."""
+    folder = tmp_path_factory.mktemp("together")
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["ctseg.training.loop"])
+    works = [steps, short_of_memory_and_sees_sigterm, is_not_finite, fails, dies]
+    processes = [server.Process(target=started, args=(works, rank, 2, folder)) for rank in range(2)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(240)
         process.kill()
-    return [process.exitcode for process in processes]
+    assert [process.exitcode for process in processes] == [0, 9]
+    return folder
+
+
+def codes(folder: Path) -> list[int]:
+    return [int(path.read_text()) for path in sorted(folder.glob("*.code"))]
 
 
 # --- one step ---------------------------------------------------------------------------------------------------------
@@ -86,9 +103,8 @@ def steps(ranks: Ranks, folder: Path) -> None:
     torch.save(found, folder / f"{ranks.rank}.pt")
 
 
-def test_the_sum_of_the_processes_gradients_is_that_of_one(tmp_path: Path) -> None:
-    assert together(steps, tmp_path) == [0, 0]
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+def test_the_sum_of_the_processes_gradients_is_that_of_one(done: Path) -> None:
+    first, second = (torch.load(done / "steps" / f"{rank}.pt") for rank in range(2))
     for name, case in CASES.items():
         case = {key: value for key, value in case.items() if key != "holds"}
         model, _, loss, _ = one_step(case.pop("micro"), **case)
@@ -153,24 +169,13 @@ def interrupt(training: Training) -> None:
     training.run_.interrupted = True
 
 
-def second_is_short_of_memory_and_sees_sigterm(ranks: Ranks, folder: Path) -> None:
+def short_of_memory_and_sees_sigterm(ranks: Ranks, folder: Path) -> None:
     second = ranks.rank == 1
     prepare = (lambda training: holding(training, 1)) if second else (lambda _: None)
     trained(ranks, folder, prepare=prepare, at={5: interrupt} if second else {})
 
 
-def second_dies(ranks: Ranks, folder: Path) -> None:
-    trained(ranks, folder, at={2: lambda _: os._exit(9)} if ranks.rank == 1 else {})
-
-
-def second_fails(ranks: Ranks, folder: Path) -> None:
-    def fail(_: Training) -> None:
-        raise ValueError("a broken GPU")
-
-    trained(ranks, folder, at={2: fail} if ranks.rank == 1 else {})
-
-
-def second_is_not_finite(ranks: Ranks, folder: Path) -> None:
+def is_not_finite(ranks: Ranks, folder: Path) -> None:
     def poison(training: Training) -> None:
         if ranks.rank == 1:
             next(training.model.parameters()).register_hook(lambda grad: grad * float("nan"))
@@ -178,45 +183,56 @@ def second_is_not_finite(ranks: Ranks, folder: Path) -> None:
     trained(ranks, folder, prepare=poison)
 
 
+def fails(ranks: Ranks, folder: Path) -> None:
+    def fail(_: Training) -> None:
+        raise ValueError("a broken GPU")
+
+    trained(ranks, folder, at={2: fail} if ranks.rank == 1 else {})
+
+
+def dies(ranks: Ranks, folder: Path) -> None:
+    trained(ranks, folder, at={2: lambda _: os._exit(9)} if ranks.rank == 1 else {})
+
+
 def record(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "run/result.json").read_text())["record"]
     return found
 
 
-def test_two_processes_learn_what_one_does_and_stop_together_and_one_goes_on(tmp_path: Path) -> None:
+def test_two_processes_learn_what_one_does_and_stop_together_and_one_goes_on(tmp_path: Path, done: Path) -> None:
     """Without memory in the first step and with SIGTERM after the fifth of six, in the second process only."""
-    (tmp_path / "alone").mkdir()
-    trained(ALONE, tmp_path / "alone")
-    assert together(second_is_short_of_memory_and_sees_sigterm, tmp_path) == [143, 143]
-    assert record(tmp_path)["outcome"] == "Interrupted"
-    progress = state(tmp_path / "run")["progress"]
-    assert (progress["step"], progress["micro_batch"], progress["out_of_memory"]) == (5, 1, 1)
-    assert list(series(tmp_path / "run")) == [1], "only the first reports"
     trained(ALONE, tmp_path)
+    folder = done / "short_of_memory_and_sees_sigterm"
+    assert codes(folder) == [143, 143]
+    assert record(folder)["outcome"] == "Interrupted"
+    progress = state(folder / "run")["progress"]
+    assert (progress["step"], progress["micro_batch"], progress["out_of_memory"]) == (5, 1, 1)
+    assert list(series(folder / "run")) == [1], "only the first reports"
+    trained(ALONE, folder)
     for part in ("model", "ema"):
-        mine, theirs = state(tmp_path / "run")[part], state(tmp_path / "alone/run")[part]
+        mine, theirs = state(folder / "run")[part], state(tmp_path / "run")[part]
         for name, value in mine.items():
             torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-5, msg=f"{part} {name}")
-    mine, theirs = series(tmp_path / "run"), series(tmp_path / "alone/run")
+    mine, theirs = series(folder / "run"), series(tmp_path / "run")
     for step in (1, 2):
         assert mine[step].pop("micro_batch_size") == 1
         assert mine[step] == pytest.approx(theirs[step], rel=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("work", "codes", "kind", "says"),
+    ("work", "ended", "kind", "says"),
     [
-        (second_is_not_finite, [70, 70], "orkrun.Diverged", "the gradient's norm is nan at step 0"),
-        (second_dies, [70, 9], "ctseg.RankLost", "one of the 2 processes of this training has ended without a word"),
-        (second_fails, [70, 70], "ctseg.RankLost", "process 1 of 2 ended by ValueError: a broken GPU"),
+        (is_not_finite, [70, 70], "orkrun.Diverged", "the gradient's norm is nan at step 0"),
+        (fails, [70, 70], "ctseg.RankLost", "process 1 of 2 ended by ValueError: a broken GPU"),
+        (dies, [70], "ctseg.RankLost", "one of the 2 processes of this training has ended without a word"),
     ],
-    ids=["not finite", "killed", "an error"],
+    ids=["not finite", "an error", "killed"],
 )
 def test_what_ends_one_ends_both_and_the_record_says_it(
-    tmp_path: Path, work: Work, codes: list[int], kind: str, says: str
+    done: Path, work: Work, ended: list[int], kind: str, says: str
 ) -> None:
-    assert together(work, tmp_path) == codes
-    failure = record(tmp_path)["failure"]
+    assert codes(done / work.__name__) == ended
+    failure = record(done / work.__name__)["failure"]
     assert failure["type"] == kind
     assert failure["message"].startswith(says)
 
