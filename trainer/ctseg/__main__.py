@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 import orkrun
-from ctseg.commands import check, evaluate, labels, models, phantom, predict, train
+from ctseg.commands import check, evaluate, export, labels, models, phantom, predict, train
 
-COMMANDS = (train, evaluate, predict, check, labels, phantom, models)
+COMMANDS = (train, evaluate, predict, export, check, labels, phantom, models)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

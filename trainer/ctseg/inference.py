@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ from ctseg.metrics.threshold import UNCHOSEN, Threshold
 from ctseg.report import run_folder
 from ctseg.training import memory
 
+EXPORTED = "model.safetensors"
+METADATA = "ctseg"
+"""Of an exported model's metadata the entry, JSON, that says all but the weights."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trained:
@@ -28,6 +33,8 @@ class Trained:
     channels: int
     path: Path
     epoch: int
+    pictures: bool | None = None
+    """Learnt from 8-bit pictures that somebody had windowed; False: from HU. None: nobody says."""
     threshold: Threshold | None = None
     """What the run's held-out slices have chosen; None: nothing has. `threshold_of` says what to use then."""
     weights: str = "raw"
@@ -37,11 +44,19 @@ class Trained:
 
 
 def load(place: Path) -> Trained:
-    """From a run's folder (its best model) or a best.pt. Raises orkrun.DataError."""
-    path = place / checkpoint.BEST if place.is_dir() else place
-    state = checkpoint.load(path)
+    """From a run's folder (its best model), a best.pt, or what `ctseg export` has made of one: model.safetensors or
+    the folder with it. Raises orkrun.DataError.
+    """
+    path = place
+    if place.is_dir():
+        path = place / checkpoint.BEST
+        if not path.exists() and (place / EXPORTED).exists():
+            path = place / EXPORTED
+    state = _exported(path) if path.suffix == ".safetensors" else checkpoint.load(path)
     if state is None:
-        raise orkrun.DataError(path, "there is no such file: the folder of a run that has finished an epoch is needed")
+        raise orkrun.DataError(
+            path, "there is no such file: the folder of a run that has finished an epoch is needed, or of an export"
+        )
     if "params" not in state or "model" not in state:
         raise orkrun.DataError(path, f"holds no model with its parameters; the {checkpoint.BEST} of a run does")
     params = config.parse({**state["params"], "model": {**state["params"]["model"], "weights": None}})
@@ -54,6 +69,7 @@ def load(place: Path) -> Trained:
         except RuntimeError as error:
             problem = error
             continue
+        pictures = state.get("pictures", True if channels < len(params.data.windows) else None)
         epoch = int(state.get("epoch", 0))
         return Trained(
             model.eval(),
@@ -61,11 +77,29 @@ def load(place: Path) -> Trained:
             channels,
             path,
             epoch,
+            pictures,
             threshold=_threshold(path, state, epoch),
             weights=str(state.get("weights", "raw")),
             pretrained=state["params"]["model"].get("weights"),
         )
     raise orkrun.DataError(path, f"does not fit the network of its own parameters: {str(problem)[:300]}")
+
+
+def _exported(path: Path) -> dict[str, Any] | None:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = (file.metadata() or {}).get(METADATA)
+            if about is None:
+                raise orkrun.DataError(path, "is not of `ctseg export`: it does not say how its model learnt")
+            state: dict[str, Any] = json.loads(about)
+            state["model"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise orkrun.DataError(path, f"cannot be read as safetensors (truncated or damaged): {error}") from error
+    return state
 
 
 def _threshold(path: Path, state: dict[str, Any], epoch: int) -> Threshold | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import orkrun
+from ctseg.commands import folder
 
 _PAGES = 6  # slices on a page: more and it is no longer read at a glance
 
@@ -23,28 +22,36 @@ def add(commands: Any) -> None:
         epilog="Example: `ctseg predict run ct.nii.gz --out found`. Exit codes: 0 written, 64 wrong option, 65 wrong "
         "input or model, 73 the output cannot be written.",
     )
-    parser.add_argument("model", type=Path, metavar="RUN_OR_MODEL", help="a run's folder, or its best.pt")
+    parser.add_argument("model", type=Path, metavar="RUN_OR_MODEL", help="a run's folder, its best.pt, or an export")
     parser.add_argument("input", type=Path, metavar="INPUT", help="a NIfTI file or the folder of one DICOM series")
     parser.add_argument("--out", type=Path, required=True, help="a folder that is not there yet, or is empty")
     parser.add_argument("--lung-mask", type=Path, metavar="FILE", help="NIfTI of the same grid, above 0 in the lung")
-    parser.add_argument("--threshold", type=float, default=0.5, help="probability above which a voxel is lesion")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="probability above which a voxel is lesion; default the one that the run's held-out slices have chosen, "
+        "0.5 where there is none",
+    )
     parser.add_argument("--tta", action="store_true", help="mean over the four flips of each slice")
     parser.set_defaults(command=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    threshold = arguments.threshold
-    if not 0 < threshold < 1:
-        raise orkrun.InvalidParams("--threshold", f"{threshold} is no probability between 0 and 1")
+    given_threshold = arguments.threshold
+    if given_threshold is not None and not 0 < given_threshold < 1:
+        raise orkrun.InvalidParams("--threshold", f"{given_threshold} is no probability between 0 and 1")
     out: Path = arguments.out
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise orkrun.OutputError(f"{out} is there already and not empty; another --out, or remove it")
+    folder.check_free(out)
 
     from ctseg import inference, predict
     from ctseg.data.volumes import check_same_grid, read_grid
     from ctseg.metrics.volume import millilitres
 
     trained = inference.load(arguments.model)
+    chosen = inference.threshold_of(trained)
+    threshold, rule = chosen.value, chosen.rule
+    if given_threshold is not None:
+        threshold, rule = given_threshold, "given"
     data = trained.params.data
     given = predict.read(arguments.input, data)
     if given.images.shape[1] != trained.channels:
@@ -69,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         "input": str(arguments.input),
         "model": str(trained.path),
         "threshold": threshold,
+        "threshold_rule": rule,
         "tta": arguments.tta,
         "lesion_ml": _number(millilitres(mask, spacing)),
         "lesion_voxels": int(mask.sum()),
@@ -87,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         "volume.txt": _text(report).encode(),
         **_pages(given.images, small > threshold),
     }
-    _write_all(out, files)
+    folder.write_all(out, files)
     print(_text(report), end="")
     print(f"{out}: {', '.join(files)}")
     return 0
@@ -119,18 +127,3 @@ def _text(report: dict[str, Any]) -> str:
 
 def _number(value: float) -> float | None:
     return value if value == value else None
-
-
-def _write_all(out: Path, files: dict[str, bytes]) -> None:
-    """All or none: into a folder beside it, which is then renamed."""
-    building = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building.mkdir()
-        for name, content in files.items():
-            orkrun.write_atomic(building / name, content)
-        os.rename(building, out)  # an empty folder is replaced
-    except OSError as error:
-        raise orkrun.OutputError(f"{out} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)

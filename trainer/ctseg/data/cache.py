@@ -235,6 +235,7 @@ def _about(dataset: Dataset, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "spacing": np.repeat(spacing, counts, axis=0),
         "published": published if published.any() else None,
         "learn_only": learn_only if learn_only.any() else None,
+        "pictures": dataset.pictures,
         "licence": dataset.licence,
         "hashes": tuple(value for row in rows for value in row["hashes"]),
     }

@@ -19,6 +19,8 @@ from ctseg.data.samples import Uint8
 
 PADDING_BELOW = -1024
 """HU. Lower values mark what lies outside the scanner's field of view (-2048, -3024): they are air, never data."""
+HU_MAX = 3071
+"""What 12 bit hold. Higher values are metal, which is white in every window."""
 GREY_MAX = 255
 
 

@@ -40,6 +40,8 @@ class Samples:
     """(n,) True: the slice is of the data set's published test part. None: it has none."""
     learn_only: npt.NDArray[np.bool_] | None = None
     """(n,) True: the slice's labels are good enough to learn from, not to judge by. None: there is no such slice."""
+    pictures: bool = False
+    """8-bit pictures that somebody has windowed, not HU in windows of ours."""
     licence: str = ""
     """For people: under which terms its source gave the data; empty where nobody said."""
     hashes: tuple[str, ...] = field(default=())

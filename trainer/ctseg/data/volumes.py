@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 import orkrun
-from ctseg.data.dataset import PADDING_BELOW, Volume, domain_of
+from ctseg.data.dataset import HU_MAX, PADDING_BELOW, Volume, domain_of
 from ctseg.data.samples import IGNORE, LESION, Uint8
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -145,8 +145,8 @@ def _check_finite(array: npt.NDArray[Any], path: Path) -> None:
 
 
 def clip_padding(array: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
-    """HU as int16 of PADDING_BELOW..3071: padding is air, metal no more than white."""
-    return np.ascontiguousarray(np.clip(np.rint(array), PADDING_BELOW, 3071).astype(np.int16))
+    """HU as int16 of PADDING_BELOW..HU_MAX: padding is air, metal no more than white."""
+    return np.ascontiguousarray(np.clip(np.rint(array), PADDING_BELOW, HU_MAX).astype(np.int16))
 
 
 def build(

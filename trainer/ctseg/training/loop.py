@@ -40,6 +40,7 @@ class Training:
         self.ranks = ranks
         self.display = Display()
         self.device = device.set_up(params, Place(ranks.rank, ranks.count))
+        self.pictures = samples.pictures
         split = splits.make(samples, params.data.split)
         if ranks.first:
             splits.keep(run.output / "split.json", samples, split, params.data.split)
@@ -265,6 +266,7 @@ class Training:
             "epoch": self.progress.epochs,
             "value": value,
             "weights": "raw" if raw else "ema",
+            "pictures": self.pictures,
             "model": model.state_dict(),
         }
         checkpoint.save(self.run_.output / checkpoint.BEST, content)
