@@ -43,7 +43,7 @@ def page(rows: Sequence[tuple[str, Uint8, Mask, Mask | None, Mask | None]]) -> b
         coloured = _coloured(plain, prediction, truth, valid)
         canvas.paste(Image.fromarray(coloured), (_SIDE + 6, top + _BAR))
     packed = io.BytesIO()
-    canvas.save(packed, "PNG", optimize=True)
+    canvas.save(packed, "PNG")
     return packed.getvalue()
 
 

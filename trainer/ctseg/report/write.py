@@ -65,7 +65,10 @@ def write(
         chosen, here = thresholds.choose(probability, *truth(samples), cases=samples.cases, between=between), True
     fixed = figures(probability, samples, threshold=thresholds.UNCHOSEN, chosen_here=False, between=between)
     at_chosen = None
-    if chosen is not None:
+    if chosen is not None and chosen.value == fixed.threshold.value:
+        told = schema.Threshold(value=chosen.value, rule=chosen.rule, chosen_on_these_slices=here)
+        at_chosen = fixed.model_copy(update={"threshold": told})
+    elif chosen is not None:
         at_chosen = figures(probability, samples, threshold=chosen, chosen_here=here, between=between)
     result = schema.Result(
         part="other" if about.split is None else "validation",
