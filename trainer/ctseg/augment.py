@@ -60,6 +60,7 @@ class _Draws:
         self.gamma, self.centre, self.width, self.noise = signed(), signed(), signed(), draw()
         self.noise_seed = int(torch.randint(2**62, (), generator=generator))
         self.knots = 2 * torch.rand(count, 2, _KNOTS, _KNOTS, generator=generator) - 1
+        self.moved, self.window_on, self.intensity_on, self.gamma_on, self.noise_on = (draw() for _ in range(5))
 
 
 def _grid(images: torch.Tensor, config: Augmentation, draws: _Draws) -> torch.Tensor | None:
@@ -67,7 +68,8 @@ def _grid(images: torch.Tensor, config: Augmentation, draws: _Draws) -> torch.Te
     if not (config.rotate or config.scale or config.elastic):
         return None
     count, _, height, width = images.shape
-    turn, zoom = draws.turn * math.radians(config.rotate), 1 + draws.size * config.scale
+    moved = (draws.moved < config.probability).float()
+    turn, zoom = moved * draws.turn * math.radians(config.rotate), 1 + moved * draws.size * config.scale
     flip_x, flip_y = (flip if config.flip else torch.ones(count) for flip in (draws.flip_x, draws.flip_y))
     # Rows map output to input coordinates: the mirror, then rotation and size. Both axes reach from -1 to 1 whatever
     # the sides are; in pixels it has to be a rotation.
@@ -81,7 +83,7 @@ def _grid(images: torch.Tensor, config: Augmentation, draws: _Draws) -> torch.Te
     ).to(images.device)
     grid = F.affine_grid(theta, [count, 1, height, width], align_corners=False)
     if config.elastic:
-        knots = draws.knots.to(images.device) * (2 * config.elastic)  # a side is 2 long
+        knots = (moved.view(-1, 1, 1, 1) * draws.knots * (2 * config.elastic)).to(images.device)  # a side is 2 long
         shift = F.interpolate(knots, size=(height, width), mode="bicubic", align_corners=True)
         grid = grid + shift.movedim(1, -1)
     return grid
@@ -90,22 +92,25 @@ def _grid(images: torch.Tensor, config: Augmentation, draws: _Draws) -> torch.Te
 def _greys(images: torch.Tensor, config: Augmentation, draws: _Draws) -> torch.Tensor:
     """What another scanner or another window would have shown. In 0..1 again."""
 
-    def each(value: torch.Tensor) -> torch.Tensor:
-        return value.to(images.device).view(-1, 1, 1, 1)
+    def each(value: torch.Tensor, chance: torch.Tensor, unchanged: float) -> torch.Tensor:
+        kept = torch.where(chance < config.probability, value, unchanged)
+        return kept.to(images.device).view(-1, 1, 1, 1)
 
     if config.window:
-        centre, width = each(draws.centre * config.window), each(1 + draws.width * config.window)
+        centre = each(draws.centre * config.window, draws.window_on, 0)
+        width = each(1 + draws.width * config.window, draws.window_on, 1)
         images = ((images - 0.5 - centre) / width + 0.5).clamp(0, 1)
     if config.intensity:
-        gain, shift = each(1 + draws.contrast * config.intensity), each(draws.brightness * config.intensity)
+        gain = each(1 + draws.contrast * config.intensity, draws.intensity_on, 1)
+        shift = each(draws.brightness * config.intensity, draws.intensity_on, 0)
         images = (images * gain + shift).clamp(0, 1)
     if config.gamma:
         # Uniform in the logarithm: as often darker as brighter.
-        images = images ** each(torch.exp(draws.gamma * math.log1p(config.gamma)))
+        images = images ** each(torch.exp(draws.gamma * math.log1p(config.gamma)), draws.gamma_on, 1)
     if config.noise:
         generator = torch.Generator(images.device).manual_seed(draws.noise_seed)
         noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-        images = (images + noise * each(draws.noise * config.noise)).clamp(0, 1)
+        images = (images + noise * each(draws.noise * config.noise, draws.noise_on, 0)).clamp(0, 1)
     return images
 
 

@@ -37,7 +37,7 @@ def blocks(size: int = 32, channels: int = 1, count: int = 6) -> torch.Tensor:
 
 
 def varied(images: torch.Tensor, target: torch.Tensor, valid: torch.Tensor, *, seed: int = 0, **fields: Any) -> Batch:
-    settings = config.Augmentation.model_validate({"preset": "none"} | fields)
+    settings = config.Augmentation.model_validate({"preset": "none", "probability": 1} | fields)
     return Batch(*augment(images, target, valid, config=settings, generator=torch.Generator().manual_seed(seed)))
 
 
@@ -98,6 +98,16 @@ def test_what_comes_from_outside_is_not_labelled_and_what_was_not_labelled_stays
     assert valid[images > 1 - 1e-4].all()
     nothing = varied(ones, ones, torch.zeros_like(ones), seed=seed, **{field: value})
     assert not nothing.valid.any()
+
+
+@pytest.mark.parametrize("field", [name for name in FIELDS if name != "flip"])
+def test_each_slice_is_changed_with_the_probability_given_and_else_is_as_it_was(field: str) -> None:
+    images, ones = torch.rand(400, 1, 8, 8, generator=torch.Generator().manual_seed(1)), torch.ones(400, 1, 8, 8)
+    value = {field: FIELDS[field] / 4 if field == "elastic" else FIELDS[field]}
+    for probability, low, high in ((0.0, 0, 0), (0.25, 70, 130), (1.0, 380, 400)):
+        changed = varied(images, ones, ones, probability=probability, **value).images
+        touched = ((changed - images).abs().flatten(1).amax(1) > 1e-4).sum()
+        assert low <= int(touched) <= high
 
 
 def test_soft_labels_stay_values_that_somebody_gave() -> None:

@@ -25,12 +25,19 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
 
 
 class Augmentation(Component):
-    """What is varied between epochs: a preset, and single fields that override it. The first four fields move the
-    labels with the image; what comes from outside of the picture is not labelled.
+    """What is varied between epochs: a preset, and single fields that override it. Mirrors, rotation, size and elastic
+    shift move the labels with the image; what comes from outside of the picture is not labelled.
     """
 
     preset: Literal[tuple(AUGMENTATIONS)] = Field(  # type: ignore[valid-type]
         "light", description="Fields that are not given have this preset's values."
+    )
+    probability: Float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="Of each change but the mirrors, for each slice: the move (rotate, scale and elastic at once), "
+        "window, intensity, gamma, noise. Below 1, so that slices are also seen as they are: turning one smooths it.",
     )
     flip: bool = Field(True, description="Mirrored at either axis, each with probability 1/2.")
     rotate: Float = Field(15.0, ge=0, le=180, description="Largest angle in degrees, uniform in both directions.")
