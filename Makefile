@@ -59,7 +59,7 @@ bench: setup cluster-programs  ## Ratios against a baseline of the same run
 	$(PYTEST) tests/bench -s -o python_files='bench_*.py'
 
 .PHONY: study
-study: setup  ## What wrong masks cost: about 80 minutes on 2 cores, goes on where it was stopped
+study: setup  ## What wrong masks cost: about 30 minutes on 2 cores, goes on where it was stopped
 	$(PY) -m tools.study
 
 .PHONY: cluster-programs

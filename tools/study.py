@@ -44,7 +44,6 @@ ROBUST = Recipe(
     {
         "loss": {"name": "nr_dice_gce"},
         "teacher": {"weight": 1.0, "skip_above": 2.0},
-        "selection": {"keep": 0.8, "epochs": 10, "by": "pixel"},
     },
 )
 RECIPES = (
@@ -54,6 +53,7 @@ RECIPES = (
     Recipe("sce", {"loss": {"name": "sce"}}),
     Recipe("nr_dice", {"loss": {"name": "nr_dice"}}),
     Recipe("nr_dice_gce", {"loss": {"name": "nr_dice_gce"}}),
+    Recipe("small losses", {"loss": {"name": "nr_dice_gce"}, "selection": {"keep": 0.7, "epochs": 10, "by": "slice"}}),
     ROBUST,
 )
 RULES = ("one", "majority", "soft", "staple", "random")
@@ -73,7 +73,7 @@ class Size:
     model: Mapping[str, Any]
 
 
-FULL = Size(15, 8, 64, 20, 3, {"architecture": "Unet", "encoder": "mobilenet_v2"})
+FULL = Size(15, 8, 64, 30, 3, {"architecture": "Linknet", "encoder": "tu-test_resnet"})
 QUICK = Size(3, 5, 32, 2, 1, {"architecture": "FPN", "encoder": "tu-test_efficientnet"})
 
 
@@ -100,16 +100,17 @@ class Cell:
             "epochs": size.epochs,
             "threads": 1,
             "device": "cpu",
+            "checkpoint": {"every_epochs": size.epochs},
         }
 
 
 def cells(levels: Sequence[float]) -> Iterator[Cell]:
-    """Every recipe with one annotator and with three under `soft`; every rule for the plain and the robust recipe.
-    Without noise all annotators are the truth and rules do not differ: one cell stands for them.
+    """Every recipe with one annotator at every level; at the highest the plain and the robust one with three under
+    every rule. Without noise all annotators are the truth and rules do not differ: one cell stands for them.
     """
     for recipe, level in itertools.product(RECIPES, levels):
-        rules = RULES if recipe in (PLAIN, ROBUST) else ("one", "soft")
-        for rule in rules if level else ("one",):
+        several = recipe in (PLAIN, ROBUST) and level == max(levels)
+        for rule in RULES if several else RULES[:1]:
             yield Cell(recipe, level, rule)
 
 
@@ -151,6 +152,30 @@ def run_one(cell: Cell, size: Size, *, seed: int, folder: Path) -> dict[str, Any
     partial.write_text(json.dumps(found))
     partial.replace(result)
     return found
+
+
+def run_all(
+    todo: Sequence[tuple[Cell, int]], size: Size, *, folder: Path, processes: int
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """What was found, in the order of `todo`, and what went wrong: one failed run stops no other."""
+
+    def work(job: tuple[Cell, int]) -> dict[str, Any] | str:
+        try:
+            return run_one(job[0], size, seed=job[1], folder=folder)
+        except (RuntimeError, OSError, ValueError) as error:
+            return f"{job[0].recipe.name} {job[0].level:.0%} {job[0].rule} seed {job[1]}: {error}"
+
+    results: list[dict[str, Any]] = []
+    failures: list[str] = []
+    with ThreadPoolExecutor(processes) as pool:
+        for number, found in enumerate(pool.map(work, todo), start=1):
+            if isinstance(found, str):
+                failures.append(found)
+                print(f"{number}/{len(todo)} FAILED {found.splitlines()[0]}", flush=True)
+            else:
+                results.append(found)
+                print(f"{number}/{len(todo)} {json.dumps(found)}", flush=True)
+    return results, failures
 
 
 def _history(output: Path) -> list[float]:
@@ -214,6 +239,9 @@ def verdict(groups: Mapping[tuple[str, str, float], Sequence[float]], worst: flo
         if robust is None:
             continue
         lost = clean - robust
+        if lost <= 0:
+            lines.append(f"The robust recipe with `{rule}` loses nothing ({-lost:+.3f}).")
+            continue
         kept = "at most half of it" if lost <= LOSS_AT_MOST * (clean - plain) else "more than half of it"
         lines.append(f"The robust recipe with `{rule}` loses {lost:.3f} of the plain one's clean figure: {kept}.")
     return lines
@@ -243,13 +271,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.list:
         print("\n".join(f"{cell.recipe.name} {cell.level:.0%} {cell.rule} seed {seed}" for cell, seed in todo))
         return 0
-    results: list[dict[str, Any]] = []
-    with ThreadPoolExecutor(arguments.processes) as pool:
-        # In the order of `todo`, whichever ends first.
-        for found in pool.map(lambda job: run_one(job[0], size, seed=job[1], folder=arguments.folder), todo):
-            results.append(found)
-            print(f"{len(results)}/{len(todo)} {json.dumps(found)}", flush=True)
+    results, failures = run_all(todo, size, folder=arguments.folder, processes=arguments.processes)
     (arguments.folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    if failures:
+        print("\n\n".join(failures), file=sys.stderr)
+        print(
+            f"{len(failures)} of {len(todo)} runs failed, no page is written; the same again goes on", file=sys.stderr
+        )
+        return 1
     text = table(results, size, levels)
     page = arguments.page or (None if arguments.quick else PAGE)
     if page:
