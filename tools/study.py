@@ -1,28 +1,22 @@
 """The noise study: what wrong training masks cost, by loss, share of wrong masks and annotators' rule. `make study`.
 
 Each cell of the table is a `ctseg train` in a process of its own on the phantom in memory, once per seed. Training
-masks are spoilt by annotators with known faults, held-out masks are true. A run that is finished is not run again, so
-that the study can be stopped and gone on with; its folder is the runs' output, one folder each.
+masks are spoilt by annotators with known faults, held-out masks are true.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
-import json
-import os
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools.trainings import ROOT, Job, run_and_tell
+
 PAGE = ROOT / "docs" / "trainer" / "noise-study.md"
 METRIC = "val/dice"
 TAIL = 5  # last epochs whose mean is a run's figure: the best epoch would be chosen on the held-out slices
@@ -114,88 +108,19 @@ def cells(levels: Sequence[float]) -> Iterator[Cell]:
             yield Cell(recipe, level, rule)
 
 
-def run_one(cell: Cell, size: Size, *, seed: int, folder: Path) -> dict[str, Any]:
-    """Trains, or reads what a former call has trained. Raises RuntimeError with the end of the log."""
-    params = cell.params(size)
-    name = hashlib.sha256(json.dumps([params, seed], sort_keys=True).encode()).hexdigest()[:12]
-    result = folder / name / "study.json"
-    try:
-        kept: dict[str, Any] = json.loads(result.read_bytes())
-        return kept
-    except (OSError, ValueError):
-        pass
-    folder.mkdir(parents=True, exist_ok=True)
-    config = folder / f"{name}.json"
-    config.write_text(json.dumps(params))
-    output = folder / name
-    started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "ctseg", "train", "--config", config, "--output", output, "--seed", str(seed)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "trainer"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{cell} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    values = _history(output)
-    found = {
-        "recipe": cell.recipe.name,
-        "level": cell.level,
-        "rule": cell.rule,
-        "seed": seed,
-        "dice": statistics.fmean(values[-TAIL:]),
-        "best": max(values),
-        "seconds": round(time.monotonic() - started, 1),
-    }
-    partial = result.with_suffix(".tmp")
-    partial.write_text(json.dumps(found))
-    partial.replace(result)
-    return found
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one training of a cell found."""
+
+    cell: Cell
+    dice: float
 
 
-def run_all(
-    todo: Sequence[tuple[Cell, int]], size: Size, *, folder: Path, processes: int
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """What was found, in the order of `todo`, and what went wrong: one failed run stops no other."""
-
-    def work(job: tuple[Cell, int]) -> dict[str, Any] | str:
-        try:
-            return run_one(job[0], size, seed=job[1], folder=folder)
-        except (RuntimeError, OSError, ValueError) as error:
-            return f"{job[0].recipe.name} {job[0].level:.0%} {job[0].rule} seed {job[1]}: {error}"
-
-    results: list[dict[str, Any]] = []
-    failures: list[str] = []
-    with ThreadPoolExecutor(processes) as pool:
-        for number, found in enumerate(pool.map(work, todo), start=1):
-            if isinstance(found, str):
-                failures.append(found)
-                print(f"{number}/{len(todo)} FAILED {found.splitlines()[0]}", flush=True)
-            else:
-                results.append(found)
-                print(f"{number}/{len(todo)} {json.dumps(found)}", flush=True)
-    return results, failures
-
-
-def _history(output: Path) -> list[float]:
-    """The metric after each epoch, as the run has spooled it; an epoch that was repeated counts once."""
-    by_step: dict[int, float] = {}
-    for path in sorted(output.glob("metrics-*.jsonl")):
-        for line in path.read_text().splitlines():
-            record = json.loads(line)
-            if METRIC in record.get("metrics", {}):
-                by_step[record["step"]] = record["metrics"][METRIC]
-    if not by_step:
-        raise RuntimeError(f"{output} has no {METRIC}")
-    return [by_step[step] for step in sorted(by_step)]
-
-
-def table(results: Sequence[Mapping[str, Any]], size: Size, levels: Sequence[float]) -> str:
+def table(results: Sequence[Row], size: Size, levels: Sequence[float]) -> str:
     """The page: Dice as mean +- deviation over seeds, and whether the robust recipe keeps what it promises."""
     groups: dict[tuple[str, str, float], list[float]] = {}
     for row in results:
-        groups.setdefault((row["recipe"], row["rule"], row["level"]), []).append(row["dice"])
+        groups.setdefault((row.cell.recipe.name, row.cell.rule, row.cell.level), []).append(row.dice)
     lines = [
         "# What wrong masks cost",
         "",
@@ -267,19 +192,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = list(cells(levels))
     if arguments.quick:
         chosen = [cell for cell in chosen if cell.recipe in (PLAIN, ROBUST) and cell.rule in ("one", "staple")]
-    todo = [(cell, seed) for seed in range(size.seeds) for cell in chosen]
+    jobs = [
+        Job(f"{cell.recipe.name} {cell.level:.0%} {cell.rule}", cell.params(size), seed)
+        for seed in range(size.seeds)
+        for cell in chosen
+    ]
     if arguments.list:
-        print("\n".join(f"{cell.recipe.name} {cell.level:.0%} {cell.rule} seed {seed}" for cell, seed in todo))
+        print("\n".join(f"{job.name} seed {job.seed}" for job in jobs))
         return 0
-    results, failures = run_all(todo, size, folder=arguments.folder, processes=arguments.processes)
-    (arguments.folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    if failures:
-        print("\n\n".join(failures), file=sys.stderr)
-        print(
-            f"{len(failures)} of {len(todo)} runs failed, no page is written; the same again goes on", file=sys.stderr
-        )
-        return 1
-    text = table(results, size, levels)
+    found = run_and_tell(jobs, folder=arguments.folder, processes=arguments.processes, metric=METRIC)
+    rows = [Row(cell, trained.last(METRIC, TAIL)) for cell, trained in zip(chosen * size.seeds, found, strict=True)]
+    text = table(rows, size, levels)
     page = arguments.page or (None if arguments.quick else PAGE)
     if page:
         page.write_text(text, encoding="utf-8")
