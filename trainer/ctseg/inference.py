@@ -43,9 +43,10 @@ class Trained:
     """File that the training began with."""
 
 
-def load(place: Path) -> Trained:
+def load(place: Path, *, network: tuple[torch.nn.Module, int] | None = None) -> Trained:
     """From a run's folder (its best model), a best.pt, or what `ctseg export` has made of one: model.safetensors or
-    the folder with it. Raises orkrun.DataError.
+    the folder with it. `network`, with the number of its channels, takes the weights where it is given, else one is
+    built. Raises orkrun.DataError.
     """
     path = place
     if place.is_dir():
@@ -62,8 +63,12 @@ def load(place: Path) -> Trained:
     params = config.parse({**state["params"], "model": {**state["params"]["model"], "weights": None}})
     weights: dict[str, Any] = state["model"]
     # Data of pictures has one channel whatever windows are asked for: the first convolution knows.
-    for channels in sorted({1, len(params.data.windows)}, reverse=True):
-        model = models.build(params.model, image_size=params.data.image_size, channels=channels)
+    possible = sorted({1, len(params.data.windows)}, reverse=True) if network is None else [network[1]]
+    for channels in possible:
+        if network is None:
+            model: torch.nn.Module = models.build(params.model, image_size=params.data.image_size, channels=channels)
+        else:
+            model = network[0]
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:

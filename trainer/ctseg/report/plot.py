@@ -144,7 +144,7 @@ class _Paper:
 
     def png(self) -> bytes:
         packed = io.BytesIO()
-        self.image.resize(self.size, Image.Resampling.LANCZOS).quantize(128).save(packed, "PNG", optimize=True)
+        self.image.reduce(_SCALE).save(packed, "PNG")
         return packed.getvalue()
 
 

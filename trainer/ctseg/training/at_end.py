@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,11 +18,12 @@ def report(
     run: orkrun.Run,
     held_out: Samples,
     *,
-    device: torch.device,
+    model: torch.nn.Module,
     batch_size: int,
     say: Callable[[str], None],
 ) -> None:
-    """Into RUN/report, of the best model on the slices that were held out, unless it is there already. Raises
+    """Into RUN/report, of the best model on the slices that were held out, unless it is there already. `model` is the
+    network in training, which stays as it is: a copy takes the best weights, on the same device. Raises
     orkrun.Interrupted at SIGTERM (the checkpoint of the end is there: the next attempt makes the report) and
     orkrun.OutputError; whatever else goes wrong is told.
     """
@@ -32,7 +34,7 @@ def report(
         from ctseg import inference, judge
         from ctseg.report import FOLDER, run_folder, shown
 
-        trained = inference.load(run.output)
+        trained = inference.load(run.output, network=(copy.deepcopy(model), held_out.channels))
         if run_folder.result(run.output, epoch=trained.epoch) is not None:
             return
         result = judge.judge(
@@ -41,7 +43,7 @@ def report(
             held_out,
             own=True,
             output=run.output / FOLDER,
-            device=device,
+            device=next(model.parameters()).device,
             batch_size=batch_size,
             between=run.check_interrupted,
         )

@@ -102,10 +102,12 @@ class Training:
             held_out = self.evaluate()
             progress.seconds += time.monotonic() - started
             self.finish_epoch(held_out)
+        if progress.stopped:
+            self.run_.note(progress.stopped)
         if not self.ranks.first:
             return
         samples, rows = self.held_out
-        at_end.report(self.run_, samples.take(rows), device=self.device, batch_size=progress.micro_batch, say=self.say)
+        at_end.report(self.run_, samples.take(rows), model=self.model, batch_size=progress.micro_batch, say=self.say)
 
     def train_step(self) -> None:
         """One batch, one step of the optimizer."""
