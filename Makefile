@@ -62,6 +62,10 @@ bench: setup cluster-programs  ## Ratios against a baseline of the same run
 study: setup  ## What wrong masks cost: about 30 minutes on 2 cores, goes on where it was stopped
 	$(PY) -m tools.study
 
+.PHONY: recipe
+recipe: setup  ## COVID-SemiSeg's recipe, cross-validated, on the CPU (DATA=folder): hours
+	$(PY) -m tools.recipe "$(DATA)"
+
 .PHONY: cluster-programs
 cluster-programs: setup
 	@$(PY) -m tests.cluster programs
