@@ -26,6 +26,8 @@ ENV_TERMINATION_LOG = "ORKHAVEN_TERMINATION_LOG"
 DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_LIMIT = 4096
 """Bytes that Kubernetes keeps of a termination message."""
+NOTE_LIMIT = 300
+"""Characters of a record's note."""
 TOKEN_AUDIENCE = "orkhaven"
 
 # --- labels and annotations that tie pods to experiments ---
@@ -148,6 +150,8 @@ class TerminationRecord(TypedDict):
     step: NotRequired[int]
     totalSteps: NotRequired[int]
     checkpoint: NotRequired[Checkpoint]
+    note: NotRequired[str]
+    """What a person should know of a run that went well: why it ended before its last step."""
     failure: NotRequired[Failure]
 
 

@@ -63,6 +63,7 @@ class Run:
         self._reporter = reporter
         self._waiting: list[MetricLine] = []
         self._checkpoint: Checkpoint | None = None
+        self._note = ""
 
     def report(self, step: int, metrics: Mapping[str, Any], *, total_steps: int | None = None) -> None:
         """Reports the metrics of a step (any number a float can be made of). Never blocks on the network, never raises.
@@ -110,6 +111,10 @@ class Run:
         """Says that `path` holds everything needed to go on after `step`."""
         self._checkpoint = {"step": step, "path": str(path)}
 
+    def note(self, text: str) -> None:
+        """A sentence for the final record: why the run ends before its last step, say. The last one stays."""
+        self._note = text[: contract.NOTE_LIMIT]
+
     def check_interrupted(self) -> None:
         """Raises Interrupted once SIGTERM was seen: for phases that have nothing to save."""
         if self.interrupted:
@@ -136,6 +141,8 @@ class Run:
             result["totalSteps"] = self._summary.total_steps
         if self._checkpoint is not None:
             result["checkpoint"] = self._checkpoint
+        if self._note:
+            result["note"] = self._note
         return result
 
 

@@ -43,7 +43,7 @@ def encode(
         failure["excerpt"] = failure["excerpt"][len(failure["excerpt"]) // 2 + 1 :]
     while len(failure.get("message", "")) > 1 and len(_dump(short)) > limit:
         failure["message"] = _cut(failure["message"], len(failure["message"]) // 2)
-    for key in ("checkpoint", "metrics"):
+    for key in ("note", "checkpoint", "metrics"):
         if len(_dump(short)) > limit:
             short.pop(key, None)
     for key in ("location", "type"):  # absurdly long names; a record that parses is worth more

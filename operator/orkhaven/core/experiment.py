@@ -22,6 +22,7 @@ from orkhaven.core.job import build_job, image_of
 from orkhaven.core.retry import decide
 from orkhaven.core.status import Conditions, clip, clip_end, holds, whole_seconds
 from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView, Why
+from orkrun import contract
 
 MAX_ATTEMPTS = 10
 EXCERPT_LINES = 25
@@ -295,13 +296,14 @@ class _Planner:
 
     def _result(self, evidence: Evidence | None) -> str:
         record = evidence.record if evidence else None
+        note = f"; {clip(record.note, contract.NOTE_LIMIT)}" if record is not None and record.note else ""
         name = self.spec.objective.metric if self.spec.objective else None
         if name is None:
-            return "done"
+            return f"done{note}"
         if record is not None and record.objective is not None:
-            return f"{name} {record.objective[0]:.6g} at step {record.objective[1]}"
+            return f"{name} {record.objective[0]:.6g} at step {record.objective[1]}{note}"
         known = self.exp.status.objective
-        return f"{name} {known.value:.6g} at step {known.step}" if known else "done"
+        return f"{name} {known.value:.6g} at step {known.step}{note}" if known else f"done{note}"
 
     def _failure(self, reason: str, message: str, evidence: Evidence | None = None) -> FailureStatus:
         record = evidence.record if evidence else None

@@ -61,6 +61,12 @@ class TestTheGoodWay:
         }
         assert world.events == ["Started", "Succeeded"]
 
+    def test_one_that_stopped_early_says_why(self) -> None:
+        note = "stopped early after epoch 4: val/dice got no better than 0.8 for 2 epochs"
+        world = World().run().exit(0, record(objective={"value": 0.8, "step": 2}, step=4, totalSteps=9, note=note))
+        world.settle()
+        assert world.status["message"] == f"val/dice 0.8 at step 2; {note}"
+
     def test_what_is_over_never_changes(self) -> None:
         world = World().run().exit(0, DONE)
         world.settle()

@@ -305,11 +305,12 @@ def test_patience(values: list[float | None], settings: dict[str, Any], epoch: i
 
 def test_a_training_that_gets_no_better_ends_and_says_why(tmp_path: Path, samples: Samples) -> None:
     params = tiny(epochs=9, early_stopping={"patience": 1, "min_delta": 1.0})
-    assert train(tmp_path, samples, params)["outcome"] == "Succeeded"
+    record = train(tmp_path, samples, params)
+    assert record["outcome"] == "Succeeded"
     assert list(series(tmp_path)) == [1, 2]
     said = json.loads((tmp_path / loop.SUMMARY).read_text())["stopped_early"]
     assert said.startswith("stopped early after epoch 2: val/dice_case got no better than")
-    assert state(tmp_path)["progress"]["stopped"] == said
+    assert state(tmp_path)["progress"]["stopped"] == record["note"] == said
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------

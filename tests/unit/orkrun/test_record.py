@@ -21,6 +21,7 @@ records = st.fixed_dictionaries(
     optional={
         "objective": st.fixed_dictionaries({"value": st.floats(-1e6, 1e6), "step": st.integers(0, 10**6)}),
         "metrics": st.dictionaries(st.text(min_size=1, max_size=200), summaries, max_size=60),
+        "note": st.text(max_size=300),
         "checkpoint": st.fixed_dictionaries({"step": st.integers(0, 10**6), "path": text}),
         "failure": st.fixed_dictionaries(
             {"type": st.text(min_size=1, max_size=3000), "message": text},

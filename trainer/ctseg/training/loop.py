@@ -102,6 +102,8 @@ class Training:
             held_out = self.evaluate()
             progress.seconds += time.monotonic() - started
             self.finish_epoch(held_out)
+        if progress.stopped:
+            self.run_.note(progress.stopped)
         if not self.ranks.first:
             return
         samples, rows = self.held_out

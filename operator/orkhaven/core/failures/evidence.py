@@ -54,6 +54,8 @@ class Record:
     total_steps: int | None = None
     checkpoint: tuple[int, str] | None = None
     """(step, path)"""
+    note: str = ""
+    """What the training says of itself though nothing failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +199,7 @@ def parse_record(message: str | None) -> Record | None:
         step=_whole(raw.get("step")),
         total_steps=_whole(raw.get("totalSteps")),
         checkpoint=_checkpoint(raw.get("checkpoint")),
+        note=_string(raw.get("note")) or "",
     )
 
 

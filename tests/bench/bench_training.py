@@ -1,0 +1,188 @@
+"""The training's loop against the barest one, loading against the network, and the time to the first step.
+`make bench`, or `pytest tests/bench/bench_training.py -s -o python_files='bench_*.py'`.
+
+CPU seconds of one thread, both sides of a ratio in turns: other work on the machine costs both alike. The wall clock is
+printed where it is what a person waits for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import orkrun
+from ctseg import augment, batches, config, losses
+from ctseg.data.load import load
+from ctseg.phantom.volume import make_patient
+from ctseg.training.loop import Training
+
+ROUNDS = 9
+SLICES = 40
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of slices of 512 pixels, as COVID-SemiSeg has."""
+    root = tmp_path_factory.mktemp("pictures")
+    images, masks = root / "doctor/train/images", root / "doctor/train/infection"
+    images.mkdir(parents=True)
+    masks.mkdir()
+    patient = make_patient(0, slices=SLICES, size=512, seed=0)
+    for z in range(SLICES):
+        grey = np.clip((patient.hu[z].astype(np.float32) + 1250) * (255 / 1500), 0, 255).astype(np.uint8)
+        Image.fromarray(grey).save(images / f"{z}.jpg", quality=95)
+        Image.fromarray(np.where(patient.mask[z] > 0, np.uint8(255), np.uint8(0))).save(masks / f"{z}.png")
+    return root
+
+
+def training(root: Path, folder: Path, **params: Any) -> Training:
+    settings = orkrun.local_config({"threads": 1, "epochs": 100, "data": {"root": str(root)}, **params}, output=folder)
+    run = orkrun.run(settings, environ={}).__enter__()  # it is never finished: only its steps are looked at
+    parsed = config.parse(run.params)
+    samples = load(parsed.data, mount=None, workers=1, cache_folder=folder / "cache")
+    return Training(run, parsed, samples)
+
+
+def in_turns(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
+    """The least CPU seconds of each, after one of each that warms up: whatever disturbs only adds."""
+    spent: tuple[list[float], list[float]] = ([], [])
+    for _ in range(ROUNDS + 1):
+        for work, times in zip((first, second), spent, strict=True):
+            started = time.process_time()
+            work()
+            times.append(time.process_time() - started)
+    return min(spent[0][1:]), min(spent[1][1:])
+
+
+@pytest.mark.parametrize(("size", "batch_size"), [(160, 8), (352, 2)])
+def test_the_loop_costs_next_to_nothing(pictures: Path, tmp_path: Path, size: int, batch_size: int) -> None:
+    """Against forward, loss, backward and step, on a batch that lies in memory: no loading, no augmentation, no check
+    for what is not finite, nothing that could be resumed.
+    """
+    data = {"root": str(pictures), "image_size": size}
+    real = training(pictures, tmp_path, model={"preset": "unet-resnet18"}, data=data, batch_size=batch_size)
+    images, target, valid = real.train_set.take(range(batch_size))
+    loss = losses.build(real.params.loss)
+
+    def bare() -> None:
+        real.optimizer.zero_grad(set_to_none=True)
+        losses.mean(loss(real.model(images), target, valid), valid).backward()
+        real.optimizer.step()
+
+    def whole() -> None:
+        real.train_step()
+        real._show()
+        real.stop_if_interrupted()
+
+    barest, own = in_turns(bare, whole)
+    around = outside(real, whole)
+    print(
+        f"\nunet-resnet18, {batch_size} x {size} px: {batch_size / own:.2f} slices per CPU second, the barest loop "
+        f"{batch_size / barest:.2f}: {barest / own:.3f} of it; {around:.2%} is spent on anything but its four parts"
+    )
+    assert barest / own >= 0.98
+    assert around <= 0.02
+
+
+def outside(real: Training, whole: Callable[[], None]) -> float:
+    """The share of the loop's CPU seconds that is not forward, loss, backward and step, looked at from inside: the same
+    disturbance is in both, so this is the finer of the two figures.
+    """
+    inside = [0.0]
+
+    def timed(work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*given: Any, **named: Any) -> Any:
+            started = time.process_time()
+            try:
+                return work(*given, **named)
+            finally:
+                inside[0] += time.process_time() - started
+
+        return run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(real.stepper, "minimized", timed(real.stepper.minimized))
+        patch.setattr(torch.Tensor, "backward", timed(torch.Tensor.backward))
+        patch.setattr(torch.optim.Optimizer, "zero_grad", timed(torch.optim.Optimizer.zero_grad))
+        patch.setattr(real.optimizer, "step", timed(real.optimizer.step))
+        started = time.process_time()
+        for _ in range(3):
+            whole()
+        total = time.process_time() - started
+    return 1 - inside[0] / total
+
+
+def test_loading_is_never_what_is_waited_for(pictures: Path, tmp_path: Path) -> None:
+    """At 352 pixels, with the network that costs least and with a typical one."""
+    data = {"root": str(pictures), "image_size": 352}
+    cheapest = min(config.PRESETS, key=lambda name: config.PRESETS[name].gflop)
+    for number, name in enumerate((cheapest, "unet-resnet18")):
+        real = training(pictures, tmp_path / str(number), model={"preset": name}, data=data, batch_size=2)
+        images, target, valid = real.train_set.take(range(2))
+
+        def eat(real: Training = real, batch: Any = (images, target, valid)) -> None:
+            real.optimizer.zero_grad(set_to_none=True)
+            losses.mean(real.minimized.loss(real.model(batch[0]), *batch[1:]), batch[2]).backward()
+            real.optimizer.step()
+
+        def fetch(real: Training = real) -> None:
+            generator = batches.generator(seed=0, step=0)
+            augment.augment(*real.train_set.take([5, 3]), config=real.params.augmentation, generator=generator)
+
+        fetched, eaten = in_turns(fetch, eat)
+        print(
+            f"\n{name}, 352 px: loads {2 / fetched:.1f} slices per CPU second, eats {2 / eaten:.2f}: "
+            f"{eaten / fetched:.0f} times as many"
+        )
+        assert eaten / fetched >= 5
+
+
+_FIRST_STEP = """
+import json, os, resource, sys
+from ctseg.__main__ import main
+from ctseg.training import loop
+step = loop.Training.train_step
+def first(self):
+    step(self)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps(used.ru_utime + used.ru_stime), flush=True)
+    os._exit(0)
+loop.Training.train_step = first
+main(sys.argv[1:])
+"""
+
+
+def test_the_first_step_comes_within_8_seconds(pictures: Path, tmp_path: Path) -> None:
+    """With a warm cache, on 2 threads. Judged by CPU seconds, which on 2 idle CPUs are more than the wall clock's."""
+
+    def start(number: int) -> tuple[float, float]:
+        command = [sys.executable, "-c", _FIRST_STEP, "train", "--output", str(tmp_path / str(number))]
+        command += ["--set", f"data.root={pictures}", "--set", f"data.cache={tmp_path / 'cache'}", "--set", "threads=2"]
+        environ = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "2"}
+        started = time.monotonic()
+        out = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
+        return json.loads(out.splitlines()[-1]), time.monotonic() - started
+
+    start(0)  # builds the cache, and brings torch's files into memory
+    cpu, wall = zip(*(start(number) for number in (1, 2, 3)), strict=True)
+    print(f"\nto the first step with a warm cache: {min(cpu):.1f} CPU seconds, {min(wall):.1f} s on the wall")
+    assert min(cpu) <= 8
