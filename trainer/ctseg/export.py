@@ -28,7 +28,7 @@ from ctseg.config import Phantom
 from ctseg.data.dataset import HU_MAX, PADDING_BELOW
 from ctseg.data.phantom_folder import embedded
 from ctseg.data.prepare import prepare
-from ctseg.inference import EXPORTED, METADATA, Trained
+from ctseg.inference import EXPORTED, METADATA, Trained, threshold_of
 from ctseg.models import Network, parameter_count
 
 SCHEMA = 1
@@ -70,12 +70,11 @@ def export(
     formats: Sequence[str],
     opset: int = OPSET,
     tolerance: float = TOLERANCE,
-    threshold: tuple[float, str] = (0.5, "fixed, chosen by nothing"),
 ) -> Exported:
-    """`threshold`: its value and, for people, what chose it. Raises orkrun.InvalidParams (a package that is missing,
+    """Raises orkrun.InvalidParams (a package that is missing,
     an opset that is not there), orkrun.RunError (the network cannot be exported, or gives other probabilities).
     """
-    about = _about(trained, threshold)
+    about = _about(trained)
     files: dict[str, bytes] = {}
     if "safetensors" in formats:
         files[EXPORTED] = _safetensors(trained, about)
@@ -86,9 +85,9 @@ def export(
     return Exported(files, about)
 
 
-def _about(trained: Trained, threshold: tuple[float, str]) -> dict[str, Any]:
+def _about(trained: Trained) -> dict[str, Any]:
     data, model = trained.params.data, trained.params.model
-    network = trained.model
+    network, threshold = trained.model, threshold_of(trained)
     assert isinstance(network, Network)
     values: dict[str, Any] = {
         "from": "HU",
@@ -132,7 +131,7 @@ def _about(trained: Trained, threshold: tuple[float, str]) -> dict[str, Any]:
             "layout": "batch, 1, row, column",
             "is": "probability of lesion, the sigmoid already taken",
         },
-        "threshold": {"value": threshold[0], "rule": threshold[1], "lesion": "probability > value"},
+        "threshold": {"value": threshold.value, "rule": threshold.rule, "lesion": "probability > value"},
         "licence": "that of the data the model learnt from",
         "limits": "Not for diagnosis. No medical device.",
     }
@@ -149,7 +148,7 @@ def _safetensors(trained: Trained, about: dict[str, Any]) -> bytes:
         "schema": SCHEMA,
         "version": about["version"],
         "input": about["input"],
-        "threshold": about["threshold"],
+        "threshold": None if trained.threshold is None else about["threshold"],
         "output": "logits: the sigmoid of the network's answer is the probability",
     }
     packed: bytes = save(state, metadata={"format": "pt", METADATA: json.dumps(content)})

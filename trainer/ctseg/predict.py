@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import orkrun
 from ctseg import config
 from ctseg.data.dataset import Case, Volume, domain_of
 from ctseg.data.prepare import prepare
-from ctseg.data.samples import IGNORE, Uint8
+from ctseg.data.samples import IGNORE, Uint8, window
 from ctseg.data.volumes import Grid, clip_padding, is_nifti, read_grid
+from ctseg.metrics.volume import millilitres
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +26,17 @@ class Input:
     grid: Grid
     images: Uint8
     """(Z, C, S, S), what the network sees."""
+    grey: bool
+    """8 bit, not HU."""
+    shown: Uint8
+    """(Z, H, W) for people: the first window, in the volume's own pixels."""
+    warnings: tuple[str, ...] = ()
 
 
-def read(path: Path, data: config.Data) -> Input:
-    """A NIfTI file or a folder of one DICOM series. Raises orkrun.DataError."""
+def read(path: Path, data: config.Data, *, pictures: bool | None, channels: int) -> Input:
+    """A NIfTI file or a folder of one DICOM series, for a model that learnt from `pictures` (None: nobody knows) in so
+    many channels. Raises orkrun.DataError.
+    """
     if not path.exists():
         raise orkrun.DataError(path, "there is no such file or folder")
     if not path.is_dir() and not is_nifti(path):
@@ -37,10 +46,102 @@ def read(path: Path, data: config.Data) -> Input:
         raise orkrun.DataError(path, "says no position and spacing: what is found could not be put where it belongs")
     values = clip_padding(grid.array)
     grey = domain_of(values, path) == "grey"
+    if grey and not pictures and data.grey_range is None:
+        raise orkrun.DataError(
+            path,
+            "is grey of 0 to 255, but the model learnt from Hounsfield units: give it the volume in HU, or a model "
+            "that learnt from pictures (or with data.grey_range)",
+        )
     nothing = np.full((1, *values.shape), IGNORE, np.uint8)
     volume = Volume(values=values, masks=nothing, spacing=grid.spacing, grey=grey)
     case = Case(path.name, path.name, (path,), lambda: volume)
-    return Input(path, grid, prepare(case, data, pictures=False)[0])
+    low, high = data.windows[0]
+    warnings = []
+    if pictures and not grey:
+        warnings.append(
+            "the model learnt from 8-bit pictures, each windowed by whoever made it; this volume is in HU and is shown "
+            f"to it in the window {low:g} to {high:g}, which may be another: look at the overlays"
+        )
+    images = prepare(case, data, pictures=grey and bool(pictures))[0][:, :channels]
+    if images.shape[1] != channels:
+        raise orkrun.DataError(path, f"makes {images.shape[1]} channels, the model learnt from {channels}")
+    shown = values.astype(np.uint8) if grey else window(values, low=low, high=high)
+    return Input(path, grid, images, grey, shown, tuple(warnings))
+
+
+def report(mask: npt.NDArray[np.bool_], given: Input, lung: npt.NDArray[np.bool_] | None) -> dict[str, Any]:
+    """The measured part of volume.json (its keys are explained in docs/trainer/use.md): of the whole volume, then of
+    each slice from the feet to the head. Millilitres are null where the input says no spacing.
+    """
+    spacing = given.grid.spacing
+    rows = []
+    for z, found in enumerate(mask):
+        inside = None if lung is None else int(lung[z].sum())
+        rows.append(
+            {
+                "slice": z,
+                "z_mm": _height(given.grid, z),
+                "lesion_voxels": int(found.sum()),
+                "lesion_ml": _known(millilitres(found, spacing)),
+                "infected_share_of_lung": None
+                if lung is None or not inside
+                else float((found & lung[z]).sum() / inside),
+            }
+        )
+    return {
+        "values": "grey" if given.grey else "HU",
+        "warnings": list(given.warnings),
+        "spacing_mm": [_known(float(size)) for size in spacing],
+        "lesion_voxels": int(mask.sum()),
+        "lesion_ml": _known(millilitres(mask, spacing)),
+        "slices_with_lesion": int(mask.any(axis=(1, 2)).sum()),
+        "lung_ml": None if lung is None else _known(millilitres(lung, spacing)),
+        "infected_share_of_lung": None if lung is None else float((mask & lung).sum() / lung.sum()),
+        "slices": rows,
+    }
+
+
+def text(report: Mapping[str, Any]) -> str:
+    """volume.txt, of all that volume.json holds."""
+    lines = [f"WARNING: {warning}" for warning in report["warnings"]]
+    volume, count = report["lesion_ml"], len(report["slices"])
+    lines.append(
+        f"lesion: {'volume unknown (no spacing)' if volume is None else f'{volume:.1f} ml'} in "
+        f"{report['slices_with_lesion']} of {count} slices, at a probability above {report['threshold']:g} "
+        f"({report['threshold_rule']})"
+    )
+    if report["infected_share_of_lung"] is not None:
+        lines.append(f"infected share of the lung: {report['infected_share_of_lung']:.1%}")
+    return "\n".join([*lines, "not for diagnosis"]) + "\n"
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """Of the slices with a lesion, from the feet to the head, counted from 1."""
+    lines = [f"{'slice':>5} {'z mm':>8} {'ml':>8} {'of lung':>8}"]
+    for row in report["slices"]:
+        if row["lesion_voxels"]:
+            cells = [_cell(row[name], form) for name, form in _COLUMNS]
+            lines.append(f"{row['slice'] + 1:>5} " + " ".join(f"{cell:>8}" for cell in cells))
+    return "\n".join(lines) + "\n" if len(lines) > 1 else ""
+
+
+_COLUMNS = (("z_mm", ".1f"), ("lesion_ml", ".2f"), ("infected_share_of_lung", ".1%"))
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _height(grid: Grid, z: int) -> float | None:
+    """Of the middle of a slice, in mm of the scanner."""
+    if grid.affine is None:
+        return None
+    _, rows, columns = grid.array.shape
+    return round(float((grid.affine @ np.array([(columns - 1) / 2, (rows - 1) / 2, z, 1.0]))[2]), 3)
+
+
+def _known(value: float) -> float | None:
+    return value if value == value else None
 
 
 def restore(probability: npt.NDArray[np.float32], given: Input, data: config.Data) -> npt.NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 import orkrun
 from ctseg import checkpoint, config, export, inference, models
 from ctseg.__main__ import main
+from ctseg.report import run_folder
 from tests.unit.ctseg.conftest import TINY
 
 
@@ -72,10 +74,13 @@ def test_from_generated_patients_to_a_model_that_others_run(tmp_path: Path, monk
     probability = nibabel.as_closest_canonical(stored).get_fdata(dtype=np.float32)
     answer, about = without_ctseg(Path("exported"), volume)
     assert probability.std() > 0
+    best = about["network"]["epoch"]
     assert np.abs(answer - probability).max() < 1e-5
     assert about["onnx"]["parity"]["max_abs_difference"] < 1e-5
     assert about["onnx"]["rows_and_columns"] == "any multiple of 32"
     threshold = about["threshold"]["value"]
+    assert (threshold, about["threshold"]["rule"]) == dataclasses.astuple(run_folder.threshold(Path("run"), epoch=best))
+    assert inference.load(Path("exported")).threshold == inference.load(Path("run")).threshold
     assert np.array_equal(nibabel.load("found/mask.nii.gz").get_fdata() > 0, stored.get_fdata() > threshold)
     again = nibabel.load("found-again/probability.nii.gz").get_fdata(dtype=np.float32)
     assert np.array_equal(again, stored.get_fdata(dtype=np.float32)), "safetensors are the same weights, bit for bit"
@@ -98,7 +103,7 @@ def test_safetensors_carry_all_that_a_model_needs(run: Path, safe: Path) -> None
     assert about["params"]["model"]["encoder"] == "tu-test_resnet"
     assert about["input"]["values"]["windows"] == [[-1250, 250], [-160, 240]]
     assert about["input"]["size"]["side"] == 32
-    assert about["threshold"]["value"] == 0.5
+    assert about["threshold"] is None, "nothing has chosen one"
 
 
 @pytest.mark.parametrize(("operator", "same"), [("Sigmoid", True), ("HardSigmoid", False), ("Identity", False)])

@@ -44,13 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
     from ctseg import export, inference
 
     trained = inference.load(arguments.model)
-    chosen = inference.threshold_of(trained)
     made = export.export(
         trained,
         formats=formats,
         opset=export.OPSET if arguments.opset is None else arguments.opset,
         tolerance=export.TOLERANCE if arguments.tolerance is None else arguments.tolerance,
-        threshold=(chosen.value, chosen.rule),
     )
     folder.write_all(arguments.out, made.files)
     if "onnx" in made.about:

@@ -10,7 +10,9 @@ from typing import Any
 import orkrun
 from ctseg.commands import folder
 
-_PAGES = 6  # slices on a page: more and it is no longer read at a glance
+_SCHEMA = 2  # of volume.json
+_ROWS = 6  # slices on a page: more and it is no longer read at a glance
+_PAGES = 12
 
 
 def add(commands: Any) -> None:
@@ -43,9 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
     folder.check_free(out)
 
+    import numpy as np
+
     from ctseg import inference, predict
     from ctseg.data.volumes import check_same_grid, read_grid
-    from ctseg.metrics.volume import millilitres
 
     trained = inference.load(arguments.model)
     chosen = inference.threshold_of(trained)
@@ -53,11 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     if given_threshold is not None:
         threshold, rule = given_threshold, "given"
     data = trained.params.data
-    given = predict.read(arguments.input, data)
-    if given.images.shape[1] != trained.channels:
-        raise orkrun.DataError(
-            arguments.model, f"learnt from pictures of {trained.channels} channel, not from HU windows: give it those"
-        )
+    given = predict.read(arguments.input, data, pictures=trained.pictures, channels=trained.channels)
     lung = None
     if arguments.lung_mask is not None:
         lung_grid = read_grid(arguments.lung_mask)
@@ -70,60 +69,54 @@ def run(arguments: argparse.Namespace) -> int:
     )
     probability = predict.restore(small, given, data)
     mask = probability > threshold
-    spacing = given.grid.spacing
     report: dict[str, Any] = {
-        "schema": 1,
+        "schema": _SCHEMA,
         "input": str(arguments.input),
         "model": str(trained.path),
+        "epoch": trained.epoch,
         "threshold": threshold,
         "threshold_rule": rule,
         "tta": arguments.tta,
-        "lesion_ml": _number(millilitres(mask, spacing)),
-        "lesion_voxels": int(mask.sum()),
-        "lung_ml": None,
-        "infected_share_of_lung": None,
+        **predict.report(mask, given, lung),
     }
-    if lung is not None:
-        report["lung_ml"] = _number(millilitres(lung, spacing))
-        report["infected_share_of_lung"] = float((mask & lung).sum() / lung.sum())
-    import numpy as np
-
+    drawn = _drawn(mask)
+    text = predict.text(report)
+    if len(drawn) < report["slices_with_lesion"]:
+        text += f"the overlays show {len(drawn)} slices, evenly chosen of those with a lesion\n"
     files = {
         "mask.nii.gz": predict.nifti(mask.astype(np.uint8), given),
         "probability.nii.gz": predict.nifti(probability, given),
         "volume.json": (json.dumps(report, indent=1, allow_nan=False) + "\n").encode(),
-        "volume.txt": _text(report).encode(),
-        **_pages(given.images, small > threshold),
+        "volume.txt": (text + predict.table(report)).encode(),
+        **_pages(given.shown, mask, report, drawn, name=arguments.input.name),
     }
     folder.write_all(out, files)
-    print(_text(report), end="")
+    print(text, end="")
     print(f"{out}: {', '.join(files)}")
     return 0
 
 
-def _pages(images: Any, mask: Any) -> dict[str, bytes]:
-    """All slices with a lesion, from the feet up; where there is none, the middle one."""
+def _drawn(mask: Any) -> list[int]:
+    """The slices with a lesion from the feet up, evenly thinned where they are many; where there is none, the middle
+    one.
+    """
+    found = [z for z in range(len(mask)) if mask[z].any()] or [len(mask) // 2]
+    step = max(1.0, len(found) / (_PAGES * _ROWS))
+    return [found[int(i * step)] for i in range(int(len(found) / step))]
+
+
+def _pages(shown: Any, mask: Any, report: dict[str, Any], drawn: list[int], *, name: str) -> dict[str, bytes]:
     from ctseg.report.overlay import page
 
-    chosen = [z for z in range(len(mask)) if mask[z].any()] or [len(mask) // 2]
+    heading = f"{name}, probability above {report['threshold']:g}. Patient's right on the left. Not for diagnosis"
+    rows = []
+    for z in drawn:
+        about = report["slices"][z]
+        title = f"slice {z + 1} of {len(mask)}"
+        title += "" if about["z_mm"] is None else f", z {about['z_mm']:g} mm"
+        title += "" if about["lesion_ml"] is None else f", {about['lesion_ml']:.2f} ml"
+        rows.append((title, shown[z], mask[z], None, None))
     return {
-        f"overlay-{start // _PAGES + 1:02d}.png": page(
-            [
-                (f"slice {z + 1} of {len(mask)}", images[z, 0], mask[z], None, None)
-                for z in chosen[start : start + _PAGES]
-            ]
-        )
-        for start in range(0, len(chosen), _PAGES)
+        f"overlay-{start // _ROWS + 1:02d}.png": page(rows[start : start + _ROWS], heading=heading)
+        for start in range(0, len(rows), _ROWS)
     }
-
-
-def _text(report: dict[str, Any]) -> str:
-    volume = report["lesion_ml"]
-    lines = [f"lesion: {'volume unknown (no spacing)' if volume is None else f'{volume:.1f} ml'}"]
-    if report["infected_share_of_lung"] is not None:
-        lines.append(f"infected share of the lung: {report['infected_share_of_lung']:.1%}")
-    return "\n".join([*lines, "not for diagnosis"]) + "\n"
-
-
-def _number(value: float) -> float | None:
-    return value if value == value else None

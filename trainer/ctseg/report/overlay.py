@@ -18,7 +18,7 @@ _BAR = 26
 Mask = npt.NDArray[np.bool_]
 
 
-def page(rows: Sequence[tuple[str, Uint8, Mask, Mask | None, Mask | None]]) -> bytes:
+def page(rows: Sequence[tuple[str, Uint8, Mask, Mask | None, Mask | None]], *, heading: str = "") -> bytes:
     """A PNG: for each (title, grey, prediction, truth, valid) the slice as it is beside the slice with outlines.
 
     Without a truth the prediction is drawn in one colour.
@@ -35,6 +35,7 @@ def page(rows: Sequence[tuple[str, Uint8, Mask, Mask | None, Mask | None]]) -> b
         draw.rectangle((x, 7, x + 12, 19), fill=colour)
         draw.text((x + 18, 3), text, fill="white", font=font)
         x += 40 + int(font.getlength(text))
+    draw.text((x + 6, 3), heading, fill="white", font=font)
     for i, (title, grey, prediction, truth, valid) in enumerate(rows):
         top = _BAR + i * (_SIDE + _BAR)
         draw.text((6, top + 3), title, fill="white", font=font)
