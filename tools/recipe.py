@@ -47,8 +47,8 @@ def page(results: Sequence[Trained], held_out: Mapping[int, int]) -> str:
         "# COVID-SemiSeg by cross-validation",
         "",
         "The recipe is `examples/covid-semiseg.yaml`; `make recipe DATA=folder` trains it on the CPU and writes this "
-        f"page. Dice of each held-out slice, mean over {sum(held_out.values())} slices of {len(held_out)} folds, "
-        f"then mean ± deviation over seeds. Look-alike slices are on one side of each fold. `end` is the mean of the last "
+        f"page. Dice of each held-out slice, mean over {sum(held_out.values())} slices of {len(held_out)} folds, then "
+        "mean ± deviation over seeds. Look-alike slices are on one side of each fold. `end` is the mean of the last "
         f"{TAIL} epochs, which nothing was chosen on; `best epoch` was chosen on the held-out slices and flatters.",
         "",
         "| learnt from | end | best epoch | CPU minutes of a training (largest) |",
