@@ -60,6 +60,7 @@ def test_of_both_subsets_the_pseudo_slices_are_learnt_from_and_never_show_what_i
     alone = read(root)
     assert samples.learn_only is not None
     assert samples.learn_only.tolist() == [False] * 6 + [True] * 10
+    assert samples.judging().names == alone.names
     settings = config.Split(folds=3, fold=1)
     split, without = splits.make(samples, settings), splits.make(alone, settings)
     assert split.val == without.val, "the doctor's slices are held out as without the others"

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.data:
         split = data.split.model_copy(update={"published": False})
         data = data.model_copy(update={"root": arguments.data, "kind": "auto", "split": split})
-        samples = load(data, mount=None, workers=params.workers)
+        samples = load(data, mount=None, workers=params.workers).judging()
     else:
         kept = run_folder.split(folder)
         if arguments.root:

@@ -85,6 +85,10 @@ class Samples:
             hashes=(),
         )
 
+    def judging(self) -> Samples:
+        """Without the slices that are only learnt from."""
+        return self if self.learn_only is None else self.take(np.flatnonzero(~self.learn_only).tolist())
+
     def take(self, index: Iterable[int]) -> Samples:
         """These slices in this order. A run of neighbours is a view, anything else is copied."""
         chosen = list(index)
