@@ -14,7 +14,7 @@ _WHAT = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",
     "nsd": "NSD",
-    "hd95": "HD95 (mm or pixels, less is better)",
+    "hd95": "HD95, {unit} (less is better)",
     "lesion_f1": "F1 of lesions",
     "volume_error_ml": "volume error, ml",
     "volume_error_relative": "volume error, share",
@@ -132,11 +132,12 @@ def _figures(result: schema.Result) -> Iterator[str]:
         tables.append(result.figures.chosen)
     for table in tables:
         yield from ("", f"At threshold {table.threshold.value}, {table.threshold.rule}:", "")
+        units = ", ".join(sorted({case.surface_unit for case in table.cases}))
         yield from ("| figure | pooled | per slice | per case |", "|---|---|---|---|")
         for name in schema.CaseFigures.model_fields:
             levels = (table.pooled, table.slice, table.case)
             cells = [_cell(getattr(level, name, None)) for level in levels]
-            yield f"| {_WHAT[name]} | {' | '.join(cells)} |"
+            yield f"| {_WHAT[name].format(unit=units)} | {' | '.join(cells)} |"
     ece = result.calibration.ece
     yield from ("", f"In brackets: {result.rules.interval}. Empty cases: {result.rules.empty}.", "")
     yield f"ECE over all pixels: {'-' if ece is None else f'{ece:.4f}'} (most pixels are easy background)."

@@ -53,6 +53,9 @@ def curves(history: Mapping[int, Mapping[str, float]], *, best_epoch: int, objec
             )
             for name, (label, colour) in wanted.items()
         }
+        if len(lines) == 3 and lines["mean of slices"][1] == lines["mean of cases"][1]:  # one slice is one case
+            del lines["mean of slices"]
+            lines["mean of slices and cases"] = lines.pop("mean of cases")
         values = [y for _, points in lines.values() for _, y in points]
         axes = _Axes(paper, (left, 74, left + 480, 400), ends, limits or _around(values))
         paper.text((left, 12), title, size=17)
