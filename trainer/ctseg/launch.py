@@ -65,8 +65,8 @@ def processes(params: config.Params, environ: Mapping[str, str] = os.environ) ->
 def run(count: int, command: Sequence[str] | None = None) -> int:
     """Starts `command` (this process's own) `count` times; returns the exit code of the whole.
 
-    SIGTERM and SIGINT are passed on. When one fails, the others are ended. The code is that of the first process, which
-    has written the record, where it ended by itself; else of the one that failed first.
+    SIGTERM and SIGINT are passed on. When one fails, or the first has done, the others are ended. The code is that of
+    the first process, which has written the record, where it ended by itself; else of the one that failed first.
     """
     command = [sys.executable, *sys.orig_argv[1:]] if command is None else command
     with tempfile.TemporaryDirectory(prefix="ctseg-") as folder:
@@ -94,6 +94,7 @@ def _exit_code(children: Sequence[subprocess.Popen[bytes]]) -> int:
         codes = [child.poll() for child in children]
         if failed is None and (failed := next((code for code in codes if code), None)) is not None:
             _send(children, signal.SIGTERM)
+        if deadline == float("inf") and (failed is not None or codes[0] == 0):
             deadline = time.monotonic() + GRACE
         if None not in codes:
             break
@@ -101,7 +102,7 @@ def _exit_code(children: Sequence[subprocess.Popen[bytes]]) -> int:
             _send(children, signal.SIGKILL)
         time.sleep(_POLL)
     own = codes[0] or 0
-    code = own if own > 0 or failed is None else failed
+    code = own if own >= 0 or failed is None else failed
     return code if code >= 0 else 128 - code
 
 

@@ -76,14 +76,12 @@ class Several(Ranks):
         self.rank, self.count = rank, count
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: the host's name need not resolve
         self._store, _, _ = next(rendezvous(url, rank, count, timeout=_TIMEOUT))
-        gpu = device.type == "cuda"
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if gpu else "gloo",
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
             store=self._store,
             rank=rank,
             world_size=count,
             timeout=_TIMEOUT,
-            device_id=device if gpu else None,
         )
 
     def agree(self, *flags: bool) -> tuple[bool, ...]:

@@ -249,8 +249,9 @@ def test_what_ends_one_ends_both_and_the_record_says_it(
         ("[ $RANK = 1 ] && kill -KILL $$; trap 'exit 70' TERM; while :; do sleep 0.1; done", 70),
         ("[ $RANK = 1 ] && kill -KILL $$; trap '' TERM; while :; do sleep 0.1; done", 137),
         ("[ $RANK = 0 ] && exit 143; sleep 0.3; exit 143", 143),
+        ("[ $RANK = 0 ] && exit 0; exec sleep 60", 0),
     ],
-    ids=["all well", "all refuse", "one fails", "one is killed", "the other hangs", "interrupted"],
+    ids=["all well", "all refuse", "one fails", "one is killed", "the other hangs", "interrupted", "one stays"],
 )
 def test_the_exit_code_is_the_first_processs_or_what_killed_it(
     script: str, code: int, monkeypatch: pytest.MonkeyPatch

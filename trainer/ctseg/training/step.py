@@ -47,6 +47,7 @@ class Stepper:
     ) -> None:
         """`forward` is the model or its compiled form."""
         self.ranks = ranks
+        self._tied = any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())
         self.model, self.forward, self.minimized = model, forward, minimized
         self.precision, self.optimizer = precision, optimizer
 
@@ -78,6 +79,11 @@ class Stepper:
                 flat = processes.flatten(held)
             except torch.OutOfMemoryError as error:
                 told = str(error).splitlines()[0]
+                if self._tied:  # the others wait within their passes for this one's statistics
+                    raise torch.OutOfMemoryError(
+                        "no memory left on the device, and with sync_batch_norm the processes cannot halve their parts "
+                        f"together: micro_batch_size below {progress.micro_batch} (step {progress.step}): {told}"
+                    ) from error
             if self.ranks.count > 1 and not any(self.ranks.agree(bool(told))):
                 self.ranks.add_up(flat)
                 processes.unflatten(flat, held)
