@@ -18,6 +18,7 @@ from PIL import Image
 import orkrun
 from ctseg import checkpoint, config, inference, judge
 from ctseg.__main__ import main
+from ctseg.data import cache
 from ctseg.data.load import load
 from ctseg.data.samples import Samples
 from ctseg.report import plot, reference, run_folder, schema
@@ -215,6 +216,20 @@ def test_other_data_is_judged_at_the_threshold_of_the_run_and_chooses_nothing(co
     assert "had no part in these slices" in found.note
 
 
+def test_predict_takes_the_threshold_of_the_run_unless_one_is_given(copy: Path, tmp_path: Path) -> None:
+    path = copy / "report" / "result.json"
+    content = json.loads(path.read_text())
+    content["figures"]["chosen"]["threshold"] |= {"value": 0.35, "rule": "by this test"}
+    path.write_text(json.dumps(content))
+    assert main(["phantom", str(tmp_path / "p"), "--patients", "2", "--slices", "1", "--size", "32"]) == 0
+    given = str(tmp_path / "p" / "nifti" / "phantom-0000_ct.nii.gz")
+    for more, expected in ((), (0.35, "by this test")), (("--threshold", "0.6"), (0.6, "given")):
+        out = tmp_path / f"out{len(more)}"
+        assert main(["predict", str(copy), given, "--out", str(out), *more]) == 0
+        report = json.loads((out / "volume.json").read_text())
+        assert (report["threshold"], report["threshold_rule"]) == expected
+
+
 def test_slices_that_the_run_has_learnt_from_are_told_where_they_come_as_other_data(
     trained: Path, samples: Samples, tmp_path: Path
 ) -> None:
@@ -232,9 +247,9 @@ def test_a_run_is_judged_from_its_cache_and_not_on_data_that_has_changed(
     params = {**TINY, "data": {"image_size": 32, "root": str(root)}, "epochs": 1, "workers": 1}
     with orkrun.run(orkrun.local_config(params, output=run), environ={}) as entered:
         parsed = config.parse(entered.params)
-        Training(entered, parsed, load(parsed.data, mount=None, workers=1)).run()
+        place = cache.folder_for(parsed.data.cache, run)
+        Training(entered, parsed, load(parsed.data, mount=None, workers=1, cache_folder=place)).run()
     capsys.readouterr()
-    assert main(["evaluate", str(run)]) == 0
     (built,) = [path for path in (tmp_path / ".ctseg-cache").iterdir() if path.is_dir()]
     before = (built / "images.npy").stat().st_mtime_ns
     assert main(["evaluate", str(run), "--tta"]) == 0

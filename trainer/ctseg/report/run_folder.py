@@ -37,10 +37,10 @@ def training(run: Path) -> schema.Training | None:
     """None where the folder does not say: of another version, or never trained to the end of an epoch."""
     try:
         about = json.loads((run / SUMMARY).read_bytes())
-        told = {name: about[name] for name in schema.Training.model_fields if name not in ("seconds", "seed")}
+        told = {name: about[name] for name in schema.Training.model_fields if name in about}
         seconds = sum(values.get("epoch_seconds", 0.0) for values in history(run).values())
         return schema.Training(**told, seconds=seconds, seed=_seed(run))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, TypeError):  # ValueError: what is missing too
         return None
 
 

@@ -210,6 +210,8 @@ class Training(_Part):
     """Why it ended before its last epoch; null where it did not."""
     precision: str
     device: str
+    processes: Annotated[int, Field(ge=1)] = 1
+    """That trained together, a GPU each."""
     batch_size: Count
     micro_batch_size: Count
     """Slices of one pass through the network, at the end."""
