@@ -1,7 +1,7 @@
 """The training's loop against the barest one, loading against the network, and the time to the first step.
 `make bench`, or `pytest tests/bench/bench_training.py -s -o python_files='bench_*.py'`.
 
-CPU seconds of one thread, both sides of a ratio in turns. The wall clock is printed where it is what a person waits for.
+CPU seconds of one thread, both sides of a ratio in turns. The wall clock is printed where a person waits for it.
 """
 
 from __future__ import annotations
