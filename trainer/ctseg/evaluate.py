@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -13,6 +14,18 @@ from ctseg.losses import LossFunction
 from ctseg.ranks import ALONE, Ranks
 
 THRESHOLD = 0.5  # of the probability; the same for every model
+
+
+@contextmanager
+def judging(model: torch.nn.Module) -> Iterator[None]:
+    """Without gradients, in evaluation mode; the model is left in the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)
 
 
 def evaluate(
@@ -29,28 +42,23 @@ def evaluate(
     Of several processes each takes every so many-th batch, and all get the same figures; where one has no memory left
     all raise torch.OutOfMemoryError. The model is left in the mode it was in.
     """
-    was_training = model.training
-    model.eval()
     counts = np.zeros((len(batches), 4), np.int64)
     total, slices = 0.0, 0
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(batches), batch_size * ranks.count):
-                between()
-                own = range(len(batches))[start + ranks.rank * batch_size :][:batch_size]
-                told = ""
-                try:
-                    if own:
-                        added, labelled, counts[own.start : own.stop] = _batch(model, batches, loss, own)
-                        total, slices = total + added, slices + labelled
-                except torch.OutOfMemoryError as error:
-                    if ranks.count == 1:
-                        raise
-                    told = str(error)
-                if any(ranks.agree(bool(told))):
-                    raise torch.OutOfMemoryError(told or "so says another process")
-    finally:
-        model.train(was_training)
+    with judging(model):
+        for start in range(0, len(batches), batch_size * ranks.count):
+            between()
+            own = range(len(batches))[start + ranks.rank * batch_size :][:batch_size]
+            told = ""
+            try:
+                if own:
+                    added, labelled, counts[own.start : own.stop] = _batch(model, batches, loss, own)
+                    total, slices = total + added, slices + labelled
+            except torch.OutOfMemoryError as error:
+                if ranks.count == 1:
+                    raise
+                told = str(error)
+            if any(ranks.agree(bool(told))):
+                raise torch.OutOfMemoryError(told or "so says another process")
     total, slices = ranks.added(np.array([total, slices], np.float64)).tolist()
     return {"loss": total / max(slices, 1), **metrics.summarize(ranks.added(counts), batches.cases)}
 

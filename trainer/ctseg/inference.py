@@ -16,6 +16,7 @@ import torch
 import orkrun
 from ctseg import checkpoint, config, models
 from ctseg.data.samples import Uint8
+from ctseg.evaluate import judging
 from ctseg.metrics.threshold import UNCHOSEN, Threshold
 from ctseg.report import run_folder
 from ctseg.training import memory
@@ -132,16 +133,14 @@ def probabilities(
     batch, which may raise. Where the device has no memory left the batch is halved; raises torch.OutOfMemoryError where
     one slice is too much. Leaves the model's mode.
     """
-    was_training = model.training
-    model.eval()
     result = np.empty((len(images), *images.shape[2:]), np.float32)
     done = 0
-    try:
+    with judging(model):
         while done < len(images):
             between()
             chosen = np.array(images[done : done + batch_size])  # a memory map is read-only, torch wants its own
             try:
-                with torch.inference_mode(), autocast():
+                with autocast():
                     result[done : done + len(chosen)] = _answers(model, chosen, flips=flips)
                 done += len(chosen)
                 continue
@@ -150,8 +149,6 @@ def probabilities(
                     raise
             memory.free()
             batch_size = len(chosen) // 2
-    finally:
-        model.train(was_training)
     return result
 
 
