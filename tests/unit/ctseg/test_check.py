@@ -12,7 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ctseg import config
 from ctseg.__main__ import main
+from ctseg.commands import params
+from ctseg.data import split
+from ctseg.data.load import load
 from tests.unit.ctseg.conftest import TRAINER
 from tests.unit.ctseg.test_readers import generic, hu, lesion, save
 
@@ -73,9 +77,46 @@ def test_near_duplicates_across_the_published_parts_are_found(semiseg: Make, tmp
     assert code == 0, "a training does not use this split unless it is asked for"
     assert {(pair["one"], pair["other"]) for pair in parsed["duplicates"]} == {("2", "test/91"), ("5", "test/93")}
     assert all(pair["ncc"] > 0.95 for pair in parsed["duplicates"])
+    assert {pair["kind"] for pair in parsed["duplicates"]} == {"across the published training and test parts"}
+    assert (parsed["split"]["train"] + parsed["split"]["val"], parsed["split"]["test"]) == (6, 3)
     code, parsed = report(root, tmp_path, "--set", "data.split.published=true")
     assert code == 65
     assert [finding["code"] for finding in parsed["findings"] if finding["level"] == "error"] == ["near-duplicate"] * 2
+
+
+def test_where_patients_are_unknown_slices_that_look_alike_are_told_and_kept_together(
+    semiseg: Make, tmp_path: Path
+) -> None:
+    root = semiseg(6)
+    rng = np.random.default_rng(9)
+    known = np.asarray(Image.open(root / "doctor/train/images/1.jpg")).astype(int)
+    near = np.clip(known + rng.integers(-10, 11, known.shape), 0, 255).astype(np.uint8)
+    Image.fromarray(near).save(root / "doctor/train/images/4.jpg", quality=95)
+    code, parsed = report(root, tmp_path)
+    assert code == 0
+    assert [(pair["one"], pair["other"], pair["kind"]) for pair in parsed["duplicates"]] == [
+        ("1", "4", "kept together")
+    ]
+    assert [f["message"] for f in parsed["findings"] if f["code"] == "near-duplicate"] == [
+        "1 pair of slices looks alike; patients are unknown: the split keeps them on one side"
+    ]
+    assert parsed["split"]["by"] == "group of near-duplicate slices"
+
+
+def test_the_split_that_is_looked_at_is_the_trainings_own(tmp_path: Path) -> None:
+    root = tmp_path / "lungs"
+    assert main(["phantom", str(root), "--patients", "6", "--slices", "4", "--size", "48"]) == 0
+    settings = ("data.image_size=32", "data.split.seed=3", "data.split.val_fraction=0.4")
+    words = [word for setting in settings for word in ("--set", setting)]
+    _, parsed = report(root, tmp_path, *words)
+    data = config.parse(params.read(None, settings)).data
+    samples = load(data.model_copy(update={"root": str(root)}), mount=None, workers=1)
+    made = split.make(samples, data.split)
+    assert (parsed["split"]["train"], parsed["split"]["val"]) == (len(made.train), len(made.val))
+    held_out = {samples.names[i] for i in made.val}
+    for pair in parsed["duplicates"]:
+        across = (pair["one"] in held_out) != (pair["other"] in held_out)
+        assert (pair["kind"] == "across the split") == across
 
 
 def test_a_clean_folder_is_fine_and_its_page_needs_nothing_else(tmp_path: Path, capsys: Any) -> None:
@@ -85,7 +126,7 @@ def test_a_clean_folder_is_fine_and_its_page_needs_nothing_else(tmp_path: Path, 
     assert main(["check", str(root), "--page", str(page)]) == 0
     assert "3 cases, 15 slices, 0 errors" in capsys.readouterr().out
     html = page.read_text()
-    assert html.count("<figure>") == 3
+    assert html.count("<figure>") == 3, "one of each case"
     assert "<b>lungs" not in html
     assert "http" not in html
 

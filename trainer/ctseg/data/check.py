@@ -13,15 +13,12 @@ from PIL import Image
 
 import orkrun
 from ctseg import config
-from ctseg.data import covid_semiseg, duplicates, volumes
-from ctseg.data import split as splits
+from ctseg.data import covid_semiseg, volumes
+from ctseg.data.check_split import THUMB, Duplicate, Seen, check_split
 from ctseg.data.dataset import Case, Dataset, Volume
-from ctseg.data.samples import IGNORE, LESION, Samples, Uint8, window
+from ctseg.data.samples import IGNORE, LESION, Uint8, window
 
-FORMAT = 1
-_SMALL = 64  # pixels: enough to find near-duplicates and to estimate the lesion load of a split
-_THUMB = 160
-_MOST_PAIRS = 200  # listed one by one; all are counted
+FORMAT = 2
 
 Level = Literal["error", "warning"]
 
@@ -62,7 +59,11 @@ class Report:
     cases: list[CaseRow] = field(default_factory=list)
     pictures: list[tuple[str, Uint8]] = field(default_factory=list)
     """Name and (H, W, 3) of the slice with most lesion of each case, its outline in red."""
-    duplicates: list[tuple[str, str, float]] = field(default_factory=list)
+    duplicates: list[Duplicate] = field(default_factory=list)
+    pairs: list[tuple[str, Uint8]] = field(default_factory=list)
+    """Of the first of them both slices side by side."""
+    split: dict[str, Any] | None = None
+    """Slices of each part of the split that a training would make; None where it can make none."""
 
     @property
     def errors(self) -> int:
@@ -72,24 +73,12 @@ class Report:
         self.findings.append(Finding(level, code, str(path), message))
 
 
-@dataclass(slots=True)
-class _Small:
-    """All slices at a size that a thousand of them fit in memory at."""
-
-    images: list[Uint8] = field(default_factory=list)
-    masks: list[Uint8] = field(default_factory=list)
-    cases: list[str] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    published: list[bool] = field(default_factory=list)
-    learn_only: list[bool] = field(default_factory=list)
-
-
 def check(dataset: Dataset, data: config.Data, *, thumbnails: bool = False) -> Report:
     """Reads every file of the data set once."""
     report = Report(dataset.kind, str(dataset.root or dataset.source))
     for problem in dataset.problems:
         report.add("error", "orphan", problem.path, problem.message)
-    small = _Small()
+    seen = Seen()
     domains: Counter[str] = Counter()
     for case in dataset.cases:
         try:
@@ -103,13 +92,13 @@ def check(dataset: Dataset, data: config.Data, *, thumbnails: bool = False) -> R
         domains[row.domain] += 1
         report.cases.append(row)
         _check_case(report, case, volume, row, dataset, data)
-        grey = _grey(volume, data)
-        _remember(small, case, volume, grey)
+        seen.add(case, volume, dataset, data)
         if thumbnails:
-            report.pictures.append((case.name, _picture(volume, grey)))
+            report.pictures.append((case.name, _picture(volume, _grey(volume, data))))
     _check_whole(report, dataset, data, domains)
-    if small.names:
-        _check_duplicates(report, dataset, data, small)
+    samples = seen.samples(dataset)
+    if samples is not None:
+        check_split(report, dataset, data.split, samples, thumbnails=thumbnails)
     return report
 
 
@@ -123,7 +112,8 @@ def as_json(report: Report) -> dict[str, Any]:
         "warnings": len(report.findings) - report.errors,
         "findings": [{"level": f.level, "code": f.code, "path": f.path, "message": f.message} for f in report.findings],
         "cases": [{name: getattr(row, name) for name in CaseRow.__slots__} for row in report.cases],
-        "duplicates": [{"one": a, "other": b, "ncc": round(ncc, 4)} for a, b, ncc in report.duplicates],
+        "split": report.split,
+        "duplicates": [{**pair._asdict(), "ncc": round(pair.ncc, 4)} for pair in report.duplicates],
     }
 
 
@@ -202,53 +192,6 @@ def _check_whole(report: Report, dataset: Dataset, data: config.Data, domains: C
         report.add("warning", "spacing", report.root, f"slices are {min(steps):.3g} to {max(steps):.3g} mm apart")
 
 
-def _check_duplicates(report: Report, dataset: Dataset, data: config.Data, small: _Small) -> None:
-    samples = Samples(
-        images=np.stack(small.images),
-        masks=np.stack(small.masks),
-        cases=tuple(small.cases),
-        names=tuple(small.names),
-        annotators=dataset.annotators,
-        patients_known=dataset.patients_known,
-        source=report.root,
-        spacing=np.full((len(small.names), 3), np.nan, np.float32),
-        published=np.array(small.published) if any(small.published) else None,
-        learn_only=np.array(small.learn_only) if any(small.learn_only) else None,
-    )
-    held_out: set[int] = set()
-    left_out: set[int] = set()
-    try:
-        ours = data.split
-        usable = samples if ours.published or samples.published is None else None
-        if usable is not None:
-            split = splits.make(usable, ours)
-            held_out, left_out = set(split.val), set(split.left_out)
-    except orkrun.DataError as error:
-        report.add("error", "split", error.path, str(error).removeprefix(f"{error.path}: "))
-    found: Counter[str] = Counter()
-    for i, j, ncc in duplicates.pairs(duplicates.thumbnails(samples.images)):
-        if left_out & {i, j}:
-            continue
-        one, other = samples.names[i], samples.names[j]
-        if held_out and (i in held_out) != (j in held_out):
-            # Patients of a phantom are made one by one: ends of lungs look alike there, and leak nothing.
-            level, kind = ("warning" if dataset.kind == "phantom" else "error"), "across the split"
-        elif small.published[i] != small.published[j]:
-            level, kind = "warning", "across the published training and test parts"
-        elif samples.patients_known and samples.cases[i] != samples.cases[j]:
-            level, kind = "warning", "of two patients"
-        else:
-            continue
-        report.duplicates.append((one, other, ncc))
-        found[kind] += 1
-        if found[kind] <= _MOST_PAIRS:
-            chosen: Level = "error" if level == "error" else "warning"
-            report.add(chosen, "near-duplicate", one, f"and {other} correlate at {ncc:.3f}, {kind}")
-    for kind, count in found.items():
-        if count > _MOST_PAIRS:
-            report.add("warning", "near-duplicate", report.root, f"{count} pairs {kind}, {_MOST_PAIRS} are listed")
-
-
 def _grey(volume: Volume, data: config.Data) -> Uint8:
     if volume.grey:
         return volume.values.astype(np.uint8)
@@ -256,22 +199,11 @@ def _grey(volume: Volume, data: config.Data) -> Uint8:
     return window(volume.values, low=low, high=high)
 
 
-def _remember(small: _Small, case: Case, volume: Volume, grey: Uint8) -> None:
-    for z in range(len(grey)):
-        small.images.append(_resize(grey[z], _SMALL, Image.Resampling.BOX)[None])
-        planes = [_resize(plane[z], _SMALL, Image.Resampling.NEAREST) for plane in volume.masks]
-        small.masks.append(np.stack(planes))
-        small.cases.append(case.patient)
-        small.names.append(volume.slices[z] if volume.slices else f"{case.name}/{z}")
-        small.published.append(case.published)
-        small.learn_only.append(case.learn_only)
-
-
 def _picture(volume: Volume, grey: Uint8) -> Uint8:
     lesion = ((volume.masks > LESION // 2) & (volume.masks != IGNORE)).any(axis=0)
     z = int(lesion.sum(axis=(1, 2)).argmax()) if lesion.any() else len(grey) // 2
-    small = _resize(grey[z], _THUMB, Image.Resampling.BILINEAR)
-    mask = _resize(lesion[z].astype(np.uint8), _THUMB, Image.Resampling.NEAREST).astype(bool)
+    small = _resize(grey[z], THUMB, Image.Resampling.BILINEAR)
+    mask = _resize(lesion[z].astype(np.uint8), THUMB, Image.Resampling.NEAREST).astype(bool)
     inner = mask.copy()
     inner[1:-1, 1:-1] &= mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
     picture = np.repeat(small[..., None], 3, axis=2)
