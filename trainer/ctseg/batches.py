@@ -62,7 +62,7 @@ class Batches:
         return self._images.take(places).float() / 255, masks.float() * valid / LESION, valid
 
 
-_RESIDENT_SHARE = 0.25
+_RESIDENT_SHARE = 0.1
 """Of a GPU's free memory, at most, that images and that masks are given: the rest is the network's."""
 _COPIED_AT_ONCE = 64 * 2**20  # bytes
 

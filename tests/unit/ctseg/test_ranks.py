@@ -282,6 +282,18 @@ def test_how_many_are_started(params: dict[str, Any], environ: dict[str, str], c
     assert launch.processes(config.parse({"device": "cpu", **params}), environ) == count
 
 
+@pytest.mark.parametrize(("files", "seen", "count"), [(0, 0, 1), (1, 1, 1), (4, 4, 4), (4, 1, 1), (4, 0, 1)], ids=str)
+def test_auto_is_a_process_for_each_gpu_that_is_visible(
+    monkeypatch: pytest.MonkeyPatch, files: int, seen: int, count: int
+) -> None:
+    """`files`: devices of the pod; `seen`: what torch makes of them, CUDA_VISIBLE_DEVICES and the driver considered."""
+    monkeypatch.setattr(launch.glob, "glob", lambda _: [f"/dev/nvidia{i}" for i in range(files)])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    assert launch.processes(config.parse({}), {}) == count
+    assert launch.processes(config.parse({"device": "cpu"}), {}) == 1
+    assert launch.processes(config.parse({"devices": 1}), {}) == 1
+
+
 def test_several_machines_are_refused() -> None:
     with pytest.raises(orkrun.InvalidParams, match="one machine"):
         launch.place({"RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"})

@@ -217,7 +217,7 @@ def test_fp16_gradients_are_as_large_as_without_its_scale() -> None:
 EVERYTHING: dict[str, Any] = {
     "ema": {"decay": 0.9},
     "micro_batch_size": 2,
-    "optimizer": {"clip_norm": 1.0},
+    "optimizer": {"clip_norm": 1.0, "encoder_lr_factor": 0.5, "schedule": {"name": "plateau", "patience": 1}},
     "consistency": {"weight": 0.1, "transform": "both"},
     "teacher": {"weight": 1.0, "decay": 0.9},
     "selection": {"keep": 0.75, "epochs": 1},
