@@ -180,6 +180,55 @@ def test_without_the_flag_the_truth_is_no_annotator(annotated: Path, capsys: pyt
     assert "5 annotators" in capsys.readouterr().out
 
 
+def test_a_table_of_cases_is_read_as_a_training_reads_it(
+    annotated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same masks named by a table give the same report; 7 stands for what is not labelled there."""
+    (tmp_path / "masks").mkdir()
+    rows = ["case,patient,image,mask:careful,mask:partial,mask:truth"]
+    for number in range(4):
+        name = f"phantom-{number:04}"
+        nifti = annotated / "nifti"
+        cells = []
+        for who in ("careful", "partial", None):
+            source = nifti / (f"{name}_mask-{who}.nii.gz" if who else f"{name}_mask.nii.gz")
+            values = np.asarray(nibabel.load(source).dataobj)
+            save(tmp_path / f"masks/{who}-{number}.nii.gz", np.where(values == 255, 7, values), like=source)
+            cells.append(f"masks/{who}-{number}.nii.gz")
+        rows.append(",".join([name, name, str(nifti / f"{name}_ct.nii.gz"), *cells]))
+    (tmp_path / "cases.csv").write_text("\n".join(rows))
+    assert main(["labels", str(tmp_path), "--ignore-label", "7", "--json", str(tmp_path / "table.json")]) == 0
+    assert "4 cases, 32 slices, 2 annotators" in capsys.readouterr().out
+    assert main(["labels", str(tmp_path), "--ignore-label", "7", "--truth"]) == 0
+    assert "3 annotators" in capsys.readouterr().out
+    both = tmp_path / "both"
+    both.mkdir()
+    for source in annotated.glob("nifti/*_mask-careful.nii.gz"):
+        shutil.copy(source, both)
+    for source in annotated.glob("nifti/*_mask-partial.nii.gz"):
+        shutil.copy(source, both)
+    assert main(["labels", str(both), "--json", str(tmp_path / "names.json")]) == 0
+    assert (tmp_path / "table.json").read_text() == (tmp_path / "names.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("a,a,a.nii.gz,a.nii.gz,b.nii.gz", "is not there; line 2 of cases.csv names it"),
+        (
+            "a,a,ct.nii.gz,ct.nii.gz,",
+            "cases.csv: masks of at least two annotators are to be compared, in columns mask:NAME",
+        ),
+    ],
+    ids=["missing file", "one annotator"],
+)
+def test_a_wrong_table_is_told(tmp_path: Path, row: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ct.nii.gz").touch()
+    (tmp_path / "cases.csv").write_text(f"case,patient,image,mask:anna,mask:ben\n{row}\n")
+    assert main(["labels", str(tmp_path)]) == 65
+    assert says in capsys.readouterr().err
+
+
 def test_too_little_agreement_can_fail_a_script(annotated: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["labels", str(annotated), "--min-dice", "0.99"]) == 1
     assert "below --min-dice 0.99: careful and generous" in capsys.readouterr().out
@@ -196,8 +245,8 @@ def save(path: Path, values: np.ndarray, *, like: Path, shift: float = 0.0) -> N
     [
         ("truncated", "cannot be read as NIfTI"),
         ("shape", "has shape"),
-        ("affine", "lies elsewhere than"),
-        ("values", "holds values from 0 to 7.5"),
+        ("affine", "lies 7 mm away from"),
+        ("values", "holds fractions"),
         ("twice", "is hasty's mask of phantom-0001, and so is"),
     ],
 )

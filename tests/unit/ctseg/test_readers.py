@@ -133,6 +133,11 @@ def test_an_annotator_who_did_not_label_a_case_is_ignored_not_background(tmp_pat
     assert samples.cases == ("p",) * 4 + ("q",) * 4
 
 
+def half() -> np.ndarray:
+    """1 in the first half of the slices."""
+    return (np.arange(SHAPE[0]) < SHAPE[0] // 2).astype(np.uint8)[:, None, None]
+
+
 def shifted(root: Path) -> None:
     image = nibabel.load(root / "m.nii.gz")
     moved = image.affine.copy()
@@ -157,6 +162,8 @@ WRONG: list[tuple[Callable[[Path], object], str, str]] = [
     (lambda root: save(root / "m.nii.gz", lesion()[:3]), "m.nii.gz", "has shape"),
     (lambda root: save(root / "m.nii.gz", lesion() * np.float32(0.5)), "m.nii.gz", "fractions"),
     (lambda root: save(root / "m.nii.gz", -lesion().astype(np.int16)), "m.nii.gz", "label -1"),
+    (lambda root: save(root / "m.nii.gz", lesion().astype(np.int16) * 300), "m.nii.gz", "a label 300; 0 is background"),
+    (lambda root: save(root / "m.nii.gz", np.maximum(lesion(), lesion(255) * half())), "m.nii.gz", "255 beside others"),
     (lambda root: save(root / "v.nii.gz", np.abs(hu())), "v.nii.gz", "neither HU"),
     (lambda root: save(root / "v.nii.gz", (hu() % 256).astype(np.uint8)), "v.nii.gz", "data.grey_range"),
     (lambda root: (root / "m.nii.gz").unlink(), "m.nii.gz", "line 2 of cases.csv names it"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import orkrun
+from ctseg import config
 
 _SHOWN = 12  # lines of a list on the terminal; the JSON has all
 
@@ -17,15 +18,24 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "labels",
         help="report how far several annotators agree",
-        description="Compares masks <case>_mask-<annotator>.nii.gz below a folder: Dice and Cohen's kappa of each "
-        "pair, Fleiss' kappa, STAPLE's sensitivity and specificity, slices where one sees a lesion and others none, "
-        "different numbers of lesions, slices left out.",
+        description="Compares the masks that a folder's cases.csv names in columns mask:NAME, or, without one, the "
+        "files <case>_mask-<annotator>.nii.gz below it: Dice and Cohen's kappa of each pair, Fleiss' kappa, STAPLE's "
+        "sensitivity and specificity, slices where one sees a lesion and others none, different numbers of lesions, "
+        "slices left out.",
         epilog="Example: `ctseg labels out/annotated --json out/agreement.json`. Exit codes: 0 reported, 1 a pair is "
         "below --min-dice, 64 wrong option, 65 masks missing or unreadable, 73 the report cannot be written.",
     )
     parser.add_argument("root", type=Path, metavar="FOLDER")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything to this file")
-    parser.add_argument("--truth", action="store_true", help="also compare with <case>_mask.nii.gz, as truth")
+    parser.add_argument(
+        "--truth", action="store_true", help="also compare with the truth: <case>_mask.nii.gz, or the column mask:truth"
+    )
+    parser.add_argument(
+        "--ignore-label",
+        type=int,
+        metavar="N",
+        help="number of what is not labelled in the masks of cases.csv (data.ignore_label)",
+    )
     parser.add_argument(
         "--min-dice", type=float, metavar="X", help="exit with 1 where a pair's pooled Dice is below this (0..1)"
     )
@@ -38,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise orkrun.InvalidParams("--min-dice", f"{least} is no Dice: 0 to 1 are")
     from ctseg.labels import agreement, folder
 
-    masks = folder.find(arguments.root, with_truth=arguments.truth)
+    ignore_label = config.parse({"data": {"ignore_label": arguments.ignore_label}}).data.ignore_label
+    masks = folder.find(arguments.root, with_truth=arguments.truth, ignore_label=ignore_label)
     found = agreement.report(masks.read(), masks.annotators)
     print("\n".join(_lines(found)))
     if arguments.json:

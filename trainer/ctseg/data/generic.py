@@ -8,6 +8,7 @@ table. An empty cell says that this annotator has not labelled the case: it is i
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,15 +24,45 @@ def is_generic(root: Path) -> bool:
     return (root / TABLE).is_file()
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table without a fault."""
+
+    case: str
+    patient: str
+    image: Path
+    masks: tuple[Path | None, ...]
+    """By `Table.annotators`; None: this one has not labelled the case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    annotators: tuple[str, ...]
+    rows: tuple[Row, ...]
+    problems: tuple[Problem, ...]
+
+
 def dataset(root: Path, *, ignore_label: int | None) -> Dataset:
     """Raises orkrun.DataError where the table itself is wrong; what a row says wrongly is a problem of the data set."""
+    table = read_table(root)
+    cases = []
+    for row in table.rows:
+        files = [file for path in (row.image, *row.masks) if path is not None for file in _files(path)]
+        read = partial(volumes.build, row.image, row.masks, ignore_label=ignore_label)
+        cases.append(Case(row.case, row.patient, tuple(files), read))
+    problems = (*table.problems, *_orphans(root, cases))
+    return Dataset("generic", root, tuple(cases), table.annotators, True, str(root), problems=problems)
+
+
+def read_table(root: Path) -> Table:
+    """Raises orkrun.DataError where there is no table or a column is missing."""
     table = root / TABLE
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = columns
-            rows = list(reader)
+            lines = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise orkrun.DataError(table, f"cannot be read as a table of cases: {error}") from error
     masks = {name: name.partition(":")[2] or _MASK for name in columns if name.partition(":")[0] == _MASK}
@@ -40,14 +71,14 @@ def dataset(root: Path, *, ignore_label: int | None) -> Dataset:
         raise orkrun.DataError(
             table, f"lacks the column {lacking[0] if lacking else 'mask (or mask:NAME)'}; it has {', '.join(columns)}"
         )
-    cases: list[Case] = []
+    rows: list[Row] = []
     problems: list[Problem] = []
-    for number, row in enumerate(rows, start=2):
+    for number, line in enumerate(lines, start=2):
         found = len(problems)
-        cells = {name: (value or "").strip() for name, value in row.items() if isinstance(name, str)}
+        cells = {name: (value or "").strip() for name, value in line.items() if isinstance(name, str)}
         empty = [name for name in ("case", "patient", "image") if not cells[name]]
         problems += [Problem(table, f"line {number}: {name} is empty") for name in empty]
-        if cells["case"] in {case.name for case in cases}:
+        if cells["case"] in {row.case for row in rows}:
             problems.append(Problem(table, f"line {number}: case {cells['case']} was there before"))
         image = root / cells["image"]
         chosen = [root / cells[column] if cells[column] else None for column in masks]
@@ -56,11 +87,8 @@ def dataset(root: Path, *, ignore_label: int | None) -> Dataset:
         if not any(chosen):
             problems.append(Problem(table, f"line {number}: case {cells['case']} has no mask at all"))
         if len(problems) == found:
-            files = [file for path in (image, *chosen) if path is not None for file in _files(path)]
-            read = partial(volumes.build, image, chosen, ignore_label=ignore_label)
-            cases.append(Case(cells["case"], cells["patient"], tuple(files), read))
-    problems += _orphans(root, cases)
-    return Dataset("generic", root, tuple(cases), tuple(masks.values()), True, str(root), problems=tuple(problems))
+            rows.append(Row(cells["case"], cells["patient"], image, tuple(chosen)))
+    return Table(tuple(masks.values()), tuple(rows), tuple(problems))
 
 
 def _files(path: Path) -> list[Path]:

@@ -174,12 +174,25 @@ def build(
 
 
 def code_labels(array: npt.NDArray[Any], path: Path, *, ignore_label: int | None) -> Uint8:
-    """Class numbers to 0, LESION and IGNORE. Raises orkrun.DataError where a value is no whole number of 0 or more."""
+    """Class numbers to 0, LESION and IGNORE. Raises orkrun.DataError where a value is no whole number of 0 to 255, and
+    where 255 could be meant as not labelled.
+    """
     whole = np.rint(array)
     if np.issubdtype(array.dtype, np.floating) and np.abs(array - whole).max(initial=0) > 1e-3:
         raise orkrun.DataError(path, "holds fractions; a mask has whole numbers: 0 for background, 1 and up for lesion")
     if whole.min(initial=0) < 0:
         raise orkrun.DataError(path, f"has a label {whole.min():.0f}; labels are 0 and up")
+    if whole.max(initial=0) > IGNORE:
+        raise orkrun.DataError(
+            path,
+            f"has a label {whole.max():.0f}; 0 is background and 1 to 255 lesion: is it the image itself?",
+        )
+    if ignore_label is None and (whole == IGNORE).any() and ((whole > 0) & (whole < IGNORE)).any():
+        raise orkrun.DataError(
+            path,
+            f"has labels of {IGNORE} beside others: data.ignore_label: {IGNORE} if that is what nobody has labelled, "
+            "else another number",
+        )
     coded = np.where(whole > 0, np.uint8(LESION), np.uint8(0))
     if ignore_label is not None:
         coded[whole == ignore_label] = IGNORE
@@ -187,11 +200,13 @@ def code_labels(array: npt.NDArray[Any], path: Path, *, ignore_label: int | None
 
 
 def check_same_grid(image_grid: Grid, mask_grid: Grid, *, image: Path, mask: Path) -> None:
-    """Raises orkrun.DataError where the two do not show the same voxels: shape, or half a voxel apart at a corner."""
+    """Raises orkrun.DataError where the two do not show the same voxels: shape, or half a voxel apart at a corner.
+    `image` may be another mask.
+    """
     one, other = image_grid.array.shape, mask_grid.array.shape
     if one != other:
         raise orkrun.DataError(
-            mask, f"has shape {other} (slices, rows, columns), its image {image} {one}: both must be of one size"
+            mask, f"has shape {other} (slices, rows, columns), {image} has {one}: both must be of one size"
         )
     if image_grid.affine is None or mask_grid.affine is None:
         return
@@ -200,5 +215,5 @@ def check_same_grid(image_grid: Grid, mask_grid: Grid, *, image: Path, mask: Pat
     voxel = min(abs(size) for size in image_grid.spacing if np.isfinite(size))
     if apart > 0.5 * voxel:
         raise orkrun.DataError(
-            mask, f"lies {apart:.3g} mm away from its image {image} by their affines (orientation, origin or spacing)"
+            mask, f"lies {apart:.3g} mm away from {image} by their affines (orientation, origin or spacing)"
         )
