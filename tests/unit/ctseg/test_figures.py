@@ -10,7 +10,9 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, precision_score, recall_score
 
 from ctseg import metrics
+from ctseg.data.samples import IGNORE, LESION, Samples
 from ctseg.metrics import bootstrap, calibration, lesions, surface, threshold, volume
+from ctseg.report.figures import figures
 
 SPACING = (2.5, 0.7, 0.9)
 SEEDS = range(6)
@@ -234,3 +236,51 @@ def test_calibration_slice_by_slice_is_that_of_all_labelled_pixels() -> None:
     other = calibration.reliability(probability[valid], target[valid])
     assert one.ece == pytest.approx(other.ece)
     assert one.pixels.tolist() == other.pixels.tolist()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["in mm", "in pixels"])
+def test_figures_of_several_cases_are_those_of_their_labelled_pixels(known: bool) -> None:
+    rng = np.random.default_rng(7)
+    target, said = blobs(3, (6, 20, 24))
+    valid = rng.random(target.shape) > 0.1
+    masks = np.where(valid, target * LESION, IGNORE).astype(np.uint8)[:, None]
+    cases = ("b", "b", "b", "a", "a", "empty")
+    masks[5][masks[5] == LESION] = 0
+    probability = np.where(said, 0.8, 0.1).astype(np.float32)
+    probability[5] = 0.0
+    samples = Samples(
+        images=np.zeros_like(masks),
+        masks=masks,
+        cases=cases,
+        names=tuple("012345"),
+        annotators=("truth",),
+        patients_known=True,
+        source="here",
+        spacing=np.full((6, 3), SPACING if known else np.nan, np.float32),
+    )
+    found = figures(probability, samples, threshold=threshold.UNCHOSEN, chosen_here=False)
+    true, predicted = (masks[:, 0] == LESION), (probability > 0.5)
+
+    def dice(*rows: int) -> float:
+        where = valid[list(rows)]
+        return float(f1_score(true[list(rows)][where], predicted[list(rows)][where], zero_division=1.0))
+
+    assert found.pooled.dice.value == pytest.approx(dice(*range(6)))
+    assert found.slice.dice.value == pytest.approx(np.mean([dice(i) for i in range(6)]))
+    assert found.case.dice.value == pytest.approx(np.mean([dice(0, 1, 2), dice(3, 4), 1.0]))
+    assert [case.case for case in found.cases] == ["a", "b", "empty"]
+    assert found.case.ppv.n == 2  # nothing is predicted in the empty one
+    a, b, empty = found.cases
+    assert (empty.dice, empty.nsd, empty.lesion_f1, empty.hd95, empty.ppv) == (1.0, 1.0, 1.0, None, None)
+    if known:
+        spacing = np.float32(SPACING).astype(float).tolist()
+        whole = surface.compare((predicted & valid)[:3], true[:3], spacing=spacing, tolerance=3.0)
+        assert (b.nsd, b.hd95, b.surface_unit) == (whole.nsd, whole.hd95, "mm, in 3D")
+        assert b.volume_error_ml == pytest.approx(
+            (int((predicted & valid)[:3].sum()) - int(true[:3].sum())) * np.prod(spacing) / 1000
+        )
+    else:
+        each = [surface.compare((predicted & valid)[i], true[i], spacing=(1, 1), tolerance=2.0) for i in (3, 4)]
+        assert a.nsd == pytest.approx(np.mean([one.nsd for one in each]))
+        assert (a.volume_error_ml, a.surface_unit) == (None, "pixels, mean of slices")
+        assert found.case.volume_error_ml.value is None
