@@ -22,6 +22,7 @@ from ctseg.data import cache
 from ctseg.data.load import load
 from ctseg.data.samples import Samples
 from ctseg.report import plot, reference, run_folder, schema
+from ctseg.report.card import card
 from ctseg.training.loop import Training
 from tests.unit.ctseg.conftest import ROOT, TINY
 
@@ -275,16 +276,29 @@ def test_the_digest_can_be_made_of_split_json_by_anybody(trained: Path) -> None:
 
 
 def test_the_card_says_what_a_user_has_to_know(trained: Path) -> None:
-    card, result = (trained / "report" / "model-card.md").read_text(), result_of(trained)
+    text, result = (trained / "report" / "model-card.md").read_text(), result_of(trained)
     assert result.figures.chosen is not None
     says = ["Not for diagnosis", "running mean (EMA)", "by patient; learnt from 10 slices in 2 groups, held out 5 in 1"]
     says += [result.data.digest, "seed of weights, order and augmentation: 5", "stopped early after epoch 2"]
-    says += ["Licence: ", "Begun from: random weights", f"Threshold: {result.figures.chosen.threshold.value} ("]
+    says += [
+        "Licence: generated",
+        "Begun from: random weights",
+        f"Threshold: {result.figures.chosen.threshold.value} (",
+    ]
     says += ["Best epoch and threshold were chosen on these same slices", "## Limits", "loss: name dice_ce"]
-    for text in says:
-        assert text in card, text
+    for one in says:
+        assert one in text, one
     for name in REPORT - {"result.json", "model-card.md"}:
-        assert f"({name})" in card
+        assert f"({name})" in text
+
+
+def test_the_card_says_how_several_masks_became_one(trained: Path) -> None:
+    result = result_of(trained)
+    data = {"annotators": ["a", "b", "truth"], "learnt_from": ["a", "b"], "annotators_rule": "staple"}
+    several = result.model_copy(update={"data": result.data.model_copy(update=data)})
+    text = card(several, pictures=())
+    assert "learnt from: a, b, of several masks of a slice what STAPLE makes of them" in text
+    assert "Judged on: 5 slices of 1 cases, against truth" in text
 
 
 def test_a_leaky_split_and_foreign_weights_are_on_the_card(copy: Path) -> None:
@@ -295,9 +309,9 @@ def test_a_leaky_split_and_foreign_weights_are_on_the_card(copy: Path) -> None:
     best["params"]["model"]["weights"] = "/weights/resnet.pt"
     checkpoint.save(copy / checkpoint.BEST, best)
     assert main(["evaluate", str(copy)]) == 0
-    card = (copy / "report" / "model-card.md").read_text()
-    assert "**Every figure below is too good: the published split.**" in card
-    assert "Begun from: /weights/resnet.pt. Its licence is not known here" in card
+    text = (copy / "report" / "model-card.md").read_text()
+    assert "**Every figure below is too good: the published split.**" in text
+    assert "Begun from: /weights/resnet.pt. Its licence is not known here" in text
 
 
 def test_pictures_are_pictures(trained: Path) -> None:

@@ -19,6 +19,7 @@ from ctseg.phantom.volume import FIELD_OF_VIEW, make_patient, patient_name
 from ctseg.phantom.write import VOLUME_HEIGHT
 
 TABLE = "patients.csv"
+LICENCE = "generated: shows no patient, anybody may use it"
 
 
 def is_phantom(root: Path) -> bool:
@@ -32,7 +33,9 @@ def embedded(phantom: config.Phantom) -> Dataset:
         for index, name in ((index, patient_name(index)) for index in range(phantom.patients))
     ]
     names = annotators.names(phantom.annotators, noise=phantom.noise)
-    return Dataset("phantom", None, tuple(cases), names, patients_known=True, source="embedded phantom")
+    return Dataset(
+        "phantom", None, tuple(cases), names, patients_known=True, source="embedded phantom", licence=LICENCE
+    )
 
 
 def _make(index: int, phantom: config.Phantom) -> Volume:
@@ -80,4 +83,4 @@ def dataset(root: Path) -> Dataset:
         files = tuple(path for path in (image, *present) if path is not None)
         if not missing:
             cases.append(Case(patient, patient, files, partial(volumes.build, image, present, ignore_label=IGNORE)))
-    return Dataset("phantom", root, tuple(cases), planes, True, str(root), problems=tuple(problems))
+    return Dataset("phantom", root, tuple(cases), planes, True, str(root), licence=LICENCE, problems=tuple(problems))

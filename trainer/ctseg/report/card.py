@@ -20,6 +20,15 @@ _WHAT = {
     "volume_error_relative": "volume error, share",
 }
 
+_RULES = {
+    "union": "their union",
+    "majority": "the majority",
+    "intersection": "what all of them mark",
+    "soft": "their mean",
+    "staple": "what STAPLE makes of them",
+    "random": "one at random in each step",
+}
+
 
 def card(result: schema.Result, *, pictures: Sequence[str]) -> str:
     """`pictures`: names of the files beside it."""
@@ -60,10 +69,9 @@ def _data(result: schema.Result) -> Iterator[str]:
     data, split = result.data, result.split
     yield from ("", "## Data", "", f"- Source: {data.source}")
     yield f"- Licence: {data.licence or 'not said by its source; ask before you share data or model'}"
-    if len(data.annotators) > 1:
-        yield f"- Annotators: {', '.join(data.annotators)}; their masks become one by {data.annotators_rule}"
-    else:
-        yield f"- Annotators: {data.annotators[0]}, one mask of each slice"
+    several = f", of several masks of a slice {_RULES[data.annotators_rule]}" if len(data.learnt_from) > 1 else ""
+    points = ", of which points alone are shown" if result.params["data"].get("points", {}).get("enabled") else ""
+    yield f"- Annotators that are learnt from: {', '.join(data.learnt_from)}{several}{points}"
     yield f"- Judged on: {data.slices} slices of {data.cases} cases, against {data.judged_by}"
     if split is None:
         yield "- Split: none of these slices was learnt from by this run"

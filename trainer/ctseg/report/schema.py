@@ -164,6 +164,8 @@ class Data(_Part):
     """As its source says; empty where it says nothing."""
     annotators: list[str]
     """Whose masks there are."""
+    learnt_from: list[str]
+    """Those of them that a training sees: all but a truth that is known."""
     annotators_rule: str
     """How several masks became one (`data.annotators.rule`)."""
     judged_by: str

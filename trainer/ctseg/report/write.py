@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 import orkrun
 from ctseg.data.samples import Samples
+from ctseg.labels.fuse import learnt_from
 from ctseg.metrics import threshold as thresholds
 from ctseg.report import plot, schema
 from ctseg.report.card import card
@@ -79,6 +80,7 @@ def write(
             source=samples.source,
             licence=samples.licence,
             annotators=list(about.annotators),
+            learnt_from=[about.annotators[i] for i in learnt_from(about.annotators)],
             annotators_rule=about.params["data"]["annotators"]["rule"],
             judged_by=samples.annotators[0],
             slices=len(samples),
