@@ -42,8 +42,10 @@ def exit_code(error: BaseException, output: Path | None) -> ExitCode | int:
 
 
 def _in_output(error: OSError, output: Path | None) -> bool:
-    """A full or read-only disk always is about the output, a permission only where the file lies in it."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    """A full or read-only disk, or a limit of a file's size, always is about the output, a permission only where the
+    file lies in it.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
         return True
     return output is not None and isinstance(error.filename, str) and Path(error.filename).is_relative_to(output)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orkrun.errors import OutputError, TryAgain
 
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def write_atomic(path: Path, content: bytes | bytearray | memoryview, *, durable: bool = True) -> None:

@@ -1,13 +1,10 @@
-"""What `ctseg predict` measures and warns of, and that a folder it cannot fill stays as it was."""
+"""What `ctseg predict` measures and warns of, and which models it refuses."""
 
 from __future__ import annotations
 
 import json
 import re
-import resource
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,26 +121,26 @@ def test_more_slices_than_pages_are_thinned_evenly() -> None:
     assert _drawn(~mask[1:5]) == [2]
 
 
-@contextmanager
-def little_space(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No file can be larger than 20 kB: what is written there is then not whole."""
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a module that is imported meanwhile would be cut off too
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.parametrize("command", ["predict best.pt ct.nii.gz", "export best.pt --format safetensors"])
-def test_without_space_nothing_is_left(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda state: state["params"]["model"].update(encoder="tu-test_resnet"),
+            "does not fit the network of its own",
+        ),
+        (lambda state: state.pop("params"), "holds no model with its parameters"),
+    ],
+    ids=["of another network", "without parameters"],
+)
+def test_a_model_of_another_config_is_refused(
+    model: Model, capsys: pytest.CaptureFixture[str], change: Callable[[dict[str, Any]], object], says: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    save(tmp_path / "ct.nii.gz", np.tile(hu(), (1, 6, 6)))
-    model(pictures=False)
-    with little_space(monkeypatch):
-        assert main([*command.split(), "--out", "out"]) == 73
-    assert "out cannot be written: File too large" in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "ct.nii.gz"]
+    path = model(pictures=False)
+    state = checkpoint.load(path)
+    assert state is not None
+    change(state)
+    checkpoint.save(path, state)
+    code, out = predict(path, hu())
+    assert code == 65
+    assert says in capsys.readouterr().err
+    assert not out.exists()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import orkrun
@@ -22,6 +23,27 @@ def check_free(out: Path) -> None:
         elif not out.is_dir() or any(out.iterdir()):
             raise orkrun.OutputError(f"{out} is there already and not empty; another --out, or remove it")
     except OSError as error:
+        raise orkrun.OutputError(f"{out} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def or_nothing(out: Path) -> Iterator[None]:
+    """For what is written piece by piece, into a mount too: a failure takes away all that was not there before, unless
+    something was. Turns OSError into orkrun.OutputError.
+    """
+    there, used = out.exists(), True
+    try:
+        used = there and (not out.is_dir() or any(out.iterdir()))
+        yield
+    except OSError as error:
+        if not used:
+            for path in out.iterdir() if out.is_dir() else ():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+            if not there and out.is_dir():
+                out.rmdir()
         raise orkrun.OutputError(f"{out} cannot be written: {error.strerror or error}") from error
 
 

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import orkrun
 from ctseg import config
+from ctseg.commands import folder
 
 _SIZES = ("patients", "slices", "size", "seed")
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ctseg.phantom.write import write_phantom
 
     sizes = config.parse({"data": {"phantom": {name: getattr(arguments, name) for name in _SIZES}}}).data.phantom
-    try:
+    with folder.or_nothing(arguments.out):
         rows = write_phantom(
             arguments.out,
             patients=sizes.patients,
@@ -46,8 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
             seed=sizes.seed,
             annotators=[name for name in arguments.annotators.split(",") if name],
         )
-    except OSError as error:
-        raise orkrun.OutputError(f"{arguments.out} cannot be written: {error}") from error
     healthy = sum(row["slices_without_lesion"] == row["slices"] for row in rows)
     print(f"{arguments.out}: {len(rows)} patients, {healthy} without a lesion; see patients.csv")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import faulthandler
 import os
 import sys
@@ -58,8 +59,19 @@ def run(arguments: argparse.Namespace) -> int:
         # torch last: wrong parameters and bad data are told within a second.
         from ctseg.training.loop import train
 
-        train(run, params, samples)
+        try:
+            train(run, params, samples)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise orkrun.OutputError(
+                f"{run.output} cannot be written: {error.strerror}; with space there the same command goes on from "
+                "the newest checkpoint"
+            ) from error
     return 0
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def _processes(local: orkrun.Config | None) -> int:
