@@ -29,7 +29,14 @@ _TELLS_WITHIN = 2.0
 
 
 class RankLost(orkrun.RunError):
-    """Another process of this training has ended, and this one cannot go on without it."""
+    """Another process of this training has ended, and this one cannot go on without it. `killed`: by whom or what is
+    not known, so that another attempt may go well.
+    """
+
+    def __init__(self, message: str, *, killed: bool) -> None:
+        super().__init__(message)
+        if killed:
+            self.exit_code = orkrun.ExitCode.TRY_AGAIN
 
 
 RankLost.__module__ = "ctseg"
@@ -103,18 +110,19 @@ class Several(Ranks):
         try:
             dist.all_reduce(values)
         except RuntimeError as error:
-            raise RankLost(self._why(error)) from error
+            raise self._lost(error) from error
 
-    def _why(self, error: RuntimeError) -> str:
+    def _lost(self, error: RuntimeError) -> RankLost:
         deadline = time.monotonic() + _TELLS_WITHIN
         with contextlib.suppress(RuntimeError):
             while time.monotonic() < deadline:
                 if self._store.check([_FAILED]):
-                    return str(self._store.get(_FAILED), "utf-8", "replace")
+                    return RankLost(str(self._store.get(_FAILED), "utf-8", "replace"), killed=False)
                 time.sleep(0.05)
-        return (
+        return RankLost(
             f"one of the {self.count} processes of this training has ended without a word, most likely killed for "
-            f"memory ({str(error).splitlines()[0][:200]})"
+            f"memory ({str(error).splitlines()[0][:200]})",
+            killed=True,
         )
 
     def failed(self, error: BaseException) -> None:

@@ -5,7 +5,9 @@ Two processes on the CPU, by gloo. They come from a server that has imported tor
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -201,7 +203,8 @@ def record(folder: Path) -> dict[str, Any]:
 
 def test_two_processes_learn_what_one_does_and_stop_together_and_one_goes_on(tmp_path: Path, done: Path) -> None:
     """Without memory in the first step and with SIGTERM after the fifth of six, in the second process only."""
-    trained(ALONE, tmp_path)
+    start: dict[str, torch.Tensor] = {}
+    trained(ALONE, tmp_path, prepare=lambda training: start.update(copy.deepcopy(training.model.state_dict())))
     folder = done / "short_of_memory_and_sees_sigterm"
     assert codes(folder) == [143, 143]
     assert record(folder)["outcome"] == "Interrupted"
@@ -211,8 +214,12 @@ def test_two_processes_learn_what_one_does_and_stop_together_and_one_goes_on(tmp
     trained(ALONE, folder)
     for part in ("model", "ema"):
         mine, theirs = state(folder / "run")[part], state(tmp_path / "run")[part]
-        for name, value in mine.items():
-            torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-5, msg=f"{part} {name}")
+        # What was learnt, all of it: a rounding that turns a ReLU over is large in few numbers.
+        apart, learnt = (
+            math.sqrt(sum(float((one[name] - other[name]).float().square().sum()) for name in one))
+            for one, other in ((mine, theirs), (theirs, start))
+        )
+        assert apart < 1e-3 * learnt, part
     mine, theirs = series(folder / "run"), series(tmp_path / "run")
     for step in (1, 2):
         assert mine[step].pop("micro_batch_size") == 1
@@ -224,7 +231,7 @@ def test_two_processes_learn_what_one_does_and_stop_together_and_one_goes_on(tmp
     [
         (is_not_finite, [70, 70], "orkrun.Diverged", "the gradient's norm is nan at step 0"),
         (fails, [70, 70], "ctseg.RankLost", "process 1 of 2 ended by ValueError: a broken GPU"),
-        (dies, [70], "ctseg.RankLost", "one of the 2 processes of this training has ended without a word"),
+        (dies, [75], "ctseg.RankLost", "one of the 2 processes of this training has ended without a word"),
     ],
     ids=["not finite", "an error", "killed"],
 )
