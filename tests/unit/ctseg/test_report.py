@@ -292,6 +292,25 @@ def test_the_card_says_what_a_user_has_to_know(trained: Path) -> None:
         assert f"({name})" in text
 
 
+def test_a_network_that_cannot_be_copied_is_built_anew(copy: Path, trained: Path, samples: Samples) -> None:
+    forget_end(copy)
+
+    class Keeps(Training):
+        def evaluate(self) -> dict[str, float]:
+            raise AssertionError("the training is over")
+
+        def say(self, text: str) -> None:
+            super().say(text)
+            if "goes on from" in text:
+                self.model.kept = next(self.model.parameters()) * 1.0  # of a graph: no deep copy
+
+    local = orkrun.local_config(PARAMS, output=copy, seed=5)
+    with orkrun.run(local, environ={}) as run:
+        Keeps(run, config.parse(run.params), samples).run()
+    one, other = (result_of(folder).model_dump(exclude={"seconds"}) for folder in (copy, trained))
+    assert one == other
+
+
 def test_the_card_says_how_several_masks_became_one(trained: Path) -> None:
     result = result_of(trained)
     data = {"annotators": ["a", "b", "truth"], "learnt_from": ["a", "b"], "annotators_rule": "staple"}

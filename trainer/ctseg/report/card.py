@@ -77,8 +77,9 @@ def _data(result: schema.Result) -> Iterator[str]:
         yield "- Split: none of these slices was learnt from by this run"
     else:
         yield (
-            f"- Split: by {split.by}; learnt from {split.train_slices} slices in {split.train_groups} groups, "
-            f"held out {split.val_slices} in {split.val_groups}"
+            f"- Split: by {split.by}; learnt from {split.train_slices} slices in {split.train_groups} groups"
+            + (f" ({split.learn_only} of these slices with labels that judge nothing)" if split.learn_only else "")
+            + f", held out {split.val_slices} in {split.val_groups}"
             + (f", {split.left_out} in neither part" if split.left_out else "")
         )
         settings = split.settings

@@ -73,6 +73,7 @@ def split_part(content: Mapping[str, Any]) -> schema.Split:
         by=content["by"],
         leaky=content["leaky"],
         settings=content["settings"],
+        learn_only=content.get("extra", 0),
         left_out=len(content.get("left_out", ())),
         **numbers,
     )

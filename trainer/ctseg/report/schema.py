@@ -192,6 +192,8 @@ class Split(_Part):
     settings: dict[str, Any]
     train_slices: Count
     train_groups: Count
+    learn_only: Count
+    """Of the learnt slices, those whose labels are not good enough to judge by (a model's answers)."""
     val_slices: Count
     val_groups: Count
     left_out: Count

@@ -34,7 +34,7 @@ def report(
         from ctseg import inference, judge
         from ctseg.report import FOLDER, run_folder, shown
 
-        trained = inference.load(run.output, network=(copy.deepcopy(model), held_out.channels))
+        trained = inference.load(run.output, network=_copy(model, held_out.channels))
         if run_folder.result(run.output, epoch=trained.epoch) is not None:
             return
         result = judge.judge(
@@ -65,3 +65,11 @@ def report(
         f"best epoch {trained.epoch}: Dice {dice.value:.3f}{interval} per case at threshold {at.threshold.value}, "
         f"both chosen on these same slices; {run.output / FOLDER} in {result.seconds:.1f} s"
     )
+
+
+def _copy(model: torch.nn.Module, channels: int) -> tuple[torch.nn.Module, int] | None:
+    """None: it is to be built anew, which takes longer."""
+    try:
+        return copy.deepcopy(model), channels
+    except RuntimeError:  # a module that keeps what it has computed, or the device has no memory for a second one
+        return None
