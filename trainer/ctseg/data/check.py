@@ -92,7 +92,10 @@ def check(dataset: Dataset, data: config.Data, *, thumbnails: bool = False) -> R
         domains[row.domain] += 1
         report.cases.append(row)
         _check_case(report, case, volume, row, dataset, data)
-        seen.add(case, volume, dataset, data)
+        try:
+            seen.add(case, volume, dataset, data)
+        except orkrun.DataError as error:
+            report.add("error", "unreadable", error.path, str(error).removeprefix(f"{error.path}: "))
         if thumbnails:
             report.pictures.append((case.name, _picture(volume, _grey(volume, data))))
     _check_whole(report, dataset, data, domains)
