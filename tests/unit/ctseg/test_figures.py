@@ -227,6 +227,12 @@ def test_the_threshold_is_that_of_trying_each_with_scikit_learn(seed: int) -> No
     found = threshold.choose(probability, target, valid, cases=cases)
     assert scores[found.value] == pytest.approx(max(scores.values()))
     assert f"({max(scores.values()):.4f})" in found.rule
+    alone = []
+    for name in "abc":
+        own, others = ([i for i, case in enumerate(cases) if (case == name) == which] for which in (True, False))
+        rest = threshold.choose(probability[others], target[others], valid[others], cases=[cases[i] for i in others])
+        alone.append(f1_score(target[own][valid[own]], (probability > rest.value)[own][valid[own]], zero_division=1.0))
+    assert found.left_out_dice == pytest.approx(np.mean(alone))
 
 
 def test_calibration_slice_by_slice_is_that_of_all_labelled_pixels() -> None:

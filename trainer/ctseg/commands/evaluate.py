@@ -80,6 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
             dice = getattr(at, level).dice
             interval = f" ({dice.interval[0]:.3f} to {dice.interval[1]:.3f})" if dice.interval else ""
             print(f"  Dice {level}: {dice.value:.3f}{interval}, n {dice.n}")
+    chosen = result.figures.chosen
+    if chosen is not None and chosen.threshold.left_out_dice is not None:
+        print(f"Dice case, each at the threshold that all others would choose: {chosen.threshold.left_out_dice:.3f}")
     print(f"{output}: result.json, model-card.md, pictures")
     return 0
 

@@ -19,6 +19,10 @@ class Threshold:
     value: float
     rule: str
     """For people: by what it was chosen, on what."""
+    left_out_dice: float | None = None
+    """Mean Dice over cases, each at the threshold that all other cases would have chosen: what is left of the gain
+    where no case chooses its own. None of a single case, or where nothing was chosen.
+    """
 
 
 UNCHOSEN = Threshold(FIXED, "fixed, chosen by nothing")
@@ -34,15 +38,22 @@ def choose(
 ) -> Threshold:
     """The one of GRID with the highest mean Dice over validation cases; of equals the nearest to 0.5. All (n, H, W)."""
     counts = np.stack([_counts(*one, between=between) for one in zip(probability, target, valid, strict=True)])
-    means = [
-        float(overlap.ratios(overlap.by_case(counts[:, k], cases))["dice"].mean())  # never NaN: empty cases have one
-        for k in range(len(GRID))
-    ]
-    best = max(zip(means, GRID, strict=True), key=lambda item: (round(item[0], 9), -abs(item[1] - FIXED)))
+    # (cases, GRID), never NaN: an empty case has a Dice too.
+    dice = np.stack([overlap.ratios(overlap.by_case(counts[:, k], cases))["dice"] for k in range(len(GRID))], axis=1)
+    best = _best(dice)
+    left_out = [dice[i, _best(np.delete(dice, i, axis=0))] for i in range(len(dice))] if len(dice) > 1 else []
     return Threshold(
-        best[1],
-        f"highest mean Dice over {len(set(cases))} validation cases ({best[0]:.4f}) of {GRID[0]} to {GRID[-1]} by 0.05",
+        GRID[best],
+        f"highest mean Dice over {len(dice)} validation cases ({dice[:, best].mean():.4f}) of {GRID[0]} to {GRID[-1]} "
+        "by 0.05",
+        float(np.mean(left_out)) if left_out else None,
     )
+
+
+def _best(dice: npt.NDArray[np.float64]) -> int:
+    """The place in GRID with the highest mean over cases; of equals the nearest to 0.5."""
+    means = dice.mean(axis=0)
+    return max(range(len(GRID)), key=lambda k: (round(float(means[k]), 9), -abs(GRID[k] - FIXED)))
 
 
 def _counts(

@@ -147,6 +147,10 @@ def _figures(result: schema.Result) -> Iterator[str]:
             levels = (table.pooled, table.slice, table.case)
             cells = [_cell(getattr(level, name, None)) for level in levels]
             yield f"| {_WHAT[name].format(unit=units)} | {' | '.join(cells)} |"
+    chosen = result.figures.chosen
+    if chosen is not None and chosen.threshold.left_out_dice is not None:
+        left_out = chosen.threshold.left_out_dice
+        yield from ("", f"Mean Dice of the cases, each at the threshold that all others would choose: {left_out:.3f}.")
     ece = result.calibration.ece
     yield from ("", f"In brackets: {result.rules.interval}. Empty cases: {result.rules.empty}.", "")
     yield f"ECE over all pixels: {'-' if ece is None else f'{ece:.4f}'} (most pixels are easy background)."

@@ -72,11 +72,19 @@ def figures(
         )
     values = of_case | {name: _column(cases, name) for name in _OF_CASES}
     return schema.AtThreshold(
-        threshold=schema.Threshold(value=threshold.value, rule=threshold.rule, chosen_on_these_slices=chosen_here),
+        threshold=described(threshold, here=chosen_here),
         pooled=_pooled(by_case, drawn),
         slice=_slices(counts, samples, names, drawn),
         case=schema.CaseFigures(**{name: _of_mean(column, drawn) for name, column in values.items()}),
         cases=cases,
+    )
+
+
+def described(threshold: Threshold, *, here: bool) -> schema.Threshold:
+    """`here`: these very slices have chosen it."""
+    left_out = threshold.left_out_dice if here else None
+    return schema.Threshold(
+        value=threshold.value, rule=threshold.rule, chosen_on_these_slices=here, left_out_dice=left_out
     )
 
 

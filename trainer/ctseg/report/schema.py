@@ -109,6 +109,9 @@ class Threshold(_Part):
     """By what it was chosen, on what."""
     chosen_on_these_slices: bool
     """True: the slices that are judged have chosen it themselves, so that its figures flatter."""
+    left_out_dice: Share | None
+    """Mean Dice over these cases, each at the threshold that all the others would choose: free of that flattery. null:
+    of one case, or a threshold that these slices have not chosen."""
 
 
 class AtThreshold(_Part):

@@ -19,7 +19,7 @@ from ctseg.labels.fuse import learnt_from
 from ctseg.metrics import threshold as thresholds
 from ctseg.report import plot, schema
 from ctseg.report.card import card
-from ctseg.report.figures import RULES, calibrated, figures, truth
+from ctseg.report.figures import RULES, calibrated, described, figures, truth
 from ctseg.report.overlay import page
 from ctseg.report.run_folder import RESULT
 
@@ -67,8 +67,7 @@ def write(
     fixed = figures(probability, samples, threshold=thresholds.UNCHOSEN, chosen_here=False, between=between)
     at_chosen = None
     if chosen is not None and chosen.value == fixed.threshold.value:
-        told = schema.Threshold(value=chosen.value, rule=chosen.rule, chosen_on_these_slices=here)
-        at_chosen = fixed.model_copy(update={"threshold": told})
+        at_chosen = fixed.model_copy(update={"threshold": described(chosen, here=here)})
     elif chosen is not None:
         at_chosen = figures(probability, samples, threshold=chosen, chosen_here=here, between=between)
     result = schema.Result(
