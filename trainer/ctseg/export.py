@@ -162,7 +162,9 @@ def _onnx(trained: Trained, about: dict[str, Any], *, opset: int, tolerance: flo
     missing = [name for name in ("onnx", "onnxscript") if not _installed(name)]
     if missing:
         raise orkrun.InvalidParams(
-            "--format", f"onnx needs {' and '.join(missing)}, which is not installed: pip install 'orkhaven[export]'"
+            "--format",
+            f"onnx needs {' and '.join(missing)}, which is not installed: pip install 'orkhaven[export]'; "
+            "--format safetensors does without",
         )
     import onnx
 
@@ -210,7 +212,9 @@ def _onnx(trained: Trained, about: dict[str, Any], *, opset: int, tolerance: flo
             "parity": {
                 "max_abs_difference": difference,
                 "tolerance": tolerance,
-                "against": f"onnxruntime {version('onnxruntime')}" if runtime else "nothing: it is not installed",
+                "against": f"onnxruntime {version('onnxruntime')}"
+                if runtime
+                else "nothing: onnxruntime is not installed",
                 "shapes": [[n, channels, h, w] for n, h, w in tried] if runtime else [],
             },
         }

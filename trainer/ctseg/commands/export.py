@@ -60,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _told(onnx: dict[str, Any]) -> str:
     parity, sides = onnx["parity"], onnx["rows_and_columns"]
     difference = parity["max_abs_difference"]
-    compared = "not compared" if difference is None else f"probabilities differ by at most {difference:.2g}"
+    compared = f"compared with {parity['against']}"
+    if difference is not None:
+        compared += f", probabilities differ by at most {difference:.2g}"
     size = f"{sides} x {sides} pixels only ({onnx['why_fixed']})" if onnx["why_fixed"] else f"rows and columns {sides}"
-    return f"model.onnx: opset {onnx['opset']}; {compared} ({parity['against']}); any number of slices, {size}"
+    return f"model.onnx: opset {onnx['opset']}; {compared}; any number of slices, {size}"
