@@ -42,19 +42,25 @@ class Trained:
     """raw: of the training itself; ema: their running mean."""
     pretrained: str | None = None
     """File that the training began with."""
+    last: bool = False
+    """Of a checkpoint, not chosen as the best."""
 
 
-def load(place: Path, *, network: tuple[torch.nn.Module, int] | None = None) -> Trained:
-    """From a run's folder (its best model), a best.pt, or what `ctseg export` has made of one: model.safetensors or
-    the folder with it. `network`, with the number of its channels, takes the weights where it is given, else one is
-    built. Raises orkrun.DataError.
+def load(place: Path, *, network: tuple[torch.nn.Module, int] | None = None, last: bool = False) -> Trained:
+    """From a run's folder (its best model; with `last` that of its newest checkpoint, chosen by nothing), a best.pt, or
+    what `ctseg export` has made of one: model.safetensors or the folder with it. `network`, with the number of its
+    channels, takes the weights where it is given, else one is built. Raises orkrun.DataError.
     """
     path = place
     if place.is_dir():
-        path = place / checkpoint.BEST
+        path = place / (checkpoint.LATEST if last else checkpoint.BEST)
         if not path.exists() and (place / EXPORTED).exists():
             path = place / EXPORTED
     state = _exported(path) if path.suffix == ".safetensors" else checkpoint.load(path)
+    if state is not None and path.name == checkpoint.LATEST:
+        mean = state.get("ema")
+        chosen = {"model": state["model"] if mean is None else mean, "weights": "raw" if mean is None else "ema"}
+        state = {**state, **chosen, "epoch": state["progress"]["epochs"]}
     if state is None:
         raise orkrun.DataError(
             path, "there is no such file: the folder of a run that has finished an epoch is needed, or of an export"
@@ -87,6 +93,7 @@ def load(place: Path, *, network: tuple[torch.nn.Module, int] | None = None) -> 
             threshold=_threshold(path, state, epoch),
             weights=str(state.get("weights", "raw")),
             pretrained=state["params"]["model"].get("weights"),
+            last=path.name == checkpoint.LATEST,
         )
     raise orkrun.DataError(path, f"does not fit the network of its own parameters: {str(problem)[:300]}")
 

@@ -61,6 +61,7 @@ def judge(
             encoder=params.model.encoder,
             parameters=models.parameter_count(model),
             epoch=trained.epoch,
+            selected="last" if trained.last else "best",
             weights=trained.weights,
             pretrained=trained.pretrained,
         ),

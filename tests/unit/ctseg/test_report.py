@@ -193,6 +193,17 @@ def test_an_objective_that_no_epoch_has_reported_leaves_no_model_to_report(
     assert "no best model and no report" in capsys.readouterr().out
 
 
+def test_the_end_of_the_training_is_judged_as_its_last_epoch_was(copy: Path, tmp_path: Path) -> None:
+    assert main(["evaluate", str(copy), "--last", "--out", str(tmp_path)]) == 0
+    result = schema.Result.model_validate_json((tmp_path / "result.json").read_bytes())
+    history = run_folder.history(copy)
+    last = history[max(history)]
+    assert result.model.selected == "last"
+    assert result.model.epoch == max(history)
+    assert result.figures.fixed.case.dice.value == pytest.approx(last["val/dice_case"], abs=1e-6)
+    assert "nothing was chosen for the figures at 0.5" in result.note
+
+
 def test_evaluate_makes_the_same_report_again(copy: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(copy / "report")
     assert main(["evaluate", str(copy)]) == 0

@@ -26,9 +26,12 @@ def add(commands: Any) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--data", metavar="ROOT", help="judge on all labelled slices of this folder instead")
     where.add_argument("--root", metavar="ROOT", help="where the run's own data lies now, if it has moved")
+    parser.add_argument(
+        "--last", action="store_true", help="judge the model at the end of the training, which nothing was chosen for"
+    )
     parser.add_argument("--tta", action="store_true", help="mean over the four flips of each slice")
     parser.add_argument(
-        "--out", type=Path, help="folder of the report; default RUN_FOLDER/report, with -tta or -data for these"
+        "--out", type=Path, help="folder of the report; default RUN_FOLDER/report, with -data, -last, -tta for these"
     )
     parser.set_defaults(command=run)
 
@@ -44,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.run
     if not folder.is_dir():
         raise orkrun.DataError(folder, "there is no such folder; the output folder of a training is needed")
-    trained = inference.load(folder)
+    trained = inference.load(folder, last=arguments.last)
     params, data = trained.params, trained.params.data
     torch.set_num_threads(params.threads or device.available_cpus())
     kept = None
@@ -60,7 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         place = cache.folder_for(data.cache, folder)
         samples = load(data, mount=None, workers=params.workers, cache_folder=place)
         samples = _held_out(samples, kept)
-    default = report.FOLDER + ("-data" if arguments.data else "") + ("-tta" if arguments.tta else "")
+    wanted = (("-data", arguments.data), ("-last", arguments.last), ("-tta", arguments.tta))
+    default = report.FOLDER + "".join(suffix for suffix, asked in wanted if asked)
     output = arguments.out or folder / default
     result = judge.judge(
         folder,

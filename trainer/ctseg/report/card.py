@@ -50,7 +50,8 @@ def _model(result: schema.Result) -> Iterator[str]:
     yield from ("", "## Model", "")
     yield f"- Network: {model.architecture} over {model.encoder}, {model.parameters / 1e6:.1f} M parameters"
     mean = ", their running mean (EMA)" if model.weights == "ema" else ""
-    yield f"- Weights: after epoch {model.epoch}{mean}"
+    end = ", where the training ended" if model.selected == "last" else ""
+    yield f"- Weights: after epoch {model.epoch}{end}{mean}"
     if model.pretrained is None:
         yield "- Begun from: random weights"
     else:
@@ -172,6 +173,7 @@ def _limits(result: schema.Result) -> Iterator[str]:
     )
     yield "- Other scanners, reconstructions and diseases than those of the data were not tried."
     if result.split is not None:
-        yield "- What was held out chose the best epoch and the threshold: figures of new patients will be lower."
+        chose = "the best epoch and the threshold" if result.model.selected == "best" else "the threshold"
+        yield f"- What was held out chose {chose}: figures of new patients will be lower."
     if result.data.cases < 30:
         yield f"- {result.data.cases} cases: an interval of so few is itself a guess."

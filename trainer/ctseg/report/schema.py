@@ -237,6 +237,8 @@ class Model(_Part):
     """Numbers that are learnt."""
     epoch: Count
     """That the weights are of."""
+    selected: Literal["best", "last"]
+    """best: the epoch of the best objective on what was held out. last: the end of the training, whatever it was."""
     weights: str
     """raw: of the training itself; ema: their running mean."""
     pretrained: str | None

@@ -125,11 +125,13 @@ def _note(about: About, *, here: bool) -> str:
         parts.append(f"{about.of_run} of these slices are the run's own, learnt from or held out: the figures flatter.")
     elif about.split is None:
         parts.append("The run had no part in these slices: neither weights nor threshold were chosen on them.")
+    elif about.model.selected == "last":
+        parts.append("The weights are of the training's end: nothing was chosen for the figures at 0.5.")
     else:
         what = "Best epoch and threshold were" if here else "The best epoch was"
         parts.append(f"{what} chosen on these same slices: the figures flatter, those at 0.5 a little less.")
-        if about.split.leaky:
-            parts.append(f"Every figure is too good: {about.split.leaky}.")
+    if about.split is not None and about.split.leaky:
+        parts.append(f"Every figure is too good: {about.split.leaky}.")
     return " ".join(parts)
 
 
