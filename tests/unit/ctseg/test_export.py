@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -79,11 +78,14 @@ def test_from_generated_patients_to_a_model_that_others_run(tmp_path: Path, monk
     assert about["onnx"]["parity"]["max_abs_difference"] < 1e-5
     assert about["onnx"]["rows_and_columns"] == "any multiple of 32"
     threshold = about["threshold"]["value"]
-    assert (threshold, about["threshold"]["rule"]) == dataclasses.astuple(run_folder.threshold(Path("run"), epoch=best))
-    assert inference.load(Path("exported")).threshold == inference.load(Path("run")).threshold
+    chosen = run_folder.threshold(Path("run"), epoch=best)
+    again = inference.load(Path("exported")).threshold
+    assert chosen is not None
+    assert again is not None
+    assert (threshold, about["threshold"]["rule"]) == (chosen.value, chosen.rule) == (again.value, again.rule)
     assert np.array_equal(nibabel.load("found/mask.nii.gz").get_fdata() > 0, stored.get_fdata() > threshold)
-    again = nibabel.load("found-again/probability.nii.gz").get_fdata(dtype=np.float32)
-    assert np.array_equal(again, stored.get_fdata(dtype=np.float32)), "safetensors are the same weights, bit for bit"
+    repeated = nibabel.load("found-again/probability.nii.gz").get_fdata(dtype=np.float32)
+    assert np.array_equal(repeated, stored.get_fdata(dtype=np.float32)), "safetensors are the same weights, bit for bit"
     assert json.loads(Path("run/report/result.json").read_text())["schema"]
 
 
