@@ -5,10 +5,12 @@ recipe DATA=folder`. The folder is COVID-SemiSeg's, which is not part of the pro
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import statistics
 import sys
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,7 @@ EXAMPLE = ROOT / "examples" / "covid-semiseg.yaml"
 PAGE = ROOT / "docs" / "trainer" / "covid-semiseg.md"
 SEEDS = 3
 METRIC = "val/dice_slice"
-TAIL = 5
-"""Last epochs whose mean is a run's figure: the best epoch would be chosen on the held-out slices."""
+TOLD = {"doctor": "the doctors' slices", "both": "and the pseudo-labelled ones"}
 BAR = 0.70
 
 
@@ -41,45 +42,96 @@ def jobs(root: Path, *, seeds: int, processes: int) -> list[Job]:
     return found
 
 
-def page(results: Sequence[Trained], held_out: Mapping[int, int]) -> str:
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Mean Dice of the held-out slices of one fold, under one seed."""
+
+    subset: str
+    fold: int
+    seed: int
+    end: float
+    """Of the end of the training, at 0.5: nothing was chosen on these slices."""
+    flips: float
+    """The same weights, mean over four flips, each slice at the threshold that all others of the fold would choose."""
+    best: float
+    """Of the best epoch, which these slices have chosen."""
+    minutes: float
+    """CPU minutes of the training."""
+
+
+FIGURES = {
+    "end": "end, at 0.5",
+    "flips": "end, flips, threshold of the others",
+    "best": "best epoch (flatters)",
+}
+
+
+def judged(found: Trained, folder: Path) -> Result:
+    """By `ctseg evaluate` of the last weights. Raises orkrun's errors."""
+    from ctseg.__main__ import main as ctseg
+    from ctseg.report import schema
+
+    output = folder / f"{found.job.key}.flips"
+    if not (output / "result.json").exists():
+        with contextlib.redirect_stdout(io.StringIO()):
+            code = ctseg(["evaluate", str(folder / found.job.key), "--last", "--tta", "--out", str(output)])
+        if code:
+            raise SystemExit(f"{found.job.name} seed {found.job.seed}: ctseg evaluate ended with {code}")
+    flipped = schema.loads((output / "result.json").read_bytes()).figures.chosen
+    if flipped is None or flipped.threshold.left_out_dice is None:
+        raise SystemExit(f"{output} has no threshold of its own")
+    data = found.job.params["data"]
+    return Result(
+        subset=data["subset"],
+        fold=data["split"]["fold"],
+        seed=found.job.seed,
+        end=found.epochs[-1][METRIC],
+        flips=flipped.threshold.left_out_dice,
+        best=max(epoch[METRIC] for epoch in found.epochs),
+        minutes=found.cpu_seconds / 60,
+    )
+
+
+def page(results: Sequence[Result], held_out: Mapping[int, int]) -> str:
     """`held_out`: the number of slices of each fold, by which folds are weighed: the mean is one over all slices."""
     lines = [
         "# COVID-SemiSeg by cross-validation",
         "",
         "The recipe is `examples/covid-semiseg.yaml`; `make recipe DATA=folder` trains it on the CPU and writes this "
         f"page. Dice of each held-out slice, mean over {sum(held_out.values())} slices of {len(held_out)} folds, then "
-        "mean ± deviation over seeds. Look-alike slices are on one side of each fold. `end` is the mean of the last "
-        f"{TAIL} epochs, which nothing was chosen on; `best epoch` was chosen on the held-out slices and flatters.",
+        "mean ± deviation over seeds. Look-alike slices are on one side of each fold. `flips`: the mean of the answers "
+        "to a slice and its mirror images, each slice at the threshold that the other slices of its fold would choose.",
         "",
-        "| learnt from | end | best epoch | CPU minutes of a training (largest) |",
-        "|---|---|---|---|",
+        f"| learnt from | {' | '.join(FIGURES.values())} | CPU minutes of a training (largest) |",
+        "|---|" + "---|" * (len(FIGURES) + 1),
     ]
-    groups: dict[str, list[Trained]] = defaultdict(list)
-    for result in results:
-        groups[result.job.params["data"]["subset"]].append(result)
-    told = {"doctor": "the doctors' slices", "both": "and the pseudo-labelled ones"}
+    groups = {subset: [one for one in results if one.subset == subset] for subset in TOLD}
     for subset, group in groups.items():
-        end, best = (_over_seeds(group, held_out, figure) for figure in ("end", "best"))
-        minutes = [one.cpu_seconds / 60 for one in group]
+        if not group:
+            continue
+        cells = [_shown(_over_seeds(group, held_out, figure)) for figure in FIGURES]
+        minutes = [one.minutes for one in group]
         spent = f"{statistics.fmean(minutes):.1f} ({max(minutes):.1f})"
-        lines.append(f"| {told[subset]} | {_shown(end)} | {_shown(best)} | {spent} |")
-    lines += ["", "End, by fold (mean over seeds):", ""]
+        lines.append(f"| {TOLD[subset]} | {' | '.join(cells)} | {spent} |")
+    lines += ["", f"{FIGURES['flips'].capitalize()}, by fold (mean over seeds):", ""]
     lines += ["| learnt from | " + " | ".join(f"fold {fold}" for fold in sorted(held_out)) + " |"]
     lines += ["|---|" + "---|" * len(held_out)]
     for subset, group in groups.items():
-        by_fold = [[one.last(METRIC, TAIL) for one in group if _fold(one) == fold] for fold in sorted(held_out)]
-        lines.append(f"| {told[subset]} | " + " | ".join(f"{statistics.fmean(v):.3f}" for v in by_fold) + " |")
+        by_fold = [[one.flips for one in group if one.fold == fold] for fold in sorted(held_out)]
+        if all(by_fold):
+            lines.append(f"| {TOLD[subset]} | " + " | ".join(f"{statistics.fmean(v):.3f}" for v in by_fold) + " |")
     return "\n".join([*lines, "", *_verdict(groups, held_out)]) + "\n"
 
 
-def _verdict(groups: Mapping[str, Sequence[Trained]], held_out: Mapping[int, int]) -> list[str]:
-    ends = {subset: _over_seeds(group, held_out, "end") for subset, group in groups.items()}
-    best = max(ends, key=lambda subset: statistics.fmean(ends[subset]))
-    reached = statistics.fmean(ends[best]) >= BAR
-    lines = [f"The bar of {BAR:.2f} is {'reached' if reached else 'not reached'} at the end of the training."]
-    if len(ends) == 2:
+def _verdict(groups: Mapping[str, Sequence[Result]], held_out: Mapping[int, int]) -> list[str]:
+    found = {subset: _over_seeds(group, held_out, "flips") for subset, group in groups.items() if group}
+    lines = []
+    if "doctor" in found:
+        reached = "reached" if statistics.fmean(found["doctor"]) >= BAR else "not reached"
+        lines.append(f"The bar of {BAR:.2f} from the doctors' slices alone is {reached}.")
+    if len(found) == 2:
         # The same folds and seeds: what the pseudo labels change is told by pairs.
-        changes = [both - doctor for doctor, both in zip(ends["doctor"], ends["both"], strict=True)]
+        changes = [both - doctor for doctor, both in zip(found["doctor"], found["both"], strict=True)]
         spread = f" ± {statistics.stdev(changes):.3f}" if len(changes) > 1 else ""
         lines.append(
             f"The pseudo-labelled slices change the mean by {statistics.fmean(changes):+.3f}{spread} (by seed)."
@@ -87,16 +139,12 @@ def _verdict(groups: Mapping[str, Sequence[Trained]], held_out: Mapping[int, int
     return lines
 
 
-def _over_seeds(group: Sequence[Trained], held_out: Mapping[int, int], figure: str) -> list[float]:
-    by_seed: dict[int, dict[int, float]] = defaultdict(dict)
-    for one in group:
-        by_seed[one.job.seed][_fold(one)] = one.last(METRIC, TAIL) if figure == "end" else one.best(METRIC)
+def _over_seeds(group: Sequence[Result], held_out: Mapping[int, int], figure: str) -> list[float]:
     total = sum(held_out.values())
-    return [sum(folds[fold] * count for fold, count in held_out.items()) / total for folds in by_seed.values()]
-
-
-def _fold(one: Trained) -> int:
-    return int(one.job.params["data"]["split"]["fold"])
+    seeds = sorted({one.seed for one in group})
+    return [
+        sum(getattr(one, figure) * held_out[one.fold] for one in group if one.seed == seed) / total for seed in seeds
+    ]
 
 
 def _shown(values: Sequence[float]) -> str:
@@ -134,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         threads=max(1, 2 // arguments.processes),
         metric=METRIC,
     )
-    text = page(results, held_out)
+    text = page([judged(found, arguments.folder) for found in results], held_out)
     arguments.page.write_text(text, encoding="utf-8")
     print(text)
     return 0

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from ctseg import batches, device
 from ctseg.config import Schedule
 from ctseg.data.samples import window
-from ctseg.schedule import factor
+from ctseg.schedule import build
 
 
 def factors(epochs: int = 10, steps: int = 4, **schedule: object) -> list[float]:
     config = Schedule.model_validate(schedule)
-    return [factor(config, step=step, steps_per_epoch=steps, epochs=epochs) for step in range(epochs * steps)]
+    return [*map(build(config, steps_per_epoch=steps, epochs=epochs), range(epochs * steps))]
 
 
 def test_warm_up_is_linear_and_reaches_one() -> None:
