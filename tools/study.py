@@ -147,28 +147,25 @@ def table(results: Sequence[Row], size: Size, levels: Sequence[float]) -> str:
 
 
 def verdict(groups: Mapping[tuple[str, str, float], Sequence[float]], worst: float) -> list[str]:
-    """For people: what plain and robust lose at the highest level, with one annotator each and with the robust one's
-    best rule.
-    """
+    """For people: what plain and robust lose at the highest level, by rule."""
     mean = {key: statistics.fmean(values) for key, values in groups.items()}
     clean, plain = mean.get((PLAIN.name, "one", 0.0)), mean.get((PLAIN.name, "one", worst))
     if clean is None or plain is None:
         return []
-    if clean - plain < 0.02:
-        return [
-            f"Plain {PLAIN.name} loses {clean - plain:.3f} at {worst:.0%}: too little for anything to be kept of it."
-        ]
-    lines = [f"Plain {PLAIN.name} with one annotator loses {clean - plain:.3f} at {worst:.0%}."]
-    for rule in RULES:
-        robust = mean.get((ROBUST.name, rule, worst))
-        if robust is None:
+    lines = [
+        f"With {worst:.0%} wrong, plain {PLAIN.name} from one annotator loses {clean - plain:.3f} of its {clean:.3f}. "
+        "Others, of the same figure:",
+        "",
+    ]
+    others = [(recipe, rule) for recipe in (PLAIN, ROBUST) for rule in RULES if (recipe, rule) != (PLAIN, "one")]
+    for recipe, rule in others:
+        found = mean.get((recipe.name, rule, worst))
+        if found is None:
             continue
-        lost = clean - robust
-        if lost <= 0:
-            lines.append(f"The robust recipe with `{rule}` loses nothing ({-lost:+.3f}).")
-            continue
-        kept = "at most half of it" if lost <= LOSS_AT_MOST * (clean - plain) else "more than half of it"
-        lines.append(f"The robust recipe with `{rule}` loses {lost:.3f} of the plain one's clean figure: {kept}.")
+        lost = clean - found
+        kept = "at most half of that" if lost <= LOSS_AT_MOST * (clean - plain) else "more than half of that"
+        said = f"loses {lost:.3f}, {kept}" if lost > 0 else f"loses nothing ({-lost:+.3f})"
+        lines.append(f"- {recipe.name}, `{rule}`: {said}.")
     return lines
 
 
