@@ -87,7 +87,7 @@ def judged(found: Trained, folder: Path) -> Result:
         seed=found.job.seed,
         end=found.epochs[-1][METRIC],
         flips=flipped.threshold.left_out_dice,
-        best=max(epoch[METRIC] for epoch in found.epochs),
+        best=found.best(METRIC),
         minutes=found.cpu_seconds / 60,
     )
 
@@ -179,7 +179,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         todo,
         folder=arguments.folder,
         processes=arguments.processes,
-        threads=max(1, 2 // arguments.processes),
         metric=METRIC,
     )
     text = page([judged(found, arguments.folder) for found in results], held_out)

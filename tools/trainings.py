@@ -49,12 +49,12 @@ class Trained:
         return max(epoch[metric] for epoch in self.epochs)
 
 
-def run(jobs: Sequence[Job], *, folder: Path, processes: int, threads: int = 1) -> Iterator[Trained | str]:
+def run(jobs: Sequence[Job], *, folder: Path, processes: int) -> Iterator[Trained | str]:
     """What each job found, in their order; text for what went wrong: one failed job stops no other."""
 
     def work(job: Job) -> Trained | str:
         try:
-            return _finished(job, folder) or _run(job, folder, threads)
+            return _finished(job, folder) or _run(job, folder)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             return f"{job.name} seed {job.seed}: {error}"
 
@@ -62,11 +62,11 @@ def run(jobs: Sequence[Job], *, folder: Path, processes: int, threads: int = 1) 
         yield from pool.map(work, jobs)
 
 
-def run_and_tell(jobs: Sequence[Job], *, folder: Path, processes: int, threads: int = 1, metric: str) -> list[Trained]:
+def run_and_tell(jobs: Sequence[Job], *, folder: Path, processes: int, metric: str) -> list[Trained]:
     """`run` with a line for each job. Raises SystemExit at the end where one failed."""
     results: list[Trained] = []
     failures: list[str] = []
-    for number, found in enumerate(run(jobs, folder=folder, processes=processes, threads=threads), start=1):
+    for number, found in enumerate(run(jobs, folder=folder, processes=processes), start=1):
         if isinstance(found, str):
             failures.append(found)
             print(f"{number}/{len(jobs)} FAILED {found.splitlines()[0]}", flush=True)
@@ -83,7 +83,7 @@ def run_and_tell(jobs: Sequence[Job], *, folder: Path, processes: int, threads: 
     return results
 
 
-def _run(job: Job, folder: Path, threads: int) -> Trained:
+def _run(job: Job, folder: Path) -> Trained:
     """Raises RuntimeError with the end of the log."""
     folder.mkdir(parents=True, exist_ok=True)
     config, log = folder / f"{job.key}.json", folder / f"{job.key}.log"
@@ -93,7 +93,11 @@ def _run(job: Job, folder: Path, threads: int) -> Trained:
     with open(log, "w", encoding="utf-8") as told:
         process = subprocess.Popen(
             [sys.executable, "-m", "ctseg", "train", "--config", config, "--output", output, "--seed", str(job.seed)],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "trainer"), "OMP_NUM_THREADS": str(threads)},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT / "trainer"),
+                "OMP_NUM_THREADS": str(job.params.get("threads", 1)),
+            },
             stdout=told,
             stderr=subprocess.STDOUT,
         )

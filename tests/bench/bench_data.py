@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from ctseg import config
 from ctseg.data.load import load
-from ctseg.phantom.volume import make_patient
 from ctseg.phantom.write import write_phantom
+from tests.bench import pictures as slices_of_512
 
 EPOCHS = 3
 PICTURES = 40
@@ -33,14 +32,7 @@ def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if request.param == "volumes":
         write_phantom(root, patients=2, slices=20, size=256, seed=0)
         return request.param, root
-    images, masks = root / "doctor/train/images", root / "doctor/train/infection"
-    images.mkdir(parents=True)
-    masks.mkdir()
-    patient = make_patient(0, slices=PICTURES, size=512, seed=0)
-    for z in range(PICTURES):
-        grey = np.clip((patient.hu[z].astype(np.float32) + 1250) * (255 / 1500), 0, 255).astype(np.uint8)
-        Image.fromarray(grey).save(images / f"{z}.jpg", quality=95)
-        Image.fromarray(np.where(patient.mask[z] > 0, np.uint8(255), np.uint8(0))).save(masks / f"{z}.png")
+    slices_of_512.write(root, PICTURES)
     return request.param, root
 
 

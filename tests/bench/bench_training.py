@@ -15,16 +15,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import orkrun
 from ctseg import augment, batches, config, losses
 from ctseg.data.load import load
-from ctseg.phantom.volume import make_patient
 from ctseg.training.loop import Training
+from tests.bench import pictures as slices_of_512
 
 ROUNDS = 9
 SLICES = 40
@@ -42,14 +40,7 @@ def one_thread() -> Iterator[None]:
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of slices of 512 pixels, as COVID-SemiSeg has."""
     root = tmp_path_factory.mktemp("pictures")
-    images, masks = root / "doctor/train/images", root / "doctor/train/infection"
-    images.mkdir(parents=True)
-    masks.mkdir()
-    patient = make_patient(0, slices=SLICES, size=512, seed=0)
-    for z in range(SLICES):
-        grey = np.clip((patient.hu[z].astype(np.float32) + 1250) * (255 / 1500), 0, 255).astype(np.uint8)
-        Image.fromarray(grey).save(images / f"{z}.jpg", quality=95)
-        Image.fromarray(np.where(patient.mask[z] > 0, np.uint8(255), np.uint8(0))).save(masks / f"{z}.png")
+    slices_of_512.write(root, SLICES)
     return root
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from ctseg import config
+from ctseg.data.load import load
+from ctseg.data.samples import Samples
 from orkrun import contract
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -134,3 +137,19 @@ def ct_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real CT slices at {folder} (ORKHAVEN_CT_DATA names another folder)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """A training sets torch's threads; the next module finds them as they were."""
+    import torch  # here: most tests of the data and the parameters need none of it
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def samples() -> Samples:
+    return load(config.parse(TINY).data, mount=None, workers=1)

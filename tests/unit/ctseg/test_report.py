@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +31,7 @@ PARAMS = {**TINY, "ema": {"decay": 0.9}, "early_stopping": {"patience": 1, "min_
 """The mean weights are judged; it stops early, after its second epoch."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def samples() -> Samples:
-    return load(config.parse(TINY).data, mount=None, workers=1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def train(folder: Path, samples: Samples, params: dict[str, Any] = PARAMS) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import torch
 
 import orkrun
 from ctseg import checkpoint, config
-from ctseg.data.load import load
 from ctseg.data.samples import Samples
 from ctseg.training.loop import Training
 from tests.unit.ctseg.conftest import TINY
@@ -22,16 +20,7 @@ from tests.unit.ctseg.conftest import TINY
 OBJECTIVE: orkrun.Objective = {"metric": "val/dice_case", "direction": "Maximize"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def samples() -> Samples:
-    return load(config.parse(TINY).data, mount=None, workers=1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def tiny(**changes: Any) -> dict[str, Any]:

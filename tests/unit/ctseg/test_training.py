@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import torch
 import orkrun
 from ctseg import checkpoint, config
 from ctseg.config import EarlyStopping
-from ctseg.data.load import load
 from ctseg.data.samples import Samples
 from ctseg.objective import Objective
 from ctseg.ranks import ALONE, Ranks
@@ -25,20 +24,9 @@ from ctseg.training.loop import Training
 from ctseg.training.precision import Precision
 from ctseg.training.state import Progress
 from ctseg.training.step import Stepper
-from tests.unit.ctseg.conftest import TINY
 from tests.unit.ctseg.test_train import assert_same, failing, series, state, tiny, train
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def samples() -> Samples:
-    return load(config.parse(TINY).data, mount=None, workers=1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- batches in parts -------------------------------------------------------------------------------------------------

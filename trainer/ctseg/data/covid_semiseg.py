@@ -45,9 +45,7 @@ _PATIENT = re.compile(r"(.*pneumonia-\d+)_.*|(.*)_\d+")
 
 
 def find(root: Path, subset: str) -> tuple[Path, Path] | None:
-    """The folders of images and of masks under `root`; None where this is no COVID-SemiSeg folder
-    or the subset is not in it.
-    """
+    """The folders of images and of masks under `root`; None where the subset is not there."""
     for prefix in _PREFIXES:
         for images, masks in _LAYOUTS[subset]:
             if (root / prefix / images).is_dir():
