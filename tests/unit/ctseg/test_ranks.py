@@ -45,7 +45,6 @@ def started(works: list[Work], rank: int, count: int, folder: Path) -> None:
             work(ranks, place)
         except SystemExit as ended:
             code = ended.code
-        ranks.leave()
         (place / f"{rank}.code").write_text(str(code))
 
 
@@ -96,12 +95,13 @@ CASES |= {"fewer slices than processes": {"micro": 1, "count": 1}, "out of memor
 
 def steps(ranks: Ranks, folder: Path) -> None:
     found = {}
-    for name, case in CASES.items():
-        case = dict(case)
-        if ranks.rank == 0:
-            case.pop("holds", None)  # the other one alone is short of memory
-        model, progress, loss, _ = one_step(case.pop("micro"), ranks=ranks, **case)
-        found[name] = {"gradient": gradient(model), "loss": loss, "micro": progress.micro_batch}
+    with ranks:
+        for name, case in CASES.items():
+            case = dict(case)
+            if ranks.rank == 0:
+                case.pop("holds", None)  # the other one alone is short of memory
+            model, progress, loss, _ = one_step(case.pop("micro"), ranks=ranks, **case)
+            found[name] = {"gradient": gradient(model), "loss": loss, "micro": progress.micro_batch}
     torch.save(found, folder / f"{ranks.rank}.pt")
 
 
@@ -149,22 +149,18 @@ def trained(
     """As `ctseg train` does it. `at`: what happens in this process after so many steps."""
     samples = load(config.parse(PARAMS).data, mount=None, workers=1)
     local = orkrun.local_config(PARAMS, output=folder / "run", objective=OBJECTIVE)
-    with orkrun.run(local, environ={}, reports=ranks.first) as run:
-        try:
-            training = Training(run, config.parse(run.params), samples, ranks=ranks)
-            without_luck(training)
-            prepare(training)
-            original = training.train_step
+    with orkrun.run(local, environ={}, reports=ranks.first) as run, ranks:
+        training = Training(run, config.parse(run.params), samples, ranks=ranks)
+        without_luck(training)
+        prepare(training)
+        original = training.train_step
 
-            def step() -> None:
-                original()
-                (at or {}).get(training.progress.step, lambda _: None)(training)
+        def step() -> None:
+            original()
+            (at or {}).get(training.progress.step, lambda _: None)(training)
 
-            training.train_step = step  # type: ignore[method-assign]
-            training.run()
-        except BaseException as error:
-            ranks.failed(error)
-            raise
+        training.train_step = step  # type: ignore[method-assign]
+        training.run()
 
 
 def interrupt(training: Training) -> None:

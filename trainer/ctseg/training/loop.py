@@ -366,10 +366,5 @@ class Training:
 
 def train(run: orkrun.Run, params: Params, samples: Samples) -> None:
     """The whole training of one run, or of one process of several."""
-    joined = ranks.join(device.set_up(params, launch.place()))
-    try:
+    with ranks.join(device.set_up(params, launch.place())) as joined:
         Training(run, params, samples, ranks=joined).run()
-    except BaseException as error:
-        joined.failed(error)
-        raise
-    joined.leave()
