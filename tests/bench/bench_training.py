@@ -52,14 +52,30 @@ def training(root: Path, folder: Path, **params: Any) -> Training:
     return Training(run, parsed, samples)
 
 
-def in_turns(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
-    """The least CPU seconds of each, after one of each that warms up: whatever disturbs only adds."""
+def cpu_seconds() -> float:
+    return time.process_time()
+
+
+def gpu_seconds() -> float:
+    """The wall's, after all that was given to the GPU is done."""
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def in_turns(
+    first: Callable[[], object],
+    second: Callable[[], object],
+    *,
+    clock: Callable[[], float] = cpu_seconds,
+    rounds: int = ROUNDS,
+) -> tuple[float, float]:
+    """The least seconds of each, after one of each that warms up: whatever disturbs only adds."""
     spent: tuple[list[float], list[float]] = ([], [])
-    for _ in range(ROUNDS + 1):
+    for _ in range(rounds + 1):
         for work, times in zip((first, second), spent, strict=True):
-            started = time.process_time()
+            started = clock()
             work()
-            times.append(time.process_time() - started)
+            times.append(clock() - started)
     return min(spent[0][1:]), min(spent[1][1:])
 
 
@@ -145,6 +161,111 @@ def test_loading_is_never_what_is_waited_for(pictures: Path, tmp_path: Path) -> 
             f"{eaten / fetched:.0f} times as many"
         )
         assert eaten / fetched >= 5
+
+
+# --- on a GPU ---------------------------------------------------------------------------------------------------------
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+GPU_STEPS = 20
+"""Of a turn: what is given to a GPU runs while the next is being prepared."""
+
+
+@needs_gpu
+@pytest.mark.parametrize(
+    ("preset", "size", "batch_size", "deterministic"),
+    [
+        ("unet-resnet18", 160, 8, True),
+        ("unet-resnet18", 352, 16, True),
+        ("unet-resnet18", 352, 16, False),
+        ("unetplusplus-resnet34", 352, 16, True),
+        ("dpt-vit-small", 352, 16, True),
+    ],
+)
+def test_the_loop_on_a_gpu(
+    pictures: Path, tmp_path: Path, preset: str, size: int, batch_size: int, deterministic: bool
+) -> None:
+    """bf16, channels last. Augmentation off and on: it is the loader's work, and here the device's."""
+    rates = {}
+    for augmentation in ("none", "medium"):
+        real = training(
+            pictures,
+            tmp_path / augmentation,
+            model={"preset": preset},
+            data={"root": str(pictures), "image_size": size},
+            batch_size=batch_size,
+            augmentation={"preset": augmentation},
+            device="cuda",
+            deterministic=deterministic,
+        )
+        images, target, valid = real.train_set.take(range(batch_size))
+        images = images.contiguous(memory_format=real.format)
+        loss = losses.build(real.params.loss)
+
+        def bare(real: Training = real, batch: Any = (images, target, valid), loss: Any = loss) -> None:
+            for _ in range(GPU_STEPS):
+                real.optimizer.zero_grad(set_to_none=True)
+                with real.precision.autocast():
+                    value = losses.mean(loss(real.model(batch[0]), *batch[1:]), batch[2])
+                value.backward()
+                real.optimizer.step()
+
+        def whole(real: Training = real) -> None:
+            for _ in range(GPU_STEPS):
+                real.train_step()
+                real._show()
+                real.stop_if_interrupted()
+
+        barest, own = in_turns(bare, whole, clock=gpu_seconds, rounds=4)
+        rates[augmentation] = (GPU_STEPS * batch_size / own, barest / own)
+        rates["bare"] = (GPU_STEPS * batch_size / barest, 1.0)
+    print(
+        f"\n{torch.cuda.get_device_name()}: {preset}, {batch_size} x {size} px, {'' if deterministic else 'not '}"
+        f"deterministic: barest {rates['bare'][0]:.0f} slices/s; own loop {rates['none'][0]:.0f}/s "
+        f"({rates['none'][1]:.3f}), with augmentation {rates['medium'][0]:.0f}/s ({rates['medium'][1]:.3f})"
+    )
+
+
+@needs_gpu
+def test_loading_for_a_gpu(pictures: Path, tmp_path: Path) -> None:
+    """At 352 pixels: slices that lie on the GPU, and those that are copied batch by batch."""
+    real = training(
+        pictures,
+        tmp_path,
+        model={"preset": "unet-resnet18"},
+        data={"root": str(pictures), "image_size": 352},
+        batch_size=16,
+        device="cuda",
+    )
+    samples = load(real.params.data, mount=None, workers=1, cache_folder=tmp_path / "cache")
+    images, target, valid = real.train_set.take(range(16))
+
+    def eat() -> None:
+        for _ in range(GPU_STEPS):
+            real.optimizer.zero_grad(set_to_none=True)
+            with real.precision.autocast():
+                value = losses.mean(real.minimized.loss(real.model(images), target, valid), valid)
+            value.backward()
+            real.optimizer.step()
+
+    for name, resident in (("on the GPU", True), ("copied", False)):
+        slices = batches.Batches(samples, torch.device("cuda"), resident=resident)
+
+        def fetch(slices: batches.Batches = slices, *, augmented: bool = False) -> None:
+            for step in range(GPU_STEPS):
+                taken = slices.take(range(step, step + 16))
+                if augmented:
+                    generator = batches.generator(seed=0, step=step)
+                    augment.augment(*taken, config=real.params.augmentation, generator=generator)
+
+        def fetch_augmented(fetch: Any = fetch) -> None:
+            fetch(augmented=True)
+
+        fetched, eaten = in_turns(fetch, eat, clock=gpu_seconds, rounds=4)
+        augmented, _ = in_turns(fetch_augmented, eat, clock=gpu_seconds, rounds=4)
+        print(
+            f"\nunet-resnet18, 16 x 352 px, slices {name}: loads {eaten / fetched:.1f} times as many as it eats, "
+            f"augmented {eaten / augmented:.1f} times"
+        )
 
 
 _FIRST_STEP = """
