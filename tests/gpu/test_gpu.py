@@ -156,7 +156,7 @@ def test_every_loss_and_its_gradient_are_the_cpus(name: str) -> None:
     valid = (torch.rand(3, 1, 16, 16, generator=rng) > 0.2).float()
     found = []
     for place in (torch.device("cpu"), GPU):
-        own = logits.to(place).requires_grad_()
+        own = logits.clone().to(place).requires_grad_()
         value = losses.mean(loss(own, target.float().to(place), valid.to(place)), valid.to(place))
         value.backward()
         assert own.grad is not None

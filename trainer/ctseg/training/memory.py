@@ -31,10 +31,19 @@ class Buffers:
     """The statistics of batch normalisation as they were before a step, for the step that has to be done again."""
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self._model = model
-        self._kept = [buffer.detach().clone() for buffer in model.buffers()]
+        # By type: those of one are copied by one kernel on a GPU, where a launch for each would cost more than a step
+        # of a small network.
+        self._own: dict[torch.dtype, list[torch.Tensor]] = {}
+        for buffer in model.buffers():
+            self._own.setdefault(buffer.dtype, []).append(buffer.detach())
+        self._kept = {dtype: [torch.empty_like(one) for one in own] for dtype, own in self._own.items()}
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        for dtype, own in self._own.items():
+            torch._foreach_copy_(self._kept[dtype], own)
 
     @torch.no_grad()
     def restore(self) -> None:
-        for buffer, kept in zip(self._model.buffers(), self._kept, strict=True):
-            buffer.copy_(kept)
+        for dtype, own in self._own.items():
+            torch._foreach_copy_(own, self._kept[dtype])

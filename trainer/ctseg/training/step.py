@@ -50,6 +50,7 @@ class Stepper:
         self._tied = any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())
         self.model, self.forward, self.minimized = model, forward, minimized
         self.precision, self.optimizer = precision, optimizer
+        self._buffers = memory.Buffers(model)
 
     def gradients(
         self,
@@ -68,7 +69,8 @@ class Stepper:
 
         Of several processes each computes its parts of the batch; all of them get the sum, or halve.
         """
-        start, buffers = generator.get_state(), memory.Buffers(self.model)
+        start = generator.get_state()
+        self._buffers.keep()
         while True:
             told = ""
             try:
@@ -91,7 +93,7 @@ class Stepper:
             told = told or "so says another process"
             self.optimizer.zero_grad(set_to_none=True)
             memory.free()
-            buffers.restore()
+            self._buffers.restore()
             generator.set_state(start)
             size = min(progress.micro_batch, -(-len(batch[0]) // self.ranks.count))
             if size <= 1:
