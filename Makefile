@@ -54,6 +54,10 @@ integration: setup cluster-programs images-dev  ## Real etcd, API server, contro
 e2e: setup cluster-programs images-dev  ## Plus real kubelet, containerd, images and chart
 	$(PYTEST) -n 2 --dist worksteal --timeout 1200 tests/e2e
 
+.PHONY: gpu
+gpu: setup  ## The trainer's tests on this machine's GPU
+	$(PYTEST) tests/gpu
+
 .PHONY: bench
 bench: setup cluster-programs  ## Ratios against a baseline of the same run
 	$(PYTEST) tests/bench -s -o python_files='bench_*.py'

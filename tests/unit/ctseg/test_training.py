@@ -77,11 +77,13 @@ def one_step(
     parsed = config.parse({"loss": {"name": "dice_ce", "over": "slice"}, "precision": precision, **params})
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     minimized = Objective(parsed, model)
-    stepper = Stepper(model, model, minimized, Precision(parsed, torch.device("cpu")), optimizer, ranks=ranks)
+    said: list[str] = []
+    progress = Progress(micro_batch=micro)
+    forward = compiling.compiled(model, said.append) if parsed.compile else model
+    stepper = Stepper(model, forward, minimized, Precision(parsed, torch.device("cpu")), optimizer, ranks=ranks)
     images = torch.rand(count, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     valid = torch.ones_like(images)
     valid[5:6] = 0
-    progress, said = Progress(micro_batch=micro), []
     found = stepper.gradients(
         (images, (images > 0.6).float(), valid),
         progress=progress,
@@ -259,6 +261,29 @@ def test_a_compiler_that_fails_costs_a_line_and_not_the_run(monkeypatch: pytest.
     assert torch.equal(forward(images), model(images))
     assert torch.equal(forward(images), model(images))
     assert said == ["WARNING: the compiled model fails, it goes on as it is: RuntimeError: no C++ compiler"]
+
+
+def test_a_compiled_backward_that_fails_costs_a_line_and_the_step_is_the_models_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Breaks(torch.autograd.Function):
+        @staticmethod
+        def forward(_: Any, logits: torch.Tensor) -> torch.Tensor:
+            return logits.clone()
+
+        @staticmethod
+        def backward(_: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+            raise AssertionError("expected size 512==512, stride 9==1 at dim=1")
+
+    monkeypatch.setattr(torch, "compile", lambda model: lambda images: Breaks.apply(model(images)))
+    plain, _, loss, _ = one_step(8)
+    model, progress, loss_after_all, said = one_step(8, compile=True)
+    assert loss_after_all == loss
+    assert torch.equal(gradient(model), gradient(plain))
+    assert int(model.seen) == 8, "statistics of the failed pass are taken back"
+    assert progress.out_of_memory == 0
+    expected = "AssertionError: expected size 512==512, stride 9==1 at dim=1"
+    assert said == [f"WARNING: the compiled model fails, it goes on as it is: {expected}"]
 
 
 # --- early stopping ---------------------------------------------------------------------------------------------------

@@ -22,6 +22,13 @@ def compiled(model: torch.nn.Module, say: Callable[[str], None]) -> Forward:
     return _FallBack(fast, model, say)
 
 
+def gives_up(forward: Forward, error: Exception) -> bool:
+    """After an error of the backward pass: whether that of `forward` was compiled, and from now on is not, so that the
+    step is worth another try. Seen on a GPU: a gradient in another memory layout than the compiler had expected.
+    """
+    return isinstance(forward, _FallBack) and forward.gives_up(error)
+
+
 class _FallBack:
     def __init__(self, fast: Forward, model: Forward, say: Callable[[str], None]) -> None:
         self._fast: Forward | None = fast
@@ -35,9 +42,15 @@ class _FallBack:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - as above; an error of the model itself comes again below
-            self._fast = None
-            self._say(f"WARNING: the compiled model fails, it goes on as it is: {_first_line(error)}")
+            self.gives_up(error)
         return self._model(images)
+
+    def gives_up(self, error: Exception) -> bool:
+        if self._fast is None:
+            return False
+        self._fast = None
+        self._say(f"WARNING: the compiled model fails, it goes on as it is: {_first_line(error)}")
+        return True
 
 
 def _first_line(error: Exception) -> str:

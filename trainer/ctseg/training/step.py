@@ -11,7 +11,7 @@ import torch
 from ctseg import batches
 from ctseg import ranks as processes
 from ctseg.objective import Objective
-from ctseg.training import memory
+from ctseg.training import compiling, memory
 from ctseg.training.precision import Precision
 from ctseg.training.state import Progress
 
@@ -51,6 +51,7 @@ class Stepper:
         self.model, self.forward, self.minimized = model, forward, minimized
         self.precision, self.optimizer = precision, optimizer
         self._buffers = memory.Buffers(model)
+        self._parameters = list(model.parameters())  # walking the modules costs a launch-bound step a twentieth
 
     def gradients(
         self,
@@ -72,7 +73,7 @@ class Stepper:
         start = generator.get_state()
         self._buffers.keep()
         while True:
-            told = ""
+            told, again = "", False
             try:
                 total = self._passes(batch, progress=progress, seed=seed, epoch=epoch, generator=generator)
                 if self.ranks.count == 1:
@@ -86,15 +87,22 @@ class Stepper:
                         "no memory left on the device, and with sync_batch_norm the processes cannot halve their parts "
                         f"together: micro_batch_size below {progress.micro_batch} (step {progress.step}): {told}"
                     ) from error
+            except Exception as error:
+                # Of several processes the others may be past this step.
+                again = self.ranks.count == 1 and compiling.gives_up(self.forward, error)
+                if not again:
+                    raise
             if self.ranks.count > 1 and not any(self.ranks.agree(bool(told))):
                 self.ranks.add_up(flat)
                 processes.unflatten(flat, held)
                 return self._found(total, clip_norm)
-            told = told or "so says another process"
             self.optimizer.zero_grad(set_to_none=True)
             memory.free()
             self._buffers.restore()
             generator.set_state(start)
+            if again:
+                continue
+            told = told or "so says another process"
             size = min(progress.micro_batch, -(-len(batch[0]) // self.ranks.count))
             if size <= 1:
                 raise torch.OutOfMemoryError(
@@ -132,15 +140,15 @@ class Stepper:
         statistics = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
         for buffer in statistics:
             buffer /= self.ranks.count
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
         return [*gradients, total, *statistics]
 
     def _found(self, total: torch.Tensor, clip: float | None) -> Gradients:
         self.precision.scaler.unscale_(self.optimizer)
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), clip, norm)
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, clip, norm)
         # One transfer: each makes a GPU's queue run empty.
         loss_value, norm_value = torch.stack((total.float(), norm.float())).tolist()
         return Gradients(loss_value, norm_value)
