@@ -65,11 +65,8 @@ def test_the_first_trial_of_each_network_of_the_search_trains(params: dict[str, 
     batches.seed_start(seed=0)
     model = models.build(chosen.model, image_size=64, channels=samples.channels)
     before = [p.detach().clone() for p in model.parameters()]
-    images, target = slices.take(range(chosen.batch_size))
     images, target, valid = augment.augment(
-        images,
-        target,
-        torch.ones_like(target),
+        *slices.take(range(chosen.batch_size)),
         config=chosen.augmentation,
         generator=batches.generator(seed=0, step=0),
     )
