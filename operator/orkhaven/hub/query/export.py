@@ -54,7 +54,7 @@ def to_csv(keys: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
 
 
 def to_latex(columns: Sequence[tuple[str, str]], rows: Iterable[Row]) -> Iterator[str]:
-    """A tabular with booktabs' rules, of columns (key, label). Numbers stand to the right, by what the first rows say."""
+    """A tabular with booktabs' rules, of columns (key, label). Numbers stand to the right, as the first rows say."""
     iterator = iter(rows)
     first = [row for _, row in zip(range(PIECE), iterator, strict=False)]
     aligned = "".join("r" if _is_numeric(key, first) else "l" for key, _ in columns)
