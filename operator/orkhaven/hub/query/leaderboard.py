@@ -181,8 +181,10 @@ def _sort(table: Table, text: str, *, minimize: bool) -> list[tuple[Ref, bool]]:
 
 
 def _items(table: Table, refs: Sequence[Ref], indices: Sequence[int]) -> list[Item]:
-    columns = [(ref.key, table.column(ref)) for ref in refs]
-    return [{key: values[index] for key, values in columns} for index in indices]
+    keys = [ref.key for ref in refs]
+    return [
+        dict(zip(keys, row, strict=True)) for row in zip(*(table.values(ref, indices) for ref in refs), strict=True)
+    ]
 
 
 # --- cursors: the last row's values in the sorted columns, so that rows that come or go move no other ---
