@@ -19,7 +19,6 @@ from typing import Any
 import httpx
 import pytest
 
-from orkhaven.errors import Gone
 from orkhaven.hub.app import create_app
 from orkhaven.hub.settings import HubSettings
 from orkhaven.kube import Gateway, connect
@@ -320,18 +319,3 @@ async def test_lists_follow_the_cluster_by_watches(cluster: Cluster, namespace: 
         while second["state"] != "Running":
             (second,) = await shown(client, ["second"])
     assert second == {"name": "second", "state": "Running", "params.lr": 0.1, "params.model.name": "unet"}
-
-
-async def test_a_watch_of_a_version_that_is_compacted_away_is_refused_as_gone(cluster: Cluster, namespace: str) -> None:
-    client = await connect(str(cluster.kubeconfig))
-
-    async def watch() -> None:
-        async with Gateway(client).watch("Experiment", namespace=namespace, version="1") as events:
-            async for _ in events:
-                pass
-
-    try:
-        with pytest.raises(Gone):
-            await watch()
-    finally:
-        await client.close()

@@ -47,7 +47,7 @@ READ: dict[str, Any] = {
 router = APIRouter(**READ)
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Rows of a page.")]
-Cursor = Annotated[str | None, Query(max_length=8192, description="`next` of the page before.")]
+Cursor = Annotated[str | None, Query(max_length=16_384, description="`next` of the page before.")]
 Filter = Annotated[
     str,
     Query(

@@ -197,8 +197,9 @@ def _signature(sort: Sequence[tuple[Ref, bool]]) -> str:
 
 def _encode(table: Table, index: int, sort: Sequence[tuple[Ref, bool]]) -> str:
     values = [_portable(table.column(ref)[index]) for ref, _ in sort]
-    text = json.dumps([_signature(sort), values, table.rows[index].name], separators=(",", ":"), allow_nan=False)
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    content = [_signature(sort), values, table.rows[index].name]
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return base64.urlsafe_b64encode(text.encode(errors="surrogatepass")).decode().rstrip("=")
 
 
 def _decode(cursor: str, sort: Sequence[tuple[Ref, bool]]) -> tuple[list[Any], str]:
