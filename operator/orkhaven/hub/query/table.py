@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -74,6 +73,8 @@ class Table:
         """By uid."""
         self.in_store: set[int] = set()
         """Rows whose metrics are the store's; the others' are their status'."""
+        self._unsettled: set[int] = set()
+        """Rows whose status may have metrics that the store has not."""
         self._params: dict[str, Values] = {}
         self._metrics: dict[str, MetricColumns] = {}
         self._columns: OrderedDict[Ref, Values] = OrderedDict()
@@ -107,8 +108,7 @@ class Table:
                 continue
             else:
                 self.rows[index] = row
-                if index not in self.in_store:
-                    self._from_status(index)
+                self._unsettled.add(index)
             changed = True
         if changed:
             self._changed()
@@ -129,6 +129,15 @@ class Table:
         if changed:
             self._changed()
 
+    def settle(self) -> None:
+        """Takes from the status what the store has nothing of; to be called once the store has been looked into."""
+        unsettled = [index for index in self._unsettled if index not in self.in_store]
+        self._unsettled.clear()
+        for index in unsettled:
+            self._from_status(index)
+        if unsettled:
+            self._changed()
+
     def _append(self, row: ExperimentRow) -> None:
         index = self.index[row.uid] = len(self.rows)
         self.rows.append(row)
@@ -139,7 +148,7 @@ class Table:
             self._params[name] = [None] * index
         for name, values in self._params.items():
             values.append(flat.get(name))
-        self._from_status(index)
+        self._unsettled.add(index)
 
     def _from_status(self, index: int) -> None:
         row = self.rows[index]
@@ -313,12 +322,18 @@ class Table:
         found = [Repeats(1, None, None)] * len(self.rows)
         for members in groups.values():
             values = [value for index in members if (value := objectives[index]) is not None]
-            mean = statistics.fmean(values) if values else None
-            std = statistics.stdev(values) if len(values) > 1 else None
-            repeats = Repeats(len(members), mean, std)
+            repeats = Repeats(len(members), *(mean_and_std(values) if values else (None, None)))
             for index in members:
                 found[index] = repeats
         return found
+
+
+def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """Of a sample of at least one; no deviation below two. `statistics` is exact, and 50 times as slow."""
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return mean, None
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def _finite(values: Sequence[float], extremes: Sequence[float], count: Sequence[int], rows: Sequence[int]) -> Values:
