@@ -5,6 +5,7 @@ DATABASE PORT_FILE` serves them.
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import random
 import socket
@@ -17,6 +18,7 @@ from typing import Any
 import uvicorn
 
 from orkhaven.hub.app import create_app
+from orkhaven.hub.server import GC_THRESHOLDS
 from orkhaven.hub.settings import HubSettings
 from orkhaven.hub.storage.store import open_store
 from tests.unit.hub.fakes import FakeCluster
@@ -171,6 +173,7 @@ class MadeCluster(FakeCluster):
 
 def main() -> None:
     database, port_file = sys.argv[1:]
+    gc.set_threshold(*GC_THRESHOLDS)
 
     @contextlib.asynccontextmanager
     async def cluster() -> AsyncIterator[FakeCluster]:
