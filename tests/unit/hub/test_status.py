@@ -152,7 +152,7 @@ async def test_a_deleted_experiment_s_lines_are_kept_and_nobody_else_s_status_is
     await hub.post("trial", [line(1, val__dice=0.5)])
     await hub.until(lambda: len(hub.cluster.applied) == 1)
     if then == "deleted":
-        del hub.cluster.objects["Experiment", NAMESPACE, "trial"]
+        hub.cluster.delete("Experiment", "trial")
     else:
         hub.cluster.put("Experiment", "trial", spec={})
     await hub.post("trial", [line(2, val__dice=0.6)])

@@ -78,9 +78,13 @@ def _tune_sqlite(engine: Engine, *, begin: str, read_only: bool) -> None:
             cursor.execute("PRAGMA journal_mode = WAL")
             # FULL: an answered POST survives a power cut, not only a killed process. Group commit pays for it.
             cursor.execute("PRAGMA synchronous = FULL")
+            # Live runs write the same pages again and again: carried over from the log to the file every 32 MB and not
+            # every 4, they cost one write instead of eight.
+            cursor.execute("PRAGMA wal_autocheckpoint = 8000")
             # SQLite truncates a grown log only if told so.
             cursor.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
-        cursor.execute("PRAGMA cache_size = -16000")
+        # KiB. Readers have the system's page cache behind them, and there are several.
+        cursor.execute(f"PRAGMA cache_size = {-2_000 if read_only else -16_000}")
         cursor.close()
 
     @event.listens_for(engine, "begin")

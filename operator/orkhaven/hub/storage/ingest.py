@@ -218,30 +218,32 @@ class Ingest:
         old = self._known_seqs(connection, run, [line for line in post.lines if not run.is_certainly_new(line)])
         accepted = points = 0
         refusals: list[Refusal] = []
+        summaries, lines_out, points_out = run.summaries, pending.lines, pending.points
         for line in post.lines:
-            key = (line.attempt, line.seq)
+            number, attempt, seq, step, time, _, metrics = line
+            key = (attempt, seq)
             if key in old or key in run.seen:
                 continue
             accepted += 1
             run.add(line)
-            pending.lines.append((run.id, line.attempt, line.seq, line.step, line.time))
-            for name, value in line.metrics:
+            lines_out.append((run.id, attempt, seq, step, time))
+            for name, value in metrics:
                 metric = names.get(name)
-                summary = None if metric is None else run.summaries.get(metric)
+                summary = None if metric is None else summaries.get(metric)
                 if summary is None or metric is None:
-                    if metric is None or len(run.summaries) >= self._max_metrics:
+                    if metric is None or len(summaries) >= self._max_metrics:
                         refusals.append(
                             Refusal(
-                                line.number,
+                                number,
                                 f"metrics[{name!r}]",
                                 f"a run has at most {self._max_metrics} metric names, and this would be one more",
                             )
                         )
                         continue
-                    summary = run.summaries[metric] = SummaryState()
-                summary.add(line.attempt, line.seq, line.step, value)
+                    summary = summaries[metric] = SummaryState()
+                summary.add(attempt, seq, step, value)
                 run.touched.add(metric)
-                pending.points.append((run.id, metric, line.step, line.attempt, line.seq, value))
+                points_out.append((run.id, metric, step, attempt, seq, value))
                 points += 1
         run.points += points
         return Outcome(
