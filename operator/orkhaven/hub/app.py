@@ -21,11 +21,14 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orkhaven import __version__
-from orkhaven.hub.api import ingest, ops, reads
+from orkhaven.hub.api import ingest, logs, ops, reads
 from orkhaven.hub.auth import ReadAuthorizer, WriteAuth
 from orkhaven.hub.context import Clocks, Hub
 from orkhaven.hub.errors import HttpError, error_body
 from orkhaven.hub.flusher import Flusher
+from orkhaven.hub.logs.collector import Collector
+from orkhaven.hub.logs.grep import Grep
+from orkhaven.hub.logs.turn import turn_for
 from orkhaven.hub.ports import Gateway
 from orkhaven.hub.settings import HubSettings
 from orkhaven.hub.storage.ingest import Ingest
@@ -85,6 +88,10 @@ def create_app(
             if settings.retention_days is not None:
                 task = asyncio.create_task(_retain(writer, settings.retention_days * 86_400, clock=clocks.wall))
                 stack.callback(task.cancel)
+            collector = _collector(gateway, store, writer, settings, clocks=clocks, rng=rng, telemetry=telemetry)
+            if collector is not None:
+                collector.start()
+                stack.push_async_callback(collector.close)
             app.state.hub = Hub(
                 settings=settings,
                 gateway=gateway,
@@ -94,6 +101,8 @@ def create_app(
                 write_auth=WriteAuth(gateway, settings, clock=clocks.monotonic),
                 read_auth=ReadAuthorizer(gateway, settings, clock=clocks.monotonic),
                 telemetry=telemetry,
+                collector=collector,
+                grep=Grep(),
             )
             yield
 
@@ -105,7 +114,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for router in (ingest.router, reads.router, ops.router):
+    for router in (ingest.router, logs.router, reads.router, ops.router):
         app.include_router(router)
     app.add_exception_handler(HttpError, _http_error)
     app.add_exception_handler(HTTPException, _other_error)
@@ -113,6 +122,32 @@ def create_app(
     app.add_middleware(Measured, telemetry=telemetry)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def _collector(
+    gateway: Gateway,
+    store: Store,
+    writer: Writer,
+    settings: HubSettings,
+    *,
+    clocks: Clocks,
+    rng: random.Random | None,
+    telemetry: Telemetry,
+) -> Collector | None:
+    if not settings.logs:
+        return None
+    return Collector(
+        gateway,
+        store.logs,
+        writer,
+        settings,
+        turn=turn_for(store.engines),
+        namespaces=settings.namespaces,
+        clock=clocks.wall,
+        monotonic=clocks.monotonic,
+        rng=rng or random.Random(),
+        on_bytes=telemetry.log_bytes.inc,
+    )
 
 
 async def _retain(writer: Writer, seconds: float, *, clock: Callable[[], float]) -> None:

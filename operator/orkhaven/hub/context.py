@@ -13,6 +13,8 @@ from starlette.requests import Request
 from orkhaven.hub.auth import ReadAuthorizer, WriteAuth
 from orkhaven.hub.errors import HttpError, unavailable
 from orkhaven.hub.flusher import Flusher
+from orkhaven.hub.logs.collector import Collector
+from orkhaven.hub.logs.grep import Grep
 from orkhaven.hub.ports import Gateway
 from orkhaven.hub.settings import HubSettings
 from orkhaven.hub.storage.store import Store
@@ -41,6 +43,9 @@ class Hub:
     write_auth: WriteAuth
     read_auth: ReadAuthorizer
     telemetry: Telemetry
+    collector: Collector | None
+    """None: logs are not kept."""
+    grep: Grep
 
 
 def hub_of(request: Request) -> Hub:
