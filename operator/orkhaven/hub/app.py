@@ -30,6 +30,10 @@ from orkhaven.hub.logs.collector import Collector
 from orkhaven.hub.logs.grep import Grep
 from orkhaven.hub.logs.turn import turn_for
 from orkhaven.hub.ports import Gateway
+from orkhaven.hub.query import Queries
+from orkhaven.hub.query.catalogue import Catalogue
+from orkhaven.hub.query.revisions import Revisions
+from orkhaven.hub.query.tables import Tables
 from orkhaven.hub.settings import HubSettings
 from orkhaven.hub.storage.ingest import Ingest
 from orkhaven.hub.storage.store import Store, open_store
@@ -85,6 +89,17 @@ def create_app(
             )
             await flusher.start()
             stack.push_async_callback(flusher.close)
+            revisions = Revisions()
+            catalogue = Catalogue(
+                gateway,
+                namespaces=settings.namespaces,
+                revisions=revisions,
+                clock=clocks.monotonic,
+                rng=rng or random.Random(),
+            )
+            await catalogue.start()
+            stack.push_async_callback(catalogue.close)
+            tables = Tables(catalogue, revisions, store.reader, clock=clocks.monotonic)
             if settings.retention_days is not None:
                 task = asyncio.create_task(_retain(writer, settings.retention_days * 86_400, clock=clocks.wall))
                 stack.callback(task.cancel)
@@ -98,6 +113,7 @@ def create_app(
                 store=store,
                 writer=writer,
                 flusher=flusher,
+                queries=Queries(catalogue, revisions, tables, store.reader),
                 write_auth=WriteAuth(gateway, settings, clock=clocks.monotonic),
                 read_auth=ReadAuthorizer(gateway, settings, clock=clocks.monotonic),
                 telemetry=telemetry,

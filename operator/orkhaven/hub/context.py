@@ -16,6 +16,7 @@ from orkhaven.hub.flusher import Flusher
 from orkhaven.hub.logs.collector import Collector
 from orkhaven.hub.logs.grep import Grep
 from orkhaven.hub.ports import Gateway
+from orkhaven.hub.query import Queries
 from orkhaven.hub.settings import HubSettings
 from orkhaven.hub.storage.store import Store
 from orkhaven.hub.telemetry import Telemetry
@@ -40,6 +41,7 @@ class Hub:
     store: Store
     writer: Writer
     flusher: Flusher
+    queries: Queries
     write_auth: WriteAuth
     read_auth: ReadAuthorizer
     telemetry: Telemetry

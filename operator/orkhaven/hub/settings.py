@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orkrun import contract
 
@@ -33,6 +33,11 @@ class HubSettings(BaseSettings):
         ),
     ] = "sqlite:////var/lib/orkhaven/hub.db"
 
+    namespaces: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(description="Namespaces whose sweeps are shown, separated by commas. Empty: all, by a ClusterRole."),
+    ] = ()
     audience: Annotated[str, Field(description="Audience that a training pod's token must have.", min_length=1)] = (
         contract.TOKEN_AUDIENCE
     )
@@ -107,6 +112,72 @@ class HubSettings(BaseSettings):
             gt=0,
         ),
     ] = None
+
+    logs: Annotated[
+        bool,
+        Field(description="Keep the logs of attempts. Needs `list` and `watch` of pods and `get` of pods/log."),
+    ] = True
+    log_head_bytes: Annotated[
+        int,
+        Field(
+            description="Bytes kept of the beginning of an attempt's log: how it was set up. In steps of 64 KiB.",
+            ge=64 * 1024,
+        ),
+    ] = 4 * 1024 * 1024
+    log_tail_bytes: Annotated[
+        int,
+        Field(
+            description="Bytes kept of the end of an attempt's log: what it died of. What lies between is left out, "
+            "and the log says how much. 16 MiB in all are about 2 MiB compressed.",
+            ge=64 * 1024,
+        ),
+    ] = 12 * 1024 * 1024
+    log_store_bytes: Annotated[
+        int,
+        Field(
+            description="Bytes that all logs together may take, compressed; above it the oldest ended ones are "
+            "deleted. Half of the chart's volume: 10,000 runs that print 200 KB each take 0.3 GB.",
+            ge=1024 * 1024,
+        ),
+    ] = 4 * 1024**3
+    log_retention_days: Annotated[
+        float | None,
+        Field(description="Days after its end when a log is deleted. Unset: only by log_store_bytes.", gt=0),
+    ] = 90
+    log_streams: Annotated[
+        int,
+        Field(
+            description="Logs of running containers followed at once. Each is a connection to the API server and, "
+            "while it says much, 0.3 MB of memory. One more waits until another has ended, and is read then from its "
+            "start.",
+            ge=1,
+            le=10_000,
+        ),
+    ] = 500
+    log_flush_seconds: Annotated[
+        float,
+        Field(
+            description="Longest time in seconds that a line is in memory only. Who follows a log sees it this late.",
+            gt=0,
+            le=60,
+        ),
+    ] = 1.0
+    log_bytes_per_second: Annotated[
+        float,
+        Field(
+            description="Bytes of log read a second, over all runs. Above it the nodes wait, and nothing is lost "
+            "unless the kubelet rotates more away than its files hold. 10 MB take about a fifth of a CPU core, which "
+            "metrics need too.",
+            ge=64 * 1024,
+        ),
+    ] = 10_000_000
+
+    @field_validator("namespaces", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
 
     @field_validator("port", mode="before")
     @classmethod

@@ -59,7 +59,7 @@ class ByteStream:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"GET {self._path}: the stream broke: {error or type(error).__name__}") from error
+            raise Unavailable(f"GET {self._path}: the stream broke: {str(error) or type(error).__name__}") from error
 
 
 class Client:
@@ -325,7 +325,7 @@ async def _lines(path: str, response: aiohttp.ClientResponse) -> AsyncIterator[b
             yield line
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         # ValueError: a line longer than the buffer, 4 MB; the API server stores no object as large.
-        raise Unavailable(f"GET {path}: the stream broke: {error or type(error).__name__}") from error
+        raise Unavailable(f"GET {path}: the stream broke: {str(error) or type(error).__name__}") from error
 
 
 def _parse(data: bytes) -> Body:

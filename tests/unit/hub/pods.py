@@ -7,11 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from orkhaven.errors import Invalid, NotFound, Unavailable
 from orkhaven.hub.logs.stamps import SECOND, parse
-from orkhaven.hub.ports import Body
 from orkhaven.kube import TokenReview
 from orkrun import contract
 from tests.unit.hub.fakes import NAMESPACE, FakeCluster, owner
@@ -72,33 +70,8 @@ class LogCluster(FakeCluster):
         self.opened: list[tuple[str, str | None, bool]] = []
         """(pod, since, follow) of each request for a log."""
         self.log_readers: set[tuple[str, str]] = set()
-        self._events: list[tuple[str, Body]] = []
-        self._happened = asyncio.Condition()
-        self.watching = 0
 
     # --- ports.Gateway ---
-
-    @contextlib.asynccontextmanager
-    async def watch(
-        self, kind: str, *, namespace: str | None = None, label_selector: str | None = None, version: str
-    ) -> AsyncIterator[AsyncIterator[tuple[str, Body]]]:
-        self._called(f"watch {kind}")
-        self.watching += 1
-        try:
-            yield self._stream_of_events(kind, namespace)
-        finally:
-            self.watching -= 1
-
-    async def _stream_of_events(self, kind: str, namespace: str | None) -> AsyncIterator[tuple[str, Body]]:
-        position = len(self._events)
-        while True:
-            async with self._happened:
-                while position == len(self._events):
-                    await self._happened.wait()
-            for what, body in self._events[position:]:
-                position += 1
-                if body["kind"] == kind and namespace in (None, body["metadata"]["namespace"]):
-                    yield what, body
 
     @contextlib.asynccontextmanager
     async def pod_log(
@@ -165,10 +138,17 @@ class LogCluster(FakeCluster):
                 said.lines.append((time, text))
         said.changed.set()
 
+    def begin(self, pod: str) -> None:
+        """Its container runs, the kubelet has no log yet."""
+        body = self.objects["Pod", NAMESPACE, pod]
+        body["status"]["containerStatuses"][0]["state"] = {"running": {}}
+        self.touch("Pod", NAMESPACE, pod)
+
     def end(self, pod: str, *, code: int = 0) -> None:
         self.logs[pod].ended = True
         body = self.objects["Pod", NAMESPACE, pod]
         body["status"]["containerStatuses"][0]["state"] = {"terminated": {"exitCode": code}}
+        self.touch("Pod", NAMESPACE, pod)
         self.logs[pod].changed.set()
 
     def drop(self, pod: str) -> None:
@@ -177,16 +157,9 @@ class LogCluster(FakeCluster):
         self.logs[pod].changed.set()
 
     def remove(self, pod: str) -> None:
-        del self.objects["Pod", NAMESPACE, pod]
+        self.delete("Pod", pod)
         self.logs[pod].ended = True
         self.logs[pod].changed.set()
-
-    async def tell(self, what: str, pod: str, body: Body | None = None) -> None:
-        """An event for those who watch."""
-        found: Any = body or self.objects["Pod", NAMESPACE, pod]
-        async with self._happened:
-            self._events.append((what, {**found, "kind": "Pod"}))
-            self._happened.notify_all()
 
     def text(self, pod: str) -> bytes:
         """All that it said."""
