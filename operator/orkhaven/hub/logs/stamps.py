@@ -126,6 +126,8 @@ class Stripper:
         stamp, known = _parse_or_none(match[1]), self._known
         if stamp == known.time and self._seen < known.same:
             self._seen += 1
+            if self._seen == known.same and not known.open:
+                self._known = None  # after this line all is new, whatever its stamp says
         elif stamp == known.time:
             self._known = None
             if known.open:
