@@ -90,6 +90,13 @@ class Manifest:
         path = self._inside(name, path, about)
         return self._add(name, kind, path, media_type(path), about)
 
+    def lines(self) -> list[ArtifactLine]:
+        """All of the folder's, as far as they can be read."""
+        try:
+            return manifest_lines((self._folder / contract.MANIFEST).read_bytes())
+        except OSError:
+            return []
+
     def _inside(self, name: str, path: Path, about: dict[str, object]) -> Path:
         """The file itself where it is in the output folder, else a copy."""
         real = path.resolve()

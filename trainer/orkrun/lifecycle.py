@@ -182,6 +182,10 @@ class Run:
             ),
         )
 
+    def artifacts(self) -> list[ArtifactLine]:
+        """What was reported so far, by earlier attempts too."""
+        return self._manifest.lines() if self._manifest is not None else []
+
     def _report_artifact(self, name: str, add: Callable[[Manifest], ArtifactLine]) -> bool:
         if self._manifest is None:
             return False

@@ -21,7 +21,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orkhaven import __version__
-from orkhaven.hub.api import ingest, logs, ops, reads
+from orkhaven.hub.api import artifacts, ingest, logs, ops, reads
+from orkhaven.hub.artifacts.volume import Volumes
 from orkhaven.hub.auth import ReadAuthorizer, WriteAuth
 from orkhaven.hub.context import Clocks, Hub
 from orkhaven.hub.errors import HttpError, error_body
@@ -100,6 +101,8 @@ def create_app(
             await catalogue.start()
             stack.push_async_callback(catalogue.close)
             tables = Tables(catalogue, revisions, store.reader, clock=clocks.monotonic)
+            tidying = asyncio.create_task(artifacts.tidy(store.artifacts, writer, settings, clock=clocks.wall))
+            stack.callback(tidying.cancel)
             if settings.retention_days is not None:
                 task = asyncio.create_task(_retain(writer, settings.retention_days * 86_400, clock=clocks.wall))
                 stack.callback(task.cancel)
@@ -119,6 +122,8 @@ def create_app(
                 telemetry=telemetry,
                 collector=collector,
                 grep=Grep(),
+                volumes=Volumes(settings.output_root, default_claim=settings.output_claim),
+                clocks=clocks,
             )
             yield
 
@@ -130,7 +135,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for router in (ingest.router, logs.router, reads.router, ops.router):
+    for router in (ingest.router, logs.router, artifacts.router, reads.router, ops.router):
         app.include_router(router)
     app.add_exception_handler(HttpError, _http_error)
     app.add_exception_handler(HTTPException, _other_error)

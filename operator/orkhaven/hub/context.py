@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
+from orkhaven.hub.artifacts.volume import Volumes
 from orkhaven.hub.auth import ReadAuthorizer, WriteAuth
 from orkhaven.hub.errors import HttpError, unavailable
 from orkhaven.hub.flusher import Flusher
@@ -48,6 +49,8 @@ class Hub:
     collector: Collector | None
     """None: logs are not kept."""
     grep: Grep
+    volumes: Volumes
+    clocks: Clocks
 
 
 def hub_of(request: Request) -> Hub:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
@@ -141,8 +142,11 @@ class HubSettings(BaseSettings):
         ),
     ] = 4 * 1024**3
     log_retention_days: Annotated[
-        float | None,
-        Field(description="Days after its end when a log is deleted. Unset: only by log_store_bytes.", gt=0),
+        float,
+        Field(
+            description="Days after its end when a log is deleted: a quarter, in which one still asks why a run failed.",
+            gt=0,
+        ),
     ] = 90
     log_streams: Annotated[
         int,
@@ -171,6 +175,36 @@ class HubSettings(BaseSettings):
             ge=64 * 1024,
         ),
     ] = 10_000_000
+
+    output_root: Annotated[
+        Path | None,
+        Field(
+            description="Folder below which output volumes are mounted, read-only, as NAMESPACE/CLAIM: artifacts that "
+            "are too large to be uploaded are served from there. Unset: only what was uploaded is served."
+        ),
+    ] = None
+    output_claim: Annotated[
+        str, Field(description="The claim of runs that name none: the operator's setting of the same name.")
+    ] = ""
+    artifact_run_bytes: Annotated[
+        int,
+        Field(
+            description="Uploaded bytes kept of one run; what comes after is listed, not kept. Some hundred pictures.",
+            ge=0,
+        ),
+    ] = 64 * 1024 * 1024
+    artifact_store_bytes: Annotated[
+        int,
+        Field(
+            description="Uploaded bytes kept of all runs; above it the oldest go, with their lines. A fifth of the "
+            "chart's volume: 10,000 runs with a report of 0.2 MB each.",
+            ge=0,
+        ),
+    ] = 2 * 1024**3
+    artifact_retention_days: Annotated[
+        float | None,
+        Field(description="Days after it came when an artifact is forgotten. Unset: by artifact_store_bytes.", gt=0),
+    ] = None
 
     @field_validator("namespaces", mode="before")
     @classmethod

@@ -58,7 +58,7 @@ class Collector:
         self._rng = rng
         self._turn = turn
         self._scopes: list[str | None] = [*namespaces] or [None]
-        self._retention = None if settings.log_retention_days is None else settings.log_retention_days * 86_400
+        self._retention = settings.log_retention_days * 86_400
         self._max_bytes = settings.log_store_bytes
         self._committer = Committer(logs, writer, clock=clock)
         self._tools = Tools(
@@ -216,7 +216,7 @@ class Collector:
 
     async def _retain(self) -> None:
         while True:
-            before = None if self._retention is None else self._clock() - self._retention
+            before = self._clock() - self._retention
             try:
                 while await self._writer.call(
                     beside(self._logs.forget, ended_before=before, max_bytes=self._max_bytes)
