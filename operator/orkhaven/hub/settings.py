@@ -144,7 +144,7 @@ class HubSettings(BaseSettings):
     log_retention_days: Annotated[
         float,
         Field(
-            description="Days after its end when a log is deleted: a quarter, in which one still asks why a run failed.",
+            description="Days after its end when a log is deleted: a quarter, in which one still asks why it failed.",
             gt=0,
         ),
     ] = 90
