@@ -71,8 +71,8 @@ def test_fifty_pods_of_a_megabyte_a_second(tmp_path: Path, limit: float) -> None
             found[name] = measured
             print(
                 f"\n{name:18} logs {rate / 1e6:5.1f} MB/s at {used * 100:4.0f} % of a core, "
-                f"{resident_mb(hub.pid):4.0f} MB resident; then with metrics {measured.points_per_second:9,.0f} points/s "
-                f"p50 {measured.p50_ms:.1f} ms p99 {measured.p99_ms:.1f} ms"
+                f"{resident_mb(hub.pid):4.0f} MB resident; then with metrics "
+                f"{measured.points_per_second:9,.0f} points/s p50 {measured.p50_ms:.1f} ms p99 {measured.p99_ms:.1f} ms"
             )
     ratio = found["metrics and logs"].points_per_second / found["metrics alone"].points_per_second
     print(f"metrics keep {ratio:.2f} of their rate")
