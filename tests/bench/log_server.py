@@ -19,6 +19,7 @@ from aiohttp import web
 from kubernetes.aio.client import Configuration
 
 from orkhaven.hub.app import create_app
+from orkhaven.hub.logs.stamps import SECOND
 from orkhaven.hub.settings import HubSettings
 from orkhaven.kube import Client, Gateway
 from orkrun import contract
