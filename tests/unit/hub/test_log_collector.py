@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from orkhaven.hub.logs.pods import CONTAINER
 from orkhaven.hub.logs.stamps import SECOND
 from tests.unit.hub.conftest import RunningHub, running_hub
 from tests.unit.hub.fakes import NAMESPACE
-from tests.unit.hub.pods import LogCluster, Said
+from tests.unit.hub.pods import BEGIN, LogCluster, Said, stamp
 
 
 @pytest.fixture
@@ -260,3 +262,39 @@ async def test_old_logs_go_and_so_do_the_oldest_of_too_many(
         assert [bool(kept(hub, name)) for name in order] == [False, True, True]
         assert logs.forget(ended_before=10.0**11, max_bytes=10**9) == 2
         assert not any(kept(hub, name) for name in order)
+
+
+class Flood:
+    """100 MB of one line, without its end."""
+
+    def __init__(self) -> None:
+        self._blocks = itertools.chain([stamp(BEGIN) + b" "], itertools.repeat(b"\x00\xff" * 25_000, 2000))
+
+    async def read(self) -> bytes:
+        return next(self._blocks, b"")
+
+
+async def test_a_line_of_a_hundred_megabytes_takes_little_memory_and_little_room(
+    cluster: LogCluster, sqlite_url: str
+) -> None:
+    pod = cluster.add_talker("trial")
+    cluster.end(pod)
+
+    @contextlib.asynccontextmanager
+    async def pod_log(*_: Any, **__: Any) -> AsyncIterator[Any]:
+        yield Flood()
+
+    cluster.pod_log = pod_log  # type: ignore[method-assign]
+    tracemalloc.start()
+    try:
+        async with keeping(cluster, sqlite_url, log_bytes_per_second=1e9) as hub:
+            await hub.until(lambda: ended(hub), seconds=60)
+            _, peak = tracemalloc.get_traced_memory()
+            info = hub.app.state.hub.store.logs.info(NAMESPACE, "trial", 1)
+            assert info.size == 100_000_000
+            assert info.stored < 1_000_000
+            kept_bytes = sum(end - start for start, end in hub.app.state.hub.store.logs.extents(info.id))
+            assert kept_bytes <= 16 * 1024 * 1024 + 65536
+            assert peak < 30_000_000
+    finally:
+        tracemalloc.stop()
