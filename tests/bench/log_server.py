@@ -68,6 +68,7 @@ def node(listener: socket.socket, said: bytes) -> None:
         if "watch" in request.query:
             response = web.StreamResponse()
             await response.prepare(request)
+            await response.write(b"\n")  # with it the headers go
             await asyncio.sleep(3600)
             return response
         return web.json_response({"metadata": {"resourceVersion": "1"}, "items": [pod(n) for n in range(PODS)]})

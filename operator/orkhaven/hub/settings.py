@@ -170,7 +170,7 @@ class HubSettings(BaseSettings):
         float,
         Field(
             description="Bytes of log read a second, over all runs. Above it the nodes wait, and nothing is lost "
-            "unless the kubelet rotates more away than its files hold. 10 MB take about a fifth of a CPU core, which "
+            "unless the kubelet rotates more away than its files hold. 10 MB take about half of a CPU core, which "
             "metrics need too.",
             ge=64 * 1024,
         ),
