@@ -11,6 +11,7 @@ with orkrun.run() as run:
             raise orkrun.Interrupted
 """
 
+from orkrun.artifacts import digest
 from orkrun.config import identity, local_config
 from orkrun.contract import Config, ExitCode, Objective, Outcome
 from orkrun.errors import (
@@ -40,6 +41,7 @@ __all__ = [
     "Run",
     "RunError",
     "TryAgain",
+    "digest",
     "identity",
     "local_config",
     "run",

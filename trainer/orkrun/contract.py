@@ -46,6 +46,40 @@ def metrics_path(namespace: str, experiment: str) -> str:
     return f"/api/v1/namespaces/{namespace}/experiments/{experiment}/metrics"
 
 
+def artifacts_path(namespace: str, experiment: str) -> str:
+    """The hub's path that takes artifacts: POST of ARTIFACT_TYPE, an `ArtifactLine`, a newline, then the content or
+    nothing.
+    """
+    return f"/api/v1/namespaces/{namespace}/experiments/{experiment}/artifacts"
+
+
+ARTIFACT_TYPE = "application/x-orkhaven-artifact"
+ARTIFACTS = "artifacts"
+"""Folder below the run's: the manifest, and the files that were given as bytes."""
+MANIFEST = "manifest.jsonl"
+MAX_UPLOAD = 2 * 1024 * 1024
+"""Bytes of an artifact whose content is sent to the hub; a larger one stays on the output volume."""
+MAX_ARTIFACTS = 2000
+"""Of one run, over all attempts."""
+MAX_ARTIFACT_LINE = 16 * 1024
+"""Bytes of one line of the manifest."""
+
+
+class ArtifactKind(StrEnum):
+    IMAGE = "image"
+    VOLUME = "volume"
+    FILE = "file"
+
+
+class ArtifactRole(StrEnum):
+    """What of a case it shows, so that a viewer can lay one over the other; empty: nothing of the kind."""
+
+    NONE = ""
+    IMAGE = "image"
+    MASK = "mask"
+    PREDICTION = "prediction"
+
+
 class ExitCode(IntEnum):
     """What a training container says by its exit code (64..78 as in sysexits.h)."""
 
@@ -111,6 +145,28 @@ class MetricLine(TypedDict):
     totalSteps: NotRequired[int]
     metrics: dict[str, float | str]
     """Numbers; what JSON cannot say is written as "NaN", "Infinity", "-Infinity"."""
+
+
+class ArtifactLine(TypedDict):
+    """One line of the manifest. Idempotent by (experiment, attempt, seq)."""
+
+    attempt: int
+    seq: int
+    """Rises by one for every artifact of an attempt, from 1."""
+    time: float
+    """Seconds since the epoch, UTC."""
+    name: str
+    kind: str
+    path: str
+    """Relative to the run's folder, with slashes; never leads out of it."""
+    sha256: str
+    size: int
+    mediaType: str
+    step: NotRequired[int]
+    caption: NotRequired[str]
+    group: NotRequired[str]
+    """What belongs together: a case, a slice of it ("case-07/12")."""
+    role: NotRequired[str]
 
 
 class MetricSummary(TypedDict):

@@ -14,19 +14,31 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from orkrun import config as configs
 from orkrun import contract, failure, record
-from orkrun.contract import Checkpoint, Config, DataMount, ExitCode, MetricLine, Objective, Outcome, TerminationRecord
+from orkrun.artifacts import Manifest
+from orkrun.contract import (
+    ArtifactLine,
+    Checkpoint,
+    Config,
+    DataMount,
+    ExitCode,
+    MetricLine,
+    Objective,
+    Outcome,
+    TerminationRecord,
+)
 from orkrun.errors import ConfigError, Interrupted, RunError
 from orkrun.files import FolderLock, prepare_folder, write_atomic
-from orkrun.reporter import Reporter, Target
+from orkrun.reporter import Reporter, Sender, Target
 from orkrun.spool import Spool
 from orkrun.summary import Summary
+from orkrun.uploader import Uploader
 
 RESULT = "result.json"
 IDENTITY = "run.json"
@@ -47,7 +59,9 @@ _QUIET = {
 class Run:
     """What a training sees of its run. Made by `run()`."""
 
-    def __init__(self, config: Config, spool: Spool | None, reporter: Reporter | None) -> None:
+    def __init__(
+        self, config: Config, spool: Spool | None, reporter: Reporter | None, uploader: Uploader | None = None
+    ) -> None:
         """Without a spool and a reporter nothing is reported."""
         self.config = config
         self.params: dict[str, Any] = config["params"]
@@ -61,6 +75,8 @@ class Run:
         self._summary = Summary(self.objective)
         self._spool = spool
         self._reporter = reporter
+        self._uploader = uploader
+        self._manifest = Manifest(self.output, self.attempt) if spool is not None else None
         self._waiting: list[MetricLine] = []
         self._checkpoint: Checkpoint | None = None
         self._note = ""
@@ -106,6 +122,81 @@ class Run:
                 return
             self._spool.seq = self._waiting.pop(0)["seq"]
         self._reporter.notify()
+
+    def image(
+        self,
+        name: str,
+        image: bytes | str | os.PathLike[str],
+        *,
+        step: int | None = None,
+        caption: str = "",
+        group: str = "",
+        role: str = "",
+    ) -> bool:
+        """Reports a PNG, JPEG, GIF or WebP, as bytes or as a file. Never blocks on the network, never raises: what is
+        wrong is said on stderr. `group` names what belongs together (a case and slice), `role` what of it this is:
+        image, mask or prediction. False: it was not taken.
+        """
+        return self._report_artifact(
+            name, lambda to: to.image(name, image, step=step, caption=caption, group=group, role=role)
+        )
+
+    def volume(
+        self,
+        name: str,
+        path: str | os.PathLike[str],
+        *,
+        step: int | None = None,
+        caption: str = "",
+        group: str = "",
+        role: str = "",
+    ) -> bool:
+        """Reports a volume (NIfTI), as `image` does. A file in the output folder stays where it is, another is copied
+        there.
+        """
+        return self.artifact(path, kind="volume", name=name, step=step, caption=caption, group=group, role=role)
+
+    def artifact(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        kind: str = "file",
+        name: str = "",
+        step: int | None = None,
+        caption: str = "",
+        group: str = "",
+        role: str = "",
+    ) -> bool:
+        """Reports any file, as `volume` does; named after itself unless `name` is given."""
+        name = name or Path(path).name
+        return self._report_artifact(
+            name,
+            lambda to: to.file(
+                name,
+                Path(path),
+                kind=contract.ArtifactKind(kind),
+                step=step,
+                caption=caption,
+                group=group,
+                role=role,
+            ),
+        )
+
+    def artifacts(self) -> list[ArtifactLine]:
+        """What was reported so far, by earlier attempts too."""
+        return self._manifest.lines() if self._manifest is not None else []
+
+    def _report_artifact(self, name: str, add: Callable[[Manifest], ArtifactLine]) -> bool:
+        if self._manifest is None:
+            return False
+        try:
+            add(self._manifest)
+        except Exception as error:  # noqa: BLE001 - a picture must not end a training
+            print(f"orkrun: artifact {name!r} is left out: {error}", file=sys.stderr)
+            return False
+        if self._uploader is not None:
+            self._uploader.notify()
+        return True
 
     def checkpointed(self, step: int, path: Path) -> None:
         """Says that `path` holds everything needed to go on after `step`."""
@@ -175,6 +266,7 @@ class run:
         self._run: Run | None = None
         self._lock: FolderLock | None = None
         self._reporter: Reporter | None = None
+        self._uploader: Uploader | None = None
         self._interrupted = False
         self._handlers: dict[int, Any] = {}
 
@@ -210,23 +302,23 @@ class run:
             return self._run
         prepare_folder(output)
         self._lock = FolderLock(output)
-        target = self._target(config)
         finished = self._same_run(config, output)
         # A finished run may still have lines that a hub which was down has not seen.
-        self._reporter = Reporter(output, target, rng=random.Random())
+        self._reporter = Reporter(output, self._target(config, contract.metrics_path), rng=random.Random())
+        self._uploader = Uploader(output, self._target(config, contract.artifacts_path), rng=random.Random())
         if finished is not None:
             self._write_record(finished)
             print(f"orkrun: {output} holds the finished run already, nothing to do", file=sys.stderr)
             self._close()
             raise SystemExit(0)
-        self._run = Run(config, Spool(output, config["attempt"]), self._reporter)
+        self._run = Run(config, Spool(output, config["attempt"]), self._reporter, self._uploader)
         self._run.interrupted = self._interrupted
         return self._run
 
-    def _target(self, config: Config) -> Target:
+    def _target(self, config: Config, path: Callable[[str, str], str]) -> Target:
         base = self._environ.get(contract.ENV_URL, "").rstrip("/") if self._in_cluster else ""
         token = Path(self._environ.get(contract.ENV_TOKEN_FILE) or contract.DEFAULT_TOKEN_FILE)
-        return Target(base and base + contract.metrics_path(config["namespace"], config["experiment"]), token)
+        return Target(base and base + path(config["namespace"], config["experiment"]), token)
 
     def _same_run(self, config: Config, output: Path) -> TerminationRecord | None:
         """The record of the finished run, None where it is still to be done. Raises ConfigError if the folder is
@@ -334,10 +426,16 @@ class run:
         write_atomic(self._run.output / RESULT, json.dumps(content, indent=1).encode())
 
     def _close(self) -> None:
-        if self._reporter is not None and not self._reporter.close(FLUSH_SECONDS):
-            print(
-                "orkrun: some metrics are not sent; they are in the output folder for the next attempt", file=sys.stderr
-            )
+        deadline = time.monotonic() + FLUSH_SECONDS
+        senders: list[Sender] = [sender for sender in (self._reporter, self._uploader) if sender is not None]
+        for sender in senders:
+            sender.closing(deadline)  # both at once: together they have no more time than one
+        for sender in senders:
+            if not sender.close(FLUSH_SECONDS):
+                print(
+                    f"orkrun: some {sender.what} are not sent; they are in the output folder for the next attempt",
+                    file=sys.stderr,
+                )
         if self._lock is not None:
             self._lock.release()
         for number, handler in self._handlers.items():

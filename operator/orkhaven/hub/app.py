@@ -21,11 +21,15 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orkhaven import __version__
-from orkhaven.hub.api import ingest, ops, reads, tables
+from orkhaven.hub.api import artifacts, ingest, logs, ops, reads, tables
+from orkhaven.hub.artifacts.volume import Volumes
 from orkhaven.hub.auth import ReadAuthorizer, WriteAuth
 from orkhaven.hub.context import Clocks, Hub, storage_trouble
 from orkhaven.hub.errors import HttpError, error_body, unavailable
 from orkhaven.hub.flusher import Flusher
+from orkhaven.hub.logs.collector import Collector
+from orkhaven.hub.logs.grep import Grep
+from orkhaven.hub.logs.turn import turn_for
 from orkhaven.hub.ports import Gateway
 from orkhaven.hub.query import Queries
 from orkhaven.hub.query.catalogue import Catalogue, NotSynced
@@ -99,9 +103,15 @@ def create_app(
             await catalogue.start()
             stack.push_async_callback(catalogue.close)
             boards = Tables(catalogue, revisions, store.reader, clock=clocks.monotonic)
+            tidying = asyncio.create_task(artifacts.tidy(store.artifacts, writer, settings, clock=clocks.wall))
+            stack.callback(tidying.cancel)
             if settings.retention_days is not None:
                 task = asyncio.create_task(_retain(writer, settings.retention_days * 86_400, clock=clocks.wall))
                 stack.callback(task.cancel)
+            collector = _collector(gateway, store, writer, settings, clocks=clocks, rng=rng, telemetry=telemetry)
+            if collector is not None:
+                collector.start()
+                stack.push_async_callback(collector.close)
             app.state.hub = Hub(
                 settings=settings,
                 gateway=gateway,
@@ -112,6 +122,10 @@ def create_app(
                 write_auth=WriteAuth(gateway, settings, clock=clocks.monotonic),
                 read_auth=ReadAuthorizer(gateway, settings, clock=clocks.monotonic),
                 telemetry=telemetry,
+                collector=collector,
+                grep=Grep(),
+                volumes=Volumes(settings.output_root, default_claim=settings.output_claim),
+                clocks=clocks,
             )
             yield
 
@@ -123,7 +137,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for router in (ingest.router, reads.router, tables.router, ops.router):
+    for router in (ingest.router, logs.router, artifacts.router, reads.router, tables.router, ops.router):
         app.include_router(router)
     app.add_exception_handler(HttpError, _http_error)
     for kind in (NotSynced, Unknown, ParameterError, SQLAlchemyError):
@@ -133,6 +147,32 @@ def create_app(
     app.add_middleware(Measured, telemetry=telemetry)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def _collector(
+    gateway: Gateway,
+    store: Store,
+    writer: Writer,
+    settings: HubSettings,
+    *,
+    clocks: Clocks,
+    rng: random.Random | None,
+    telemetry: Telemetry,
+) -> Collector | None:
+    if not settings.logs:
+        return None
+    return Collector(
+        gateway,
+        store.logs,
+        writer,
+        settings,
+        turn=turn_for(store.engines),
+        namespaces=settings.namespaces,
+        clock=clocks.wall,
+        monotonic=clocks.monotonic,
+        rng=rng or random.Random(),
+        on_bytes=telemetry.log_bytes.inc,
+    )
 
 
 async def _retain(writer: Writer, seconds: float, *, clock: Callable[[], float]) -> None:

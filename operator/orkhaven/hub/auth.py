@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from orkhaven.api import GROUP
@@ -135,6 +136,19 @@ def identity_of(experiment: Body) -> RunIdentity:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class What:
+    """What somebody wants to `get`, as `kubectl auth can-i get` names it."""
+
+    name: str
+    kind: str
+    subresource: str = ""
+
+
+EXPERIMENTS = What("experiments", "Experiment")
+POD_LOGS = What("pods/log", "Pod", "log")
+
+
 class ReadAuthorizer:
     """May whoever holds this token `get experiments` in this namespace? Remembered as long as write tokens are."""
 
@@ -148,14 +162,14 @@ class ReadAuthorizer:
             clock=clock,
         )
 
-    async def require(self, authorization: str | None, namespace: str) -> None:
+    async def require(self, authorization: str | None, namespace: str, *, what: What = EXPERIMENTS) -> None:
         """Raises HttpError 401, 403 or 503."""
         if self._open:
             return
         token = bearer(authorization)
-        await self._cache.get((_digest(token), namespace), lambda: self._check(token, namespace))
+        await self._cache.get((_digest(token), namespace, what), lambda: self._check(token, namespace, what))
 
-    async def _check(self, token: str, namespace: str) -> None:
+    async def _check(self, token: str, namespace: str, what: What) -> None:
         try:
             who = await self._gateway.token_review(token, [])
             if not who.authenticated:
@@ -165,8 +179,10 @@ class ReadAuthorizer:
                     f"the API server does not accept the token: {_why(who)}; `kubectl create token NAME` makes one",
                     where="header Authorization",
                 )
-            if not await self._gateway.access_review(who, verb="get", kind="Experiment", namespace=namespace):
-                raise _forbidden(f"{who.username} may not get experiments in namespace {namespace!r}")
+            if not await self._gateway.access_review(
+                who, verb="get", kind=what.kind, namespace=namespace, subresource=what.subresource
+            ):
+                raise _forbidden(f"{who.username} may not get {what.name} in namespace {namespace!r}")
         except ApiError as error:
             raise _unchecked(error) from error
 

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
+from orkhaven.hub.artifacts.volume import Volumes
 from orkhaven.hub.auth import ReadAuthorizer, WriteAuth
 from orkhaven.hub.errors import HttpError, unavailable
 from orkhaven.hub.flusher import Flusher
+from orkhaven.hub.logs.collector import Collector
+from orkhaven.hub.logs.grep import Grep
 from orkhaven.hub.ports import Gateway
 from orkhaven.hub.query import Queries
 from orkhaven.hub.settings import HubSettings
@@ -43,6 +46,11 @@ class Hub:
     write_auth: WriteAuth
     read_auth: ReadAuthorizer
     telemetry: Telemetry
+    collector: Collector | None
+    """None: logs are not kept."""
+    grep: Grep
+    volumes: Volumes
+    clocks: Clocks
 
 
 def hub_of(request: Request) -> Hub:

@@ -16,6 +16,14 @@ Body = dict[str, Any]
 """An API object as JSON."""
 
 
+class LogBytes(Protocol):
+    """What a pod says, as it comes."""
+
+    async def read(self) -> bytes:
+        """Empty at the end. Raises ApiError where the connection broke. One that is cancelled loses nothing."""
+        ...
+
+
 class Gateway(Protocol):
     """See `kube.gateway.Gateway` for what each verb promises. Kinds are named as in YAML."""
 
@@ -31,8 +39,12 @@ class Gateway(Protocol):
     ) -> AsyncIterator[tuple[list[Body], str]]: ...
 
     def watch(
-        self, kind: str, *, namespace: str | None = None, version: str
+        self, kind: str, *, namespace: str | None = None, label_selector: str | None = None, version: str
     ) -> AbstractAsyncContextManager[AsyncIterator[tuple[str, Body]]]: ...
+
+    def pod_log(
+        self, namespace: str, pod: str, *, container: str, follow: bool, since: str | None = None
+    ) -> AbstractAsyncContextManager[LogBytes]: ...
 
     async def apply_status(
         self,
@@ -48,7 +60,9 @@ class Gateway(Protocol):
 
     async def token_review(self, token: str, audiences: Sequence[str]) -> TokenReview: ...
 
-    async def access_review(self, who: TokenReview, *, verb: str, kind: str, namespace: str) -> bool: ...
+    async def access_review(
+        self, who: TokenReview, *, verb: str, kind: str, namespace: str, subresource: str = ""
+    ) -> bool: ...
 
 
 def is_finished(experiment: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
@@ -111,6 +112,98 @@ class HubSettings(BaseSettings):
             "x 20 metrics x 100 points are 0.6 GB in SQLite.",
             gt=0,
         ),
+    ] = None
+
+    logs: Annotated[
+        bool,
+        Field(description="Keep the logs of attempts. Needs `list` and `watch` of pods and `get` of pods/log."),
+    ] = True
+    log_head_bytes: Annotated[
+        int,
+        Field(
+            description="Bytes kept of the beginning of an attempt's log: how it was set up. In steps of 64 KiB.",
+            ge=64 * 1024,
+        ),
+    ] = 4 * 1024 * 1024
+    log_tail_bytes: Annotated[
+        int,
+        Field(
+            description="Bytes kept of the end of an attempt's log: what it died of. What lies between is left out, "
+            "and the log says how much. 16 MiB in all are about 2 MiB compressed.",
+            ge=64 * 1024,
+        ),
+    ] = 12 * 1024 * 1024
+    log_store_bytes: Annotated[
+        int,
+        Field(
+            description="Bytes that all logs together may take, compressed; above it the oldest ended ones are "
+            "deleted. Half of the chart's volume: 10,000 runs that print 200 KB each take 0.3 GB.",
+            ge=1024 * 1024,
+        ),
+    ] = 4 * 1024**3
+    log_retention_days: Annotated[
+        float,
+        Field(
+            description="Days after its end when a log is deleted: a quarter, in which one still asks why it failed.",
+            gt=0,
+        ),
+    ] = 90
+    log_streams: Annotated[
+        int,
+        Field(
+            description="Logs of running containers followed at once. Each is a connection to the API server and, "
+            "while it says much, 0.3 MB of memory. One more waits until another has ended, and is read then from its "
+            "start.",
+            ge=1,
+            le=10_000,
+        ),
+    ] = 500
+    log_flush_seconds: Annotated[
+        float,
+        Field(
+            description="Longest time in seconds that a line is in memory only. Who follows a log sees it this late.",
+            gt=0,
+            le=60,
+        ),
+    ] = 1.0
+    log_bytes_per_second: Annotated[
+        float,
+        Field(
+            description="Bytes of log read a second, over all runs. Above it the nodes wait, and nothing is lost "
+            "unless the kubelet rotates more away than its files hold. 10 MB take about half of a CPU core, which "
+            "metrics need too.",
+            ge=64 * 1024,
+        ),
+    ] = 10_000_000
+
+    output_root: Annotated[
+        Path | None,
+        Field(
+            description="Folder below which output volumes are mounted, read-only, as NAMESPACE/CLAIM: artifacts that "
+            "are too large to be uploaded are served from there. Unset: only what was uploaded is served."
+        ),
+    ] = None
+    output_claim: Annotated[
+        str, Field(description="The claim of runs that name none: the operator's setting of the same name.")
+    ] = ""
+    artifact_run_bytes: Annotated[
+        int,
+        Field(
+            description="Uploaded bytes kept of one run; what comes after is listed, not kept. Some hundred pictures.",
+            ge=0,
+        ),
+    ] = 64 * 1024 * 1024
+    artifact_store_bytes: Annotated[
+        int,
+        Field(
+            description="Uploaded bytes kept of all runs; above it the oldest go, with their lines. A fifth of the "
+            "chart's volume: 10,000 runs with a report of 0.2 MB each.",
+            ge=0,
+        ),
+    ] = 2 * 1024**3
+    artifact_retention_days: Annotated[
+        float | None,
+        Field(description="Days after it came when an artifact is forgotten. Unset: by artifact_store_bytes.", gt=0),
     ] = None
 
     @field_validator("namespaces", mode="before")

@@ -44,3 +44,9 @@ class Telemetry:
         self.pending_points = Gauge(
             "orkhaven_hub_pending_points", "Points received and not committed yet.", registry=self.registry
         )
+        self.log_bytes = Counter(
+            "orkhaven_hub_log_bytes", "Bytes of pods' logs read from the API server.", registry=self.registry
+        )
+        self.logs_followed = Gauge(
+            "orkhaven_hub_logs_followed", "Pods whose log is being read, or waits to be.", registry=self.registry
+        )

@@ -12,17 +12,23 @@ import queue
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from orkhaven.hub.storage.ingest import Ingest, Outcome, Post
 
 T = TypeVar("T")
+P = ParamSpec("P")
 GROUP_POINTS = 20_000
 """A commit takes at most about this many points: a tenth of a second, which every post in it waits."""
 
 log = logging.getLogger(__name__)
+
+
+def beside(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Callable[[Ingest], T]:
+    """For `Writer.call`: work in the writer's thread that is not `Ingest`'s own."""
+    return lambda _ingest: function(*args, **kwargs)
 
 
 class BusyError(Exception):

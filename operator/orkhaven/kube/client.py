@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from typing import Any
 
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
 from orkhaven import __version__
@@ -37,8 +39,27 @@ CONNECT_TIMEOUT = 5.0
 """Seconds. An API server that does not even take the connection is away; waiting longer only delays the next try."""
 THROTTLED_TRIES = 4
 """Requests answered 429 were not executed, so repeating them is safe; more than this and the caller backs off."""
+BYTES_BUFFER = 64 * 1024
+"""Of one log that is followed: aiohttp stops reading at twice as much, and the sender waits. 2 MiB, as for the other
+requests, would be 800 MB for 200 logs.
+"""
 LONGEST_RETRY_AFTER = 10.0
 """Seconds. A longer wish is left to the caller's back-off: a worker must not sleep through it."""
+
+
+class ByteStream:
+    """An answer's bytes as they come. A `read` that is cancelled loses nothing; the next one goes on."""
+
+    def __init__(self, path: str, response: aiohttp.ClientResponse) -> None:
+        self._path = path
+        self._response = response
+
+    async def read(self) -> bytes:
+        """What has arrived, at least one byte; empty at the end. Raises Unavailable where the connection broke."""
+        try:
+            return await self._response.content.readany()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"GET {self._path}: the stream broke: {str(error) or type(error).__name__}") from error
 
 
 class Client:
@@ -58,12 +79,15 @@ class Client:
         self._timeout = seconds
         self._api = ApiClient(configuration)
         self._api.user_agent = f"orkhaven/{__version__}"
+        self._byte_streams: RESTClientObject | None = None
 
     @property
     def server(self) -> str:
         return str(self.configuration.host)
 
     async def close(self) -> None:
+        if self._byte_streams is not None:
+            await self._byte_streams.close()
         await self._api.close()
 
     async def request(
@@ -161,6 +185,60 @@ class Client:
         )
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=idle_seconds)
         answer = await self._api.rest_client.request("GET", url, headers=headers, _request_timeout=timeout)
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+    @contextlib.asynccontextmanager
+    async def stream_bytes(
+        self, path: str, *, verb: str, resource: str, query: Mapping[str, str]
+    ) -> AsyncIterator[ByteStream]:
+        """An answer that is no JSON and may have no end. Raises `errors.ApiError` where it is refused.
+
+        Has connections of its own: two hundred of these must not take the pool from everybody else.
+        """
+        if self._byte_streams is None:
+            own = copy.copy(self.configuration)
+            own.connection_pool_maxsize = 0  # aiohttp's word for no limit
+            own.client_session_kwargs = {"read_bufsize": BYTES_BUFFER, "auto_decompress": False}
+            self._byte_streams = RESTClientObject(own)
+        refreshed = False
+        while True:
+            started = time.monotonic()
+            code = "unavailable"
+            try:
+                response = await self._open_bytes(self._byte_streams, path, query)
+                code = str(response.status)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                what = str(error) or type(error).__name__
+                raise Unavailable(f"GET {path}: no answer from {self.server}: {what}") from error
+            finally:
+                if self._on_call is not None:
+                    self._on_call(verb, resource, code, time.monotonic() - started)
+            try:
+                if response.status == 401 and self._reload is not None and not refreshed:
+                    refreshed = True
+                    await _maybe_await(self._reload(self.configuration))
+                    continue
+                if response.status != 200:
+                    raise _error(f"GET {path}", response.status, await response.read(), response.headers)
+                yield ByteStream(path, response)
+                return
+            finally:
+                # Not release(): that would wait for the rest of an answer without end.
+                response.close()
+
+    async def _open_bytes(self, rest: RESTClientObject, path: str, query: Mapping[str, str]) -> aiohttp.ClientResponse:
+        _, url, headers, _, _ = await self._api.param_serialize(
+            "GET",
+            path,
+            query_params=list(query.items()),
+            header_params={"Accept": "*/*"},
+            auth_settings=["BearerToken"],
+        )
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
+        # The kubelet answers at once, but the API server first has to reach it.
+        async with asyncio.timeout(self._timeout):
+            answer = await rest.request("GET", url, headers=headers, _request_timeout=timeout)
         response: aiohttp.ClientResponse = answer.response
         return response
 

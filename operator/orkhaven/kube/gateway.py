@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orkhaven.errors import AlreadyExists, Conflict, Gone, Invalid, LeaseLost, NotFound, Unavailable
-from orkhaven.kube.client import APPLY_PATCH, MERGE_PATCH, Body, Client
+from orkhaven.kube.client import APPLY_PATCH, MERGE_PATCH, Body, ByteStream, Client
 from orkhaven.kube.resources import RESOURCES
 
 PAGE = 500
@@ -100,7 +100,7 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def watch(
-        self, kind: str, *, namespace: str | None = None, version: str
+        self, kind: str, *, namespace: str | None = None, label_selector: str | None = None, version: str
     ) -> AsyncIterator[AsyncIterator[tuple[str, Body]]]:
         """What happens after `version` (a list's, or an earlier event's resourceVersion), as (type, object).
 
@@ -115,11 +115,29 @@ class Gateway:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_SECONDS),
         }
+        if label_selector:
+            query["labelSelector"] = label_selector
         path = resource.path(namespace=namespace)
         async with self._client.stream(
             path, verb="watch", resource=resource.plural, query=query, idle_seconds=WATCH_IDLE_SECONDS
         ) as lines:
             yield _events(path, lines)
+
+    @contextlib.asynccontextmanager
+    async def pod_log(
+        self, namespace: str, pod: str, *, container: str, follow: bool, since: str | None = None
+    ) -> AsyncIterator[ByteStream]:
+        """A container's log with a time before each line, RFC 3339 with nanoseconds; `since`: whole seconds only, the
+        kubelet is asked for no less. With `follow` it ends when the container has.
+
+        Raises NotFound where the pod is gone, Invalid where its container has not started.
+        """
+        query = {"container": container, "timestamps": "true", "follow": "true" if follow else "false"}
+        if since is not None:
+            query["sinceTime"] = since
+        path = RESOURCES["Pod"].path(namespace=namespace, name=pod, subresource="log")
+        async with self._client.stream_bytes(path, verb="log", resource="pods", query=query) as stream:
+            yield stream
 
     # --- write -----------------------------------------------------------------------------------------------------
 
@@ -260,8 +278,12 @@ class Gateway:
             error=str(status.get("error") or ""),
         )
 
-    async def access_review(self, who: TokenReview, *, verb: str, kind: str, namespace: str) -> bool:
-        """Whether the API server would allow `who` this verb on all objects of the kind in the namespace."""
+    async def access_review(
+        self, who: TokenReview, *, verb: str, kind: str, namespace: str, subresource: str = ""
+    ) -> bool:
+        """Whether the API server would allow `who` this verb on all objects of the kind in the namespace, or on that
+        part of them (`log` of pods).
+        """
         resource, about = RESOURCES["SubjectAccessReview"], RESOURCES[kind]
         answer = await self._client.request(
             "POST",
@@ -281,6 +303,7 @@ class Gateway:
                         "group": about.group,
                         "resource": about.plural,
                         "namespace": namespace,
+                        **({"subresource": subresource} if subresource else {}),
                     },
                 },
             },

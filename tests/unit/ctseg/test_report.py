@@ -26,7 +26,7 @@ from ctseg.report.card import card
 from ctseg.training.loop import Training
 from tests.unit.ctseg.conftest import ROOT, TINY
 
-REPORT = {"result.json", "model-card.md", "curves.png", "reliability.png", "overlays.png"}
+REPORT = {"result.json", "model-card.md", "curves.png", "reliability.png", "overlays.png", "cases"}
 PARAMS = {**TINY, "ema": {"decay": 0.9}, "early_stopping": {"patience": 1, "min_delta": 1.0}, "epochs": 9}
 """The mean weights are judged; it stops early, after its second epoch."""
 
@@ -114,6 +114,25 @@ def test_a_threshold_of_other_weights_is_not_used(copy: Path) -> None:
     assert inference.threshold_of(inference.load(copy)).value == 0.5
     shutil.rmtree(copy / "report")
     assert inference.threshold_of(inference.load(copy)).rule == "fixed, chosen by nothing"
+
+
+def test_the_report_is_reported_as_artifacts_once(trained: Path, samples: Samples, copy: Path) -> None:
+    def manifest(folder: Path) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (folder / "artifacts" / "manifest.jsonl").read_text().splitlines()]
+
+    found = {line["name"]: line for line in manifest(trained)}
+    layers = {
+        f"report/{case}/{role}" for case in ("worst", "median", "best") for role in ("image", "mask", "prediction")
+    }
+    pages = {"report/overlays", "report/curves", "report/reliability", "report/model-card.md", "report/result.json"}
+    assert set(found) == layers | pages
+    assert found["report/overlays"]["path"] == "report/overlays.png"
+    worst = found["report/worst/prediction"]
+    assert (worst["group"], worst["role"], worst["kind"]) == ("worst case", "prediction", "image")
+    assert Image.open(trained / worst["path"]).size == samples.images.shape[-2:][::-1]
+    (copy / "result.json").unlink()  # as if it had been ended just before it was done
+    assert train(copy, samples) == 0
+    assert len(manifest(copy)) == len(found)
 
 
 def test_a_finished_training_that_is_entered_again_makes_the_report_that_is_missing(
@@ -289,7 +308,7 @@ def test_the_card_says_what_a_user_has_to_know(trained: Path) -> None:
     says += ["Best epoch and threshold were chosen on these same slices", "## Limits", "loss: name dice_ce"]
     for one in says:
         assert one in text, one
-    for name in REPORT - {"result.json", "model-card.md"}:
+    for name in REPORT - {"result.json", "model-card.md", "cases"}:
         assert f"({name})" in text
 
 
@@ -335,7 +354,7 @@ def test_a_leaky_split_and_foreign_weights_are_on_the_card(copy: Path) -> None:
 
 
 def test_pictures_are_pictures(trained: Path) -> None:
-    for name in REPORT - {"result.json", "model-card.md"}:
+    for name in REPORT - {"result.json", "model-card.md", "cases"}:
         with Image.open(trained / "report" / name) as picture:
             assert picture.format == "PNG"
             assert len(set(picture.convert("L").resize((40, 30)).tobytes())) > 3, name

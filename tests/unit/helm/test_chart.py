@@ -164,7 +164,8 @@ HUB = {
     "orkhaven.io/experiments": "get list watch",
     "orkhaven.io/experiments/status": "patch",
     "batch/jobs": "get",
-    "/pods": "get",
+    "/pods": "get list watch",
+    "/pods/log": "get",
 }
 OPERATOR_EVERYWHERE = {"/nodes": "get list watch"}
 HUB_EVERYWHERE = {"authentication.k8s.io/tokenreviews": "create", "authorization.k8s.io/subjectaccessreviews": "create"}
@@ -336,7 +337,7 @@ def test_every_setting_that_the_schema_allows_is_one(
             *("log_level", "log_format", "namespaces", "trainer_image", "image_pull_policy", "output_claim", "hub_url"),
             *("lease_name", "lease_namespace", "lease_identity", "http_host", "http_port"),
         },
-        "hub": {"host", "port", "database_url", "namespaces"},
+        "hub": {"host", "port", "database_url", "namespaces", "output_root", "output_claim"},
     }
     assert set(model.model_fields) - names == own[part]
 
@@ -388,6 +389,29 @@ def test_with_postgresql_the_hub_has_no_volume_and_the_password_is_in_a_secret(r
     assert not _names(objects, "Secret")
 
 
+# --- output volumes ---
+
+
+def test_output_volumes_are_mounted_read_only_where_the_hub_looks_for_them(
+    render: Render, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = [{"namespace": "radiology", "claim": "results", "existingClaim": "radiology-results", "subPath": "a/b"}]
+    objects = render({"hub": {"outputs": outputs}, "trainer": {"outputClaim": "results"}})
+    pod = _pod(objects, "hub")
+    claim = {"claimName": "radiology-results", "readOnly": True}
+    assert {"name": "output-0", "persistentVolumeClaim": claim} in pod["volumes"]
+    assert {
+        "name": "output-0",
+        "mountPath": "/outputs/radiology/results",
+        "readOnly": True,
+        "subPath": "a/b",
+    } in pod["containers"][0]["volumeMounts"]
+    for name, value in _env(objects, "hub").items():
+        monkeypatch.setenv(name, value)
+    assert (HubSettings().output_root, HubSettings().output_claim) == (Path("/outputs"), "results")
+    assert "ORKHAVEN_HUB_OUTPUT_ROOT" not in _env(render(), "hub")
+
+
 # --- what is refused ---
 
 
@@ -397,6 +421,7 @@ def test_with_postgresql_the_hub_has_no_volume_and_the_password_is_in_a_secret(r
         ({"operater": {}}, "operater"),
         ({"operator": {"replica": 2}}, "replica"),
         ({"operator": {"settings": {"resyncSecond": 1}}}, "resyncSecond"),
+        ({"hub": {"outputs": [{"namespace": "../x", "claim": "c", "existingClaim": "d"}]}}, "namespace"),
         ({"operator": {"replicas": -1}}, "/operator/replicas"),
         ({"hub": {"replicas": 2}}, "hub.replicas: more than 1 needs PostgreSQL"),
         ({"hub": {"url": "http://hub/"}}, "/hub/url"),

@@ -76,7 +76,7 @@ class FakeCluster:
 
     @contextlib.asynccontextmanager
     async def watch(
-        self, kind: str, *, namespace: str | None = None, version: str
+        self, kind: str, *, namespace: str | None = None, label_selector: str | None = None, version: str
     ) -> AsyncIterator[AsyncIterator[tuple[str, Body]]]:
         self._called(f"watch {kind}")
         if int(version) < self.oldest_version:
@@ -133,9 +133,11 @@ class FakeCluster:
             return TokenReview(authenticated=False, error=f"token audiences {known.audiences} is invalid")
         return known
 
-    async def access_review(self, who: TokenReview, *, verb: str, kind: str, namespace: str) -> bool:
+    async def access_review(
+        self, who: TokenReview, *, verb: str, kind: str, namespace: str, subresource: str = ""
+    ) -> bool:
         self._called("review access")
-        assert (verb, kind) == ("get", "Experiment")
+        assert (verb, kind, subresource) == ("get", "Experiment", "")
         return (who.username, namespace) in self.readers
 
     def _called(self, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 import orkrun
 from ctseg.data.samples import Samples
@@ -24,6 +26,8 @@ from ctseg.report.overlay import page
 from ctseg.report.run_folder import RESULT
 
 CURVES, RELIABILITY, OVERLAYS, CARD = "curves.png", "reliability.png", "overlays.png", "model-card.md"
+LAYERS = "cases"
+"""Folder: of the worst, median and best case the slice, the mask and the prediction, one grey PNG each."""
 Between = Callable[[], None]
 Probability = npt.NDArray[np.float32]
 
@@ -102,11 +106,13 @@ def write(
         best, objective = about.training.best_epoch, about.training.objective
         files[CURVES] = plot.curves(about.history, best_epoch=best, objective=objective)
     files[CARD] = card(result, pictures=tuple(files)).encode()
+    files |= layers(probability, samples, result)
     files[RESULT] = schema.dumps(result)
     between()
     try:
         output.mkdir(parents=True, exist_ok=True)
         (output / RESULT).unlink(missing_ok=True)  # never beside the pictures of another one
+        (output / LAYERS).mkdir(exist_ok=True)
         for name, content in files.items():
             orkrun.write_atomic(output / name, content)
     except OSError as error:
@@ -139,20 +145,12 @@ def overlays(probability: Probability, samples: Samples, result: schema.Result) 
     """Of the worst, the median and the best case the slice with most lesion, or most prediction."""
     at = shown(result)
     target, valid = truth(samples)
-    cases = sorted(at.cases, key=lambda row: row.dice if row.dice is not None else 1.0)
-    chosen = {"worst": cases[0], "median": cases[len(cases) // 2], "best": cases[-1]}
     rows = []
     drawn: set[str] = set()
-    for what, case in chosen.items():
+    for what, case, best in _chosen(probability, samples, at, target):
         if case.case in drawn:
             continue
         drawn.add(case.case)
-        index = [i for i, name in enumerate(samples.cases) if name == case.case]
-
-        def load(i: int) -> tuple[int, int]:
-            return int(target[i].sum()), int((probability[i] > at.threshold.value).sum())
-
-        best = max(index, key=load)
         rows.append(
             (
                 f"{what} case: {case.case}, Dice {case.dice:.2f}, slice {samples.names[best]}",
@@ -163,6 +161,40 @@ def overlays(probability: Probability, samples: Samples, result: schema.Result) 
             )
         )
     return page(rows)
+
+
+def layers(probability: Probability, samples: Samples, result: schema.Result) -> dict[str, bytes]:
+    """The same slices, each layer by itself: masks are 0 and 255, what is not labelled is in neither."""
+    at = shown(result)
+    target, valid = truth(samples)
+    files: dict[str, bytes] = {}
+    for what, _, best in _chosen(probability, samples, at, target):
+        planes = {
+            "image": samples.images[best, 0],
+            "mask": (target[best] & valid[best]).astype(np.uint8) * 255,
+            "prediction": ((probability[best] > at.threshold.value) & valid[best]).astype(np.uint8) * 255,
+        }
+        for role, plane in planes.items():
+            packed = io.BytesIO()
+            Image.fromarray(plane).save(packed, "PNG")
+            files[f"{LAYERS}/{what}-{role}.png"] = packed.getvalue()
+    return files
+
+
+def _chosen(
+    probability: Probability, samples: Samples, at: schema.AtThreshold, target: npt.NDArray[np.bool_]
+) -> list[tuple[str, Any, int]]:
+    """(worst, median or best; the case's row; index of its slice)."""
+    cases = sorted(at.cases, key=lambda row: row.dice if row.dice is not None else 1.0)
+    found = []
+    for what, case in (("worst", cases[0]), ("median", cases[len(cases) // 2]), ("best", cases[-1])):
+        index = [i for i, name in enumerate(samples.cases) if name == case.case]
+
+        def load(i: int) -> tuple[int, int]:
+            return int(target[i].sum()), int((probability[i] > at.threshold.value).sum())
+
+        found.append((what, case, max(index, key=load)))
+    return found
 
 
 def _versions() -> dict[str, str]:

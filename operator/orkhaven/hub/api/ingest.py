@@ -61,7 +61,7 @@ async def post_metrics(request: Request, namespace: Namespace, experiment: Name)
         raise HttpError(
             415, "UnsupportedMediaType", f"send {NDJSON}, not {media_type or 'nothing'}", where="header Content-Type"
         )
-    body = await _read(request, limit=hub.settings.max_body_bytes)
+    body = await read_body(request, limit=hub.settings.max_body_bytes)
     parsed = lines.parse(body) if len(body) <= INLINE_BYTES else await anyio.to_thread.run_sync(lines.parse, body)
     outcome: Outcome | None = None
     if parsed.lines:
@@ -102,7 +102,7 @@ def _answer(outcome: Outcome | None, refusals: tuple[lines.Refusal, ...]) -> JSO
     return JSONResponse(content, status_code=422)
 
 
-async def _read(request: Request, *, limit: int) -> bytes:
+async def read_body(request: Request, *, limit: int) -> bytes:
     """The body. Raises HttpError 413 as soon as it is known to be too large."""
     too_large = HttpError(413, "BodyTooLarge", f"a body has at most {limit} bytes; send fewer lines at once")
     declared = request.headers.get("content-length", "")

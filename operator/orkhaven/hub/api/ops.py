@@ -41,6 +41,8 @@ async def metrics(request: Request) -> Response:
     hub = hub_of(request)
     hub.telemetry.pending_points.set(hub.writer.pending_points)
     hub.telemetry.status_waiting.set(hub.flusher.waiting)
+    if hub.collector is not None:
+        hub.telemetry.logs_followed.set(hub.collector.following)
     return Response(generate_latest(hub.telemetry.registry), media_type=CONTENT_TYPE_LATEST)
 
 

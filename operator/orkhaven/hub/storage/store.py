@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orkhaven.hub.artifacts.store import ArtifactStore
+from orkhaven.hub.logs.store import LogStore
 from orkhaven.hub.storage.engine import Engines, open_engines
 from orkhaven.hub.storage.ingest import Ingest
 from orkhaven.hub.storage.migrate import migrate
@@ -17,6 +19,8 @@ class Store:
     """For the writer's thread alone."""
     reader: Reader
     """For any thread."""
+    logs: LogStore
+    artifacts: ArtifactStore
 
     def close(self) -> None:
         self.engines.dispose()
@@ -30,4 +34,10 @@ def open_store(database_url: str, *, max_metrics_per_run: int) -> Store:
     except BaseException:
         engines.dispose()
         raise
-    return Store(engines, Ingest(engines, max_metrics_per_run=max_metrics_per_run), Reader(engines))
+    return Store(
+        engines,
+        Ingest(engines, max_metrics_per_run=max_metrics_per_run),
+        Reader(engines),
+        LogStore(engines),
+        ArtifactStore(engines),
+    )

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from orkhaven.hub.storage import kept  # noqa: F401 - its tables belong to the same Base
 from orkhaven.hub.storage.models import Base
 
 connection = context.config.attributes["connection"]
