@@ -26,6 +26,7 @@ from orkhaven.hub.auth import ReadAuthorizer, WriteAuth
 from orkhaven.hub.context import Clocks, Hub
 from orkhaven.hub.errors import HttpError, error_body
 from orkhaven.hub.flusher import Flusher
+from orkhaven.hub.pages.routes import install as install_pages
 from orkhaven.hub.ports import Gateway
 from orkhaven.hub.settings import HubSettings
 from orkhaven.hub.storage.ingest import Ingest
@@ -107,6 +108,7 @@ def create_app(
     )
     for router in (ingest.router, reads.router, ops.router):
         app.include_router(router)
+    install_pages(app, settings, clocks)
     app.add_exception_handler(HttpError, _http_error)
     app.add_exception_handler(HTTPException, _other_error)
     app.add_exception_handler(RequestValidationError, _invalid)
