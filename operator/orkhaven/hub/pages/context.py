@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypedDict
 
 from starlette.requests import Request
 
@@ -20,11 +21,20 @@ from orkhaven.hub.settings import HubSettings, ReadAuth
 ANYONE = "anyone"
 
 
+class Limits(TypedDict):
+    success_seconds: float
+    failure_seconds: float
+    size: int
+    clock: Callable[[], float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pages:
     sessions: Sessions
     names: SharedCache[str]
     """Usernames of bearer tokens, by digest."""
+    rights: SharedCache[bool]
+    """Who may patch what."""
     wall: Callable[[], float]
     is_open: bool
     """Whether all may read (settings: read_auth): then there is no login, and nothing can be changed."""
@@ -34,14 +44,16 @@ class Pages:
 
 
 def make_pages(settings: HubSettings, *, wall: Callable[[], float], monotonic: Callable[[], float]) -> Pages:
+    limits: Limits = {
+        "success_seconds": settings.token_cache_seconds,
+        "failure_seconds": settings.token_failure_cache_seconds,
+        "size": settings.token_cache_size,
+        "clock": monotonic,
+    }
     return Pages(
         sessions=Sessions(clock=monotonic),
-        names=SharedCache(
-            success_seconds=settings.token_cache_seconds,
-            failure_seconds=settings.token_failure_cache_seconds,
-            size=settings.token_cache_size,
-            clock=monotonic,
-        ),
+        names=SharedCache(**limits),
+        rights=SharedCache(**limits),
         wall=wall,
         is_open=settings.read_auth is ReadAuth.NONE,
     )

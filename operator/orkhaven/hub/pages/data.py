@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+from sqlalchemy.exc import SQLAlchemyError
+
 from orkhaven.errors import ApiError, NotFound
-from orkhaven.hub.context import Hub
+from orkhaven.hub.context import Hub, storage_trouble
 from orkhaven.hub.errors import HttpError, unavailable
 from orkhaven.hub.ports import Body
+from orkhaven.hub.query.catalogue import NotSynced
+from orkhaven.hub.query.leaderboard import ParameterError
+from orkhaven.hub.query.service import Unknown
 
 
-async def resources(hub: Hub, kind: str, namespace: str, *, labels: str | None = None) -> list[Body]:
-    """Raises HttpError 503."""
-    found: list[Body] = []
+@contextlib.contextmanager
+def asked() -> Iterator[None]:
+    """What `Queries` raises, as HttpError 400, 404 or 503."""
     try:
-        async for bodies, _version in hub.gateway.pages(kind, namespace=namespace, label_selector=labels):
-            found += bodies
-    except ApiError as error:
-        raise unavailable(f"the API server did not answer: {error}") from error
-    return found
+        yield
+    except Unknown as error:
+        raise HttpError(404, "NotFound", f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+    except ParameterError as error:
+        raise HttpError(400, "InvalidParameter", error.message, where=error.parameter) from None
+    except NotSynced as error:
+        raise unavailable(str(error)) from None
+    except SQLAlchemyError as error:
+        raise storage_trouble(error) from error
 
 
 async def resource(hub: Hub, kind: str, namespace: str, name: str) -> Body:
-    """Raises HttpError 404 or 503."""
+    """The whole resource, which the cache does not keep. Raises HttpError 404 or 503."""
     try:
         return await hub.gateway.get(kind, namespace, name)
     except NotFound:
         raise HttpError(404, "NotFound", f"There is no {kind} {name!r} in namespace {namespace!r}.") from None
     except ApiError as error:
         raise unavailable(f"the API server did not answer: {error}") from error
-
-
-async def namespaces_with_work(hub: Hub) -> list[str]:
-    """Namespaces that have a Sweep, by name. Not yet what somebody may see. Raises HttpError 503."""
-    found: set[str] = set()
-    try:
-        async for bodies, _version in hub.gateway.pages("Sweep"):
-            found.update(body["metadata"]["namespace"] for body in bodies)
-    except ApiError as error:
-        raise unavailable(f"the API server did not answer: {error}") from error
-    return sorted(found)
