@@ -28,6 +28,10 @@ from orkhaven.hub.errors import HttpError, error_body
 from orkhaven.hub.flusher import Flusher
 from orkhaven.hub.pages.routes import install as install_pages
 from orkhaven.hub.ports import Gateway
+from orkhaven.hub.query import Queries
+from orkhaven.hub.query.catalogue import Catalogue
+from orkhaven.hub.query.revisions import Revisions
+from orkhaven.hub.query.tables import Tables
 from orkhaven.hub.settings import HubSettings
 from orkhaven.hub.storage.ingest import Ingest
 from orkhaven.hub.storage.store import Store, open_store
@@ -83,6 +87,17 @@ def create_app(
             )
             await flusher.start()
             stack.push_async_callback(flusher.close)
+            revisions = Revisions()
+            catalogue = Catalogue(
+                gateway,
+                namespaces=settings.namespaces,
+                revisions=revisions,
+                clock=clocks.monotonic,
+                rng=rng or random.Random(),
+            )
+            await catalogue.start()
+            stack.push_async_callback(catalogue.close)
+            tables = Tables(catalogue, revisions, store.reader, clock=clocks.monotonic)
             if settings.retention_days is not None:
                 task = asyncio.create_task(_retain(writer, settings.retention_days * 86_400, clock=clocks.wall))
                 stack.callback(task.cancel)
@@ -92,6 +107,7 @@ def create_app(
                 store=store,
                 writer=writer,
                 flusher=flusher,
+                queries=Queries(catalogue, revisions, tables, store.reader),
                 write_auth=WriteAuth(gateway, settings, clock=clocks.monotonic),
                 read_auth=ReadAuthorizer(gateway, settings, clock=clocks.monotonic),
                 telemetry=telemetry,
