@@ -1,5 +1,5 @@
-"""A made-up but believable workplace: sweeps in every state, with curves, failures and attempts, into a fake cluster and
-a real store. The same seed gives the same one.
+"""A made-up but believable workplace: sweeps in every state, with curves, failures and attempts, in a fake cluster
+and a real store. The same seed gives the same one.
 """
 
 from __future__ import annotations

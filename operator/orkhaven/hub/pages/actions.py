@@ -1,6 +1,6 @@
 """Changes that a person makes from a page: merge patches of the resource, sent with that person's own token.
 
-The API server decides, and its audit log names the person. A page only shows what a SelfSubjectAccessReview said yes to.
+The API server decides, and its audit log names the person. A page only offers what a SelfSubjectAccessReview allows.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ async def _change(request: Request, kind: str, namespace: str, name: str) -> Res
     form = await form_of(request)
     require_csrf(request, pages_of(request).sessions, viewer, form)
     if viewer.token is None:
-        raise HttpError(403, "NoPerson", "This hub is open to all readers, so it does not know who you are: use kubectl.")
+        raise HttpError(
+            403, "NoPerson", "This hub is open to all readers, so it does not know who you are: use kubectl."
+        )
     spec = spec_of(kind, form)
     body = await resource(hub_of(request), kind, namespace, name)
     if form.get("uid", body["metadata"]["uid"]) != body["metadata"]["uid"]:

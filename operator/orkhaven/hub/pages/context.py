@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from starlette.requests import Request
 
@@ -17,6 +18,9 @@ from orkhaven.hub.context import hub_of
 from orkhaven.hub.errors import HttpError, unavailable
 from orkhaven.hub.session import COOKIE, Sessions, Viewer
 from orkhaven.hub.settings import HubSettings, ReadAuth
+
+if TYPE_CHECKING:
+    from orkhaven.hub.pages.importance import Importance
 
 ANYONE = "anyone"
 
@@ -35,7 +39,12 @@ class Pages:
     """Usernames of bearer tokens, by digest."""
     rights: SharedCache[bool]
     """Who may patch what."""
+    importances: SharedCache[Importance]
+    """By sweep and number of completed trials."""
+    stopping: asyncio.Event
+    """Set when the server is to end: streams of events end then, by themselves they never would."""
     wall: Callable[[], float]
+    monotonic: Callable[[], float]
     is_open: bool
     """Whether all may read (settings: read_auth): then there is no login, and nothing can be changed."""
 
@@ -54,7 +63,10 @@ def make_pages(settings: HubSettings, *, wall: Callable[[], float], monotonic: C
         sessions=Sessions(clock=monotonic),
         names=SharedCache(**limits),
         rights=SharedCache(**limits),
+        importances=SharedCache(success_seconds=3600, failure_seconds=0, size=200, clock=monotonic),
+        stopping=asyncio.Event(),
         wall=wall,
+        monotonic=monotonic,
         is_open=settings.read_auth is ReadAuth.NONE,
     )
 

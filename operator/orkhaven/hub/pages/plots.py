@@ -79,11 +79,13 @@ async def sweep_curves(
     with asked():
         if run:
             known = [one for one in run if hub.queries.catalogue.experiment(namespace, one) is not None]
-            pinned = await hub.queries.curves(namespace, name, metric=metric, experiments=known, axis=x) if known else None
-            series = [plots.curve(one.experiment, one.x, one.y, pinned=True) for one in pinned.curves] if pinned else []
+            pinned = (
+                await hub.queries.curves(namespace, name, metric=metric, experiments=known, axis=x) if known else None
+            )
+            series = [plots.curve(one.experiment, one.x, one.y, pinned=True, sweep=name) for one in pinned.curves] if pinned else []
         best = await hub.queries.curves(namespace, name, metric=metric, top=top, filter=chosen, axis=x)
     above = {one["name"] for one in series}
-    series += [plots.curve(one.experiment, one.x, one.y) for one in best.curves if one.experiment not in above]
+    series += [plots.curve(one.experiment, one.x, one.y, sweep=name) for one in best.curves if one.experiment not in above]
     return columns(request, {**head, "series": series, "empty": _no_curves(metric, chosen)})
 
 
@@ -106,7 +108,11 @@ async def run_curves(
 
 @router.get("/n/{namespace}/compare/curves")
 async def compared_curves(
-    request: Request, namespace: Namespace, metric: Text = "", x: Axis = Axis.STEP, run: Runs = []  # noqa: B006
+    request: Request,
+    namespace: Namespace,
+    metric: Text = "",
+    x: Axis = Axis.STEP,
+    run: Runs = [],  # noqa: B006
 ) -> Response:
     await viewer_in(request, namespace)
     hub = hub_of(request)
@@ -121,7 +127,9 @@ async def _curves_of(request: Request, namespace: str, names: list[str], *, metr
         with asked():
             found = await hub_of(request).queries.curves(namespace, None, metric=metric, experiments=names, axis=x)
         series = [plots.curve(one.experiment, one.x, one.y) for one in found.curves]
-    why = plots.empty("No curve yet.", f"Nothing was reported under {metric!r}." if metric else "No metric was reported.")
+    why = plots.empty(
+        "No curve yet.", f"Nothing was reported under {metric!r}." if metric else "No metric was reported."
+    )
     return columns(request, {"metric": metric, "x": x.value, "xLabel": X_LABELS[x], "series": series, "empty": why})
 
 
@@ -133,7 +141,10 @@ async def parallel(request: Request, namespace: Namespace, name: Name, filter: T
     with asked():
         sweep = hub.queries.sweep(namespace, name)
         schema = await hub.queries.schema(namespace, name)
-        refs = [*(param(one) for one in _important(schema.varying, sweep.parameters)[: MAX_AXES - 1]), field("objective")]
+        refs = [
+            *(param(one) for one in _important(schema.varying, sweep.parameters)[: MAX_AXES - 1]),
+            field("objective"),
+        ]
         names, values = await hub.queries.values(namespace, name, refs, filter=filter)
     # A run without the objective (failed, or not that far) has no end for its line.
     rows = [row for row, value in enumerate(values[-1]) if isinstance(value, int | float) and value == value]

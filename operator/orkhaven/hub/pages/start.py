@@ -12,7 +12,6 @@ from starlette.responses import RedirectResponse, Response
 from orkhaven.hub.context import hub_of
 from orkhaven.hub.errors import HttpError
 from orkhaven.hub.pages.context import viewer_of
-from orkhaven.hub.pages.data import namespaces_with_work
 from orkhaven.hub.pages.render import PageRoute, page, url
 from orkhaven.hub.pages.security import HEADERS
 from orkhaven.hub.session import Viewer
@@ -60,6 +59,6 @@ async def readable_namespaces(request: Request, viewer: Viewer) -> list[str]:
             return False
         return True
 
-    found = (await namespaces_with_work(hub))[:MOST_NAMESPACES]
+    found = hub.queries.catalogue.namespaces()[:MOST_NAMESPACES]
     allowed = await asyncio.gather(*(may(namespace) for namespace in found))
     return [namespace for namespace, yes in zip(found, allowed, strict=True) if yes]

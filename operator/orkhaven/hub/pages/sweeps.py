@@ -11,7 +11,7 @@ from orkhaven.api.sweep import SweepState
 from orkhaven.hub.api.ingest import Namespace
 from orkhaven.hub.context import hub_of
 from orkhaven.hub.pages.context import pages_of, viewer_in
-from orkhaven.hub.pages.data import resources
+from orkhaven.hub.pages.data import asked
 from orkhaven.hub.pages.render import PageRoute, page, url
 from orkhaven.hub.pages.start import readable_namespaces
 from orkhaven.hub.pages.views.sweeps import SORTS, select, sweep_view
@@ -27,7 +27,8 @@ async def sweeps(
 ) -> Response:
     viewer = await viewer_in(request, namespace)
     hub, now = hub_of(request), pages_of(request).now()
-    found = [sweep_view(body, now=now) for body in await resources(hub, "Sweep", namespace)]
+    with asked():
+        found = [sweep_view(row, now=now) for row in hub.queries.sweeps(namespace)]
     here = {"q": q, "state": state}
     in_part = "hx-request" in request.headers
     return page(

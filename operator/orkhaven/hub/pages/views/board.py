@@ -73,6 +73,7 @@ class Cell:
     """name, state, time, number or text: how the template draws it."""
     text: str
     title: str
+    """The whole of it, where the text is only a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,8 @@ class Board:
     next: str | None
 
 
-def board_of(page: Page, state: BoardState, *, base: Sequence[str], minimize: bool) -> Board:
-    """`base` are the parts of the page's path."""
+def board_of(page: Page, state: BoardState, *, base: Sequence[str], minimize: bool, sweep: str | None = None) -> Board:
+    """`base` are the parts of the page's path. Of a sweep, its own name is left out of its runs'."""
     best = "objective" if minimize else "-objective"
     current = state.sort or best
     heads = []
@@ -126,7 +127,7 @@ def board_of(page: Page, state: BoardState, *, base: Sequence[str], minimize: bo
     kinds = {column.key: column.kind for column in page.columns}
 
     def row(item: Item, *, pinned: bool) -> Row:
-        cells = (_cell(key, item[key], kinds[key], is_number=key in numbers) for key in item)
+        cells = (_cell(key, item[key], kinds[key], is_number=key in numbers, sweep=sweep) for key in item)
         return Row(item["name"], pinned, tuple(cells))
 
     pinned = tuple(row(item, pinned=True) for item in page.pinned)
@@ -147,9 +148,9 @@ def _all_numbers(items: Sequence[Item], key: str) -> bool:
     return bool(values) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
-def _cell(key: str, value: Any, kind: Kind, *, is_number: bool) -> Cell:
+def _cell(key: str, value: Any, kind: Kind, *, is_number: bool, sweep: str | None) -> Cell:
     if key == "name":
-        return Cell("name", value, "")
+        return Cell("name", value.removeprefix(f"{sweep}-") if sweep else value, value)
     if value is None:
         return Cell("number" if is_number else "text", NONE, "")
     if key == "state":
@@ -178,6 +179,8 @@ def choices_of(schema: Schema, page: Page) -> dict[str, list[Choice]]:
             for name in schema.metrics[:MAX_PICKABLE_METRICS]
             for part in PICKABLE_PARTS
         ],
-        "Parameters that are all the same": [choice(param(name), name) for name in schema.params if name not in varying],
+        "Parameters that are all the same": [
+            choice(param(name), name) for name in schema.params if name not in varying
+        ],
     }
     return {label: choices for label, choices in groups.items() if choices}

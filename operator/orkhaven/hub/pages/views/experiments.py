@@ -131,8 +131,6 @@ def _attempt(body: Mapping[str, Any], *, now: datetime) -> AttemptView:
     )
 
 
-
-
 def again(body: Mapping[str, Any]) -> dict[str, Any]:
     """The same run as a resource of its own: under the same parameters, without what the server or a sweep added.
 
@@ -145,7 +143,15 @@ def again(body: Mapping[str, Any]) -> dict[str, Any]:
         if not key.startswith(f"{contract.LABEL_SWEEP.partition('/')[0]}/")
     }
     spec = {key: value for key, value in (body.get("spec") or {}).items() if key != "suspend"}
-    made: dict[str, Any] = {"generateName": f"{metadata['name'][:40].rstrip('-')}-again-", "namespace": metadata["namespace"]}
+    made: dict[str, Any] = {
+        "generateName": f"{metadata['name'][:40].rstrip('-')}-again-",
+        "namespace": metadata["namespace"],
+    }
     if labels:
         made["labels"] = labels
-    return {"apiVersion": body.get("apiVersion", "orkhaven.io/v1alpha1"), "kind": "Experiment", "metadata": made, "spec": spec}
+    return {
+        "apiVersion": body.get("apiVersion", "orkhaven.io/v1alpha1"),
+        "kind": "Experiment",
+        "metadata": made,
+        "spec": spec,
+    }

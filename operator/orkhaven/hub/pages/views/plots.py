@@ -1,7 +1,7 @@
 """What plots are made of, as compact columns. Pure.
 
-A column of numbers is `values`; any other is `codes` into `texts`, so that 10,000 runs repeat no word. Numbers have five
-digits: a plot of 1,000 pixels shows four.
+A column of numbers is `values`; any other is `codes` into `texts`, so that 10,000 runs repeat no word. Numbers have
+five digits: a plot of 1,000 pixels shows four.
 """
 
 from __future__ import annotations
@@ -74,9 +74,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def curve(name: str, x: Sequence[float], y: Sequence[float | None], *, pinned: bool = False) -> Json:
+def curve(
+    name: str, x: Sequence[float], y: Sequence[float | None], *, pinned: bool = False, sweep: str | None = None
+) -> Json:
     made: Json = {
         "name": name,
+        "label": name.removeprefix(f"{sweep}-") if sweep else name,
         "x": [rounded(value) for value in x],
         "y": [None if value is None else rounded(value) for value in y],
     }

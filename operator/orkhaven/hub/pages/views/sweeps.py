@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from orkhaven.api.sweep import SweepSpec
 from orkhaven.hub.pages.text import parse_time
+from orkhaven.hub.query.rows import SweepRow
 
+DEFAULT_PARALLELISM: int = SweepSpec.model_fields["parallelism"].default
 OWNER_LABEL = "orkhaven.io/owner"
 """Kubernetes keeps no author of an object; whoever wants to be found writes this label on the Sweep."""
 
@@ -79,26 +82,26 @@ class SweepView:
         return int(100 * self.ended / self.total) if self.total else 0
 
 
-def sweep_view(body: Mapping[str, Any], *, now: datetime) -> SweepView:
-    metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
+def sweep_view(row: SweepRow, *, now: datetime) -> SweepView:
+    status = row.status
     trials = status.get("trials") or {}
     total = int(trials.get("total") or 0)
     counts = {key: int(trials.get(key) or 0) for key, _, _ in SEGMENTS}
     best = status.get("best")
-    objective, hours = spec.get("objective") or {}, status.get("gpuHours") or {}
-    state = str(status.get("state") or "Pending")
+    hours = status.get("gpuHours") or {}
+    state = row.state or "Pending"
     ended = counts["succeeded"] + counts["failed"]
     return SweepView(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
+        namespace=row.namespace,
+        name=row.name,
+        uid=row.uid,
         state=state,
         state_note=_note(status.get("conditions") or [], state),
-        suspended=bool(spec.get("suspend")),
-        parallelism=int(spec.get("parallelism", 4)),
-        metric=str(objective.get("metric") or ""),
-        minimize=objective.get("direction") == "Minimize",
-        algorithm=str((spec.get("search") or {}).get("algorithm") or "Grid"),
+        suspended=row.suspended,
+        parallelism=row.parallelism if row.parallelism is not None else DEFAULT_PARALLELISM,
+        metric=row.objective.metric,
+        minimize=row.objective.minimize,
+        algorithm=row.algorithm,
         total=total,
         ended=ended,
         segments=_segments(counts, total),
@@ -107,8 +110,8 @@ def sweep_view(body: Mapping[str, Any], *, now: datetime) -> SweepView:
         best=Leader(experiment=best["experiment"], value=best["value"], step=best.get("step")) if best else None,
         gpu_hours=float(hours.get("total") or 0),
         gpu_hours_failed=float(hours.get("failed") or 0),
-        owner=(metadata.get("labels") or {}).get(OWNER_LABEL),
-        created=metadata.get("creationTimestamp"),
+        owner=row.labels.get(OWNER_LABEL),
+        created=row.created,
         started=status.get("startTime"),
         finished=status.get("completionTime"),
         seconds_left=_seconds_left(status, total=total, ended=ended, now=now),

@@ -118,8 +118,9 @@ export class Chart {
 }
 
 // A plot: fetches when what it depends on changes, draws again when the theme does.
-export function plot({ element, fetch: fetchData, render, chart }) {
+export function plot({ element, url, render, chart }) {
   let data = null;
+  let drawn = "";
   let running = false;
   let again = false;
   const show = () => {
@@ -134,7 +135,9 @@ export function plot({ element, fetch: fetchData, render, chart }) {
     try {
       do {
         again = false;
-        data = await fetchData();
+        const from = String(url());
+        data = await load(from);
+        drawn = from;
       } while (again);
       show();
     } catch (error) {
@@ -145,7 +148,8 @@ export function plot({ element, fetch: fetchData, render, chart }) {
   }
   document.addEventListener("ork:theme", show);
   document.addEventListener("ork:changed", refresh);
-  document.addEventListener("ork:selection", refresh);
+  // Another filter or brush: only what depends on it is fetched. A brush that is just being drawn stays as it is.
+  document.addEventListener("ork:selection", () => String(url()) !== drawn && refresh());
   return { refresh, show };
 }
 

@@ -1,5 +1,5 @@
 // Learning curves: the best runs (or the pinned ones) on top of each other.
-import { Chart, axis, controls, download, load, number, plain, plot, query, source, theme, tooltip } from "./charts.js";
+import { Chart, axis, controls, download, number, plain, plot, query, source, theme, tooltip } from "./charts.js";
 
 const STATE = ["metric", "top", "band", "x", "run", "filter", "brush"];
 
@@ -100,7 +100,7 @@ export function start(root) {
     button.type = "button";
     button.className = "plain";
     button.setAttribute("aria-pressed", String(!off));
-    button.title = off ? "Show it" : "Hide it";
+    button.title = `${one.name}: ${off ? "show" : "hide"} it`;
     const mark = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     mark.setAttribute("width", "12");
     mark.setAttribute("height", "4");
@@ -112,7 +112,7 @@ export function start(root) {
     rect.setAttribute("fill", off ? "none" : ink);
     rect.setAttribute("stroke", ink);
     mark.append(rect);
-    button.append(mark, one.label ?? one.name);
+    button.append(mark, one.label);
     button.addEventListener("click", () => {
       if (!hidden.delete(one.name)) hidden.add(one.name);
       curves.show();
@@ -121,7 +121,7 @@ export function start(root) {
     return item;
   }
 
-  const curves = plot({ element, chart, render, fetch: () => load(source(element, STATE)) });
+  const curves = plot({ element, chart, render, url: () => source(element, STATE) });
   if (form) {
     controls(form, (name) => (name === "log" || name === "smooth" ? curves.show() : curves.refresh()));
   }

@@ -1,5 +1,5 @@
 // Parallel coordinates: the best runs in colour over the faint rest. A brush on an axis filters the leaderboard.
-import { Chart, axis, download, load, number, plain, plot, query, setQuery, source, theme, tooltip } from "./charts.js";
+import { Chart, axis, download, number, plain, plot, query, setQuery, source, theme, tooltip } from "./charts.js";
 
 const STATE = ["filter"];
 const BEST = 60; // runs in colour
@@ -141,7 +141,7 @@ export function start(root) {
   const parallel = plot({
     element,
     chart,
-    fetch: () => load(source(element, STATE)),
+    url: () => source(element, STATE),
     render,
   });
   clear.addEventListener("click", () => {
