@@ -41,6 +41,8 @@ class Pages:
     """Who may patch what."""
     importances: SharedCache[Importance]
     """By sweep and number of completed trials."""
+    computing: asyncio.Semaphore
+    """Of importances: one at a time, the hub has other things to do."""
     stopping: asyncio.Event
     """Set when the server is to end: streams of events end then, by themselves they never would."""
     wall: Callable[[], float]
@@ -64,6 +66,7 @@ def make_pages(settings: HubSettings, *, wall: Callable[[], float], monotonic: C
         names=SharedCache(**limits),
         rights=SharedCache(**limits),
         importances=SharedCache(success_seconds=3600, failure_seconds=0, size=200, clock=monotonic),
+        computing=asyncio.Semaphore(1),
         stopping=asyncio.Event(),
         wall=wall,
         monotonic=monotonic,

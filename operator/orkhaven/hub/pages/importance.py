@@ -1,13 +1,16 @@
-"""Which parameters matter: Optuna's PED-ANOVA over a sweep's completed trials, in a thread, remembered for a while.
+"""Which parameters matter: Optuna's PED-ANOVA over a sweep's completed trials, remembered for a while.
 
-Only where it means something: enough trials, more than one parameter that differs, values that differ.
+In a process of its own that ends with the answer: Optuna is a second and 100 MB to import, and the hub takes metrics in
+meanwhile. Only where it means something: enough trials, more than one parameter that differs, values that differ.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import random
-import warnings
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +18,19 @@ from typing import Any
 from starlette.requests import Request
 
 from orkhaven.hub.context import hub_of
+from orkhaven.hub.errors import unavailable
 from orkhaven.hub.pages.context import pages_of
 from orkhaven.hub.pages.data import asked
-from orkhaven.hub.pages.views.plots import is_numeric
 from orkhaven.hub.query.fields import field, param
 
+TIMEOUT = 60.0
+"""Seconds for one answer; 2,000 trials take two."""
 MIN_TRIALS = 20
 """Fewer, and the order of the parameters is an accident."""
 MAX_TRIALS = 2_000
 """More are drawn from evenly: the shares do not change, only the seconds."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +65,14 @@ async def importance_of(request: Request, namespace: str, name: str) -> Importan
     key = (sweep.uid, len(rows))
 
     async def compute() -> Importance:
-        return await asyncio.to_thread(evaluate, chosen, goal, minimize=sweep.objective.minimize)
+        async with pages.computing:
+            return await evaluate(chosen, goal, minimize=sweep.objective.minimize)
 
     return await pages.importances.get(key, compute)
 
 
-def evaluate(params: dict[str, list[Any]], objective: Sequence[float], *, minimize: bool) -> Importance:
-    """Seconds of work for thousands of trials. The same trials give the same answer."""
+async def evaluate(params: dict[str, list[Any]], objective: Sequence[float], *, minimize: bool) -> Importance:
+    """The same trials give the same answer. Raises HttpError 503 where it cannot be computed."""
     completed = len(objective)
 
     def none(why: str) -> Importance:
@@ -84,42 +92,33 @@ def evaluate(params: dict[str, list[Any]], objective: Sequence[float], *, minimi
     rows = list(range(completed))
     if completed > MAX_TRIALS:
         rows = sorted(random.Random(0).sample(rows, MAX_TRIALS))
-    shares = _shares(
-        {name: [values[row] for row in rows] for name, values in differing.items()},
-        [objective[row] for row in rows],
-        minimize=minimize,
-    )
+    question = {
+        "params": {name: [values[row] for row in rows] for name, values in differing.items()},
+        "objective": [objective[row] for row in rows],
+        "minimize": minimize,
+    }
+    shares = tuple(await _ask(question))
     return Importance(shares=shares, trials=len(rows), completed=completed, left_out=left_out)
 
 
-def _shares(params: dict[str, list[Any]], objective: list[float], *, minimize: bool) -> tuple[tuple[str, float], ...]:
-    # Half a second to import, and most hubs never draw this panel.
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    distributions: dict[str, Any] = {}
-    columns: dict[str, list[Any]] = {}
-    for name, values in params.items():
-        if is_numeric(values):
-            low, high = float(min(values)), float(max(values))
-            log = low > 0 and high / low >= 100
-            distributions[name] = optuna.distributions.FloatDistribution(low, high, log=log)
-            columns[name] = [float(value) for value in values]
-        else:
-            texts = [value if isinstance(value, str) else repr(value) for value in values]
-            distributions[name] = optuna.distributions.CategoricalDistribution(sorted(set(texts)))
-            columns[name] = texts
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its evaluator is marked as experimental
-        study = optuna.create_study(direction="minimize" if minimize else "maximize")
-        study.add_trials(
-            optuna.trial.create_trial(
-                params={name: values[row] for name, values in columns.items()},
-                distributions=distributions,
-                value=value,
-            )
-            for row, value in enumerate(objective)
-        )
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return tuple(sorted(found.items(), key=lambda pair: -pair[1]))
+async def _ask(question: dict[str, Any]) -> list[tuple[str, float]]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "orkhaven.hub.pages.shares",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            answer, errors = await process.communicate(json.dumps(question).encode())
+    except TimeoutError:
+        raise unavailable(f"the importance of the parameters took longer than {TIMEOUT:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode != 0:
+        log.error("importance failed", extra={"stderr": errors.decode(errors="replace")[-2000:]})
+        raise unavailable("the importance of the parameters could not be computed; the hub's log says why")
+    return [(name, share) for name, share in json.loads(answer)]

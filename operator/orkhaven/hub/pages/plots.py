@@ -82,10 +82,16 @@ async def sweep_curves(
             pinned = (
                 await hub.queries.curves(namespace, name, metric=metric, experiments=known, axis=x) if known else None
             )
-            series = [plots.curve(one.experiment, one.x, one.y, pinned=True, sweep=name) for one in pinned.curves] if pinned else []
+            series = (
+                [plots.curve(one.experiment, one.x, one.y, pinned=True, sweep=name) for one in pinned.curves]
+                if pinned
+                else []
+            )
         best = await hub.queries.curves(namespace, name, metric=metric, top=top, filter=chosen, axis=x)
     above = {one["name"] for one in series}
-    series += [plots.curve(one.experiment, one.x, one.y, sweep=name) for one in best.curves if one.experiment not in above]
+    series += [
+        plots.curve(one.experiment, one.x, one.y, sweep=name) for one in best.curves if one.experiment not in above
+    ]
     return columns(request, {**head, "series": series, "empty": _no_curves(metric, chosen)})
 
 

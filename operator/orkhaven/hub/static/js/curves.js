@@ -44,7 +44,7 @@ export function start(root) {
       series.push(line(one.name, points, ink, { opacity: 1, width: one.pinned ? 2.5 : 1.6, dashed: index >= colours.series.length }));
     });
     chart.draw({
-      grid: { left: 8, right: 16, top: 28, bottom: 8, containLabel: true },
+      grid: { left: 12, right: 16, top: 28, bottom: 26, containLabel: true },
       tooltip: {
         ...tooltip(colours),
         trigger: "axis",

@@ -30,8 +30,8 @@ function axisOf(column, at) {
       positions: column.codes.map((code, row) => (code < 0 ? null : code + (ties ? 2 * SPREAD * jitter(row, at) : 0))),
       min: -0.5,
       max: count - 0.5,
-      interval: 1,
-      label: (value) => (Number.isInteger(value) ? plain(column.texts[value] ?? "") : ""),
+      ticks: column.texts.map((_, code) => code),
+      tick: (value) => plain(column.texts[Math.round(value)] ?? ""),
       condition: (low, high) => {
         const chosen = column.texts.map((_, code) => code).filter((code) => code + SPREAD >= low && code - SPREAD <= high);
         if (!chosen.length || chosen.length === count) return null;
@@ -48,7 +48,8 @@ function axisOf(column, at) {
     positions: column.values.map((value) => (typeof value === "number" ? to(value) : null)),
     min: to(low) - pad,
     max: to(high) + pad,
-    label: (value) => number(from(value), 3),
+    ticks: log ? decades(low, high) : undefined,
+    tick: (value) => number(from(value), 3),
     condition: (a, b) => {
       const parts = [];
       if (a > to(low)) parts.push(`${column.key} >= ${Number(from(a).toPrecision(6))}`);
@@ -56,6 +57,13 @@ function axisOf(column, at) {
       return parts.length ? parts.join(" and ") : null;
     },
   };
+}
+
+// Positions of the powers of ten, and of both ends where there are fewer than two.
+function decades(low, high) {
+  const found = [];
+  for (let power = Math.ceil(Math.log10(low)); power <= Math.log10(high); power++) found.push(power);
+  return found.length > 1 ? found : [Math.log10(low), Math.log10(high)];
 }
 
 export function start(root) {
@@ -79,38 +87,37 @@ export function start(root) {
     const best = new Set(order.slice(0, Math.min(BEST, Math.max(5, Math.ceil(order.length / 5)))));
     const ranked = [...best].reverse(); // the very best is drawn last, on top
     const values = ranked.map((row) => objective.values[row]);
-    const faint = Math.max(0.025, Math.min(0.35, 90 / data.names.length));
-    const narrow = element.clientWidth < 600;
+    const faint = Math.max(0.01, Math.min(0.35, 90 / data.names.length));
     chart.draw({
       tooltip: {
         ...tooltip(colours),
         formatter: (item) => [plain(data.names[item.data.row ?? 0]), ...data.columns.map((column) => `${plain(column.label)}  ${plain(text(column, item.data.row))}`)].join("\n"),
       },
-      parallel: { left: 36, right: 56, top: 48, bottom: 20, axisExpandable: narrow && axes.length > 4, axisExpandCount: 3, axisExpandWidth: 90 },
+      parallel: { left: 48, right: 60, top: 48, bottom: 20 },
       parallelAxis: axes.map((one, dim) => ({
         dim,
+        z: 20, // labels above the lines
         type: "value",
         min: one.min,
         max: one.max,
-        interval: one.interval,
         // The better end is always on top.
         inverse: dim === axes.length - 1 && data.minimize,
-        name: plain(one.short ?? one.label_text),
+        name: plain(shortOf(one.label, data.columns)),
         nameLocation: "end",
         nameGap: 14,
         nameTextStyle: { color: dim === axes.length - 1 ? colours.text : colours.muted, fontSize: 11, fontWeight: dim === axes.length - 1 ? 600 : 400 },
-        nameTruncate: { maxWidth: narrow ? 56 : 120, ellipsis: "…" },
+        nameTruncate: { maxWidth: 120, ellipsis: "…" },
         axisLine: { lineStyle: { color: colours.strong, width: 1 } },
         axisTick: { show: false },
         splitLine: { show: false },
         minorTick: { show: false },
-        axisLabel: { color: colours.text, fontSize: 10.5, formatter: one.label, backgroundColor: colours.surface, padding: [1, 2], hideOverlap: true },
+        axisLabel: { color: colours.text, fontSize: 10.5, formatter: one.tick, customValues: one.ticks, backgroundColor: colours.surface, padding: [1, 2], hideOverlap: true },
         areaSelectStyle: { width: 16, color: colours.accent, borderColor: colours.accent, opacity: 0.18 },
       })),
       visualMap: values.length > 1 ? [{ show: false, seriesIndex: 1, dimension: axes.length - 1, min: axes.at(-1).positions[data.minimize ? ranked.at(-1) : ranked[0]], max: axes.at(-1).positions[data.minimize ? ranked[0] : ranked.at(-1)], inRange: { color: scale(colours.dark, data.minimize) } }] : [],
       series: [
-        { type: "parallel", silent: true, progressive: 0, lineStyle: { color: colours.muted, width: 1, opacity: faint }, inactiveOpacity: faint / 5, activeOpacity: Math.min(0.6, faint * 5), data: rows.filter((_, row) => !best.has(row)) },
-        { type: "parallel", progressive: 0, smooth: false, lineStyle: { width: 1.6, opacity: 0.85 }, inactiveOpacity: 0.04, activeOpacity: 0.95, data: ranked.map((row) => ({ value: rows[row], row })) },
+        { type: "parallel", z: 1, silent: true, progressive: 0, lineStyle: { color: colours.muted, width: 1, opacity: faint }, inactiveOpacity: faint / 5, activeOpacity: Math.min(0.6, faint * 5), data: rows.filter((_, row) => !best.has(row)) },
+        { type: "parallel", z: 2, progressive: 0, smooth: false, lineStyle: { width: 1.6, opacity: 0.85 }, inactiveOpacity: 0.04, activeOpacity: 0.95, data: ranked.map((row) => ({ value: rows[row], row })) },
       ],
     });
     if (!bound) {
@@ -144,13 +151,22 @@ export function start(root) {
     url: () => source(element, STATE),
     render,
   });
+  // Taken away elsewhere: the plot's own brush goes too.
+  document.addEventListener("ork:selection", () => {
+    if (!query().get("brush") && !clear.hidden) parallel.show();
+  });
   clear.addEventListener("click", () => {
     setQuery({ brush: null, cursor: null });
     document.dispatchEvent(new CustomEvent("ork:selection"));
-    parallel.show();
   });
   root.querySelector("[data-png]")?.addEventListener("click", () => download(chart, "parallel"));
   return parallel.refresh();
+}
+
+// The last part of a dotted name, where no other axis ends the same.
+function shortOf(label, columns) {
+  const last = label.split(".").at(-1);
+  return columns.filter((one) => one.label.split(".").at(-1) === last).length === 1 ? last : label;
 }
 
 function text(column, row) {
@@ -159,6 +175,6 @@ function text(column, row) {
 }
 
 function scale(dark, minimize) {
-  const ramp = dark ? ["#3a6f8f", "#37b8b0", "#f2d35c"] : ["#9db7c9", "#2a9d96", "#7a1f6b"];
+  const ramp = dark ? ["#3f8f95", "#5fd0d4", "#ffb25c"] : ["#58a9ad", "#0b6e75", "#d9480f"];
   return minimize ? ramp.reverse() : ramp;
 }

@@ -25,7 +25,7 @@ export function start(root) {
     const low = hues.reduce((a, b) => Math.min(a, b), Infinity);
     const high = hues.reduce((a, b) => Math.max(a, b), -Infinity);
     chart.draw({
-      grid: { left: 8, right: 16, top: 28, bottom: 8, containLabel: true },
+      grid: { left: 12, right: 16, top: 28, bottom: 28, containLabel: true },
       tooltip: {
         ...tooltip(colours),
         formatter: (item) => [plain(item.name), `${plain(x.label)}  ${plain(textOf(x, item.value[0]))}`, `${plain(y.label)}  ${plain(textOf(y, item.value[1]))}`].join("\n"),
@@ -72,6 +72,6 @@ function scaleFor(column, colours, more) {
 }
 
 const ramp = (dark, minimize) => {
-  const colours = dark ? ["#3a6f8f", "#37b8b0", "#f2d35c"] : ["#9db7c9", "#2a9d96", "#7a1f6b"];
+  const colours = dark ? ["#3f8f95", "#5fd0d4", "#ffb25c"] : ["#8cc0c2", "#0b6e75", "#d9480f"];
   return minimize ? colours.reverse() : colours;
 };

@@ -10,6 +10,8 @@ for (const root of document.querySelectorAll("[data-widget]")) {
   const widget = await import(WIDGETS[root.dataset.widget]);
   await widget.start(root).catch((error) => console.error(error));
 }
+// What takes a server longer is asked for when all else is drawn.
+window.htmx.trigger(document.body, "ork:ready");
 
 document.body.addEventListener("htmx:configRequest", (event) => {
   const board = event.target.closest?.("#leaderboard");
