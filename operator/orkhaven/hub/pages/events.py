@@ -5,7 +5,7 @@ rights.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -27,6 +27,8 @@ BEAT = 15.0
 STALE = 10.0
 """Seconds without the API server after which a page is told that it may show old things."""
 
+Stream = AsyncGenerator[bytes, None]
+
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
@@ -38,14 +40,14 @@ async def events(
 ) -> Response:
     await viewer_in(request, namespace)
     return StreamingResponse(
-        _stream(request, hub_of(request), namespace, sweep),
+        stream(request, hub_of(request), namespace, sweep),
         media_type="text/event-stream",
         # nginx and its kind keep a stream back otherwise.
         headers={**HEADERS, "Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _stream(request: Request, hub: Hub, namespace: str, sweep: str | None) -> AsyncIterator[bytes]:
+async def stream(request: Request, hub: Hub, namespace: str, sweep: str | None) -> Stream:
     """Ends with the server's shutdown, with the reader, and with the reader's rights."""
     pages = pages_of(request)
     seen = hub.queries.revision(namespace, sweep)

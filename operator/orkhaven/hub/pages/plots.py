@@ -41,7 +41,7 @@ class JsonRoute(PageRoute):
                 return await handle(request)
             except HttpError as error:
                 answer: JSONResponse = error.response()
-                answer.headers.update(HEADERS)
+                answer.headers.update({**HEADERS, "Cache-Control": "no-store"})
                 return answer
 
         return handled
