@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,20 @@ class Served:
     url: str
     cluster: FakeCluster
     store: Store
+    loop: asyncio.AbstractEventLoop
+
+    def do(self, change: Callable[[], object]) -> None:
+        """In the hub's own thread: the fake cluster wakes its watches there."""
+        done = threading.Event()
+
+        def run() -> None:
+            try:
+                change()
+            finally:
+                done.set()
+
+        self.loop.call_soon_threadsafe(run)
+        assert done.wait(60)
 
 
 @contextlib.contextmanager
@@ -40,7 +55,8 @@ def serving(cluster: FakeCluster, folder: Path, clocks: Clocks | None = None, **
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1)
     )
-    thread = threading.Thread(target=server.run, daemon=True)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()), daemon=True)
     thread.start()
     deadline = time.monotonic() + 30
     while not server.started:
@@ -49,7 +65,8 @@ def serving(cluster: FakeCluster, folder: Path, clocks: Clocks | None = None, **
         time.sleep(0.02)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Served(f"http://127.0.0.1:{port}", cluster, store)
+        yield Served(f"http://127.0.0.1:{port}", cluster, store, loop)
     finally:
+        loop.call_soon_threadsafe(app.state.pages.stopping.set)
         server.should_exit = True
         thread.join(20)
