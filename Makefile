@@ -58,6 +58,10 @@ e2e: setup cluster-programs images-dev  ## Plus real kubelet, containerd, images
 bench: setup cluster-programs  ## Ratios against a baseline of the same run
 	$(PYTEST) tests/bench -s -o python_files='bench_*.py'
 
+.PHONY: screenshots
+screenshots: setup  ## The README's pictures of the dashboard, from a made-up workplace (needs Chromium)
+	$(PY) -m tools.screenshots
+
 .PHONY: study
 study: setup  ## What wrong masks cost: about 30 minutes on 2 cores, goes on where it was stopped
 	$(PY) -m tools.study

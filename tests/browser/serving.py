@@ -55,8 +55,14 @@ def serving(cluster: FakeCluster, folder: Path, clocks: Clocks | None = None, **
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1)
     )
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()), daemon=True)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        await server.serve()
+
+    # run() cancels what is still under way at the end, and waits for it.
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
     deadline = time.monotonic() + 30
     while not server.started:
@@ -65,8 +71,8 @@ def serving(cluster: FakeCluster, folder: Path, clocks: Clocks | None = None, **
         time.sleep(0.02)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Served(f"http://127.0.0.1:{port}", cluster, store, loop)
+        yield Served(f"http://127.0.0.1:{port}", cluster, store, loops[0])
     finally:
-        loop.call_soon_threadsafe(app.state.pages.stopping.set)
+        loops[0].call_soon_threadsafe(app.state.pages.stopping.set)
         server.should_exit = True
         thread.join(20)

@@ -118,6 +118,7 @@ async def _ask(question: dict[str, Any]) -> list[tuple[str, float]]:
     finally:
         if process.returncode is None:
             process.kill()
+            await process.wait()
     if process.returncode != 0:
         log.error("importance failed", extra={"stderr": errors.decode(errors="replace")[-2000:]})
         raise unavailable("the importance of the parameters could not be computed; the hub's log says why")

@@ -40,6 +40,10 @@ class JsonRoute(PageRoute):
             try:
                 return await handle(request)
             except HttpError as error:
+                if error.status == 400 and error.where == "filter":
+                    # The leaderboard says where it is wrong; a plot just has nothing to show.
+                    why = plots.empty("The filter cannot be read.", f"{error.message}.")
+                    return columns(request, {"series": [], "names": [], "columns": [], "metric": "", "empty": why})
                 answer: JSONResponse = error.response()
                 answer.headers.update({**HEADERS, "Cache-Control": "no-store"})
                 return answer
