@@ -281,3 +281,41 @@ def test_the_process_starts_answers_and_ends_on_sigterm(cluster: Cluster, tmp_pa
         process.wait()
     for entry in (tmp_path / "log").read_text().splitlines():
         assert json.loads(entry)["level"] == "INFO", entry
+
+
+async def test_lists_follow_the_cluster_by_watches(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    path = f"/api/v1/namespaces/{namespace}"
+    body = {
+        "apiVersion": "orkhaven.io/v1alpha1",
+        "kind": "Experiment",
+        "metadata": {"name": "first"},
+        "spec": {"params": {"model": {"name": "unet"}, "lr": 0.1}},
+    }
+
+    async def shown(client: httpx.AsyncClient, names: list[str]) -> list[dict[str, Any]]:
+        deadline = time.monotonic() + 30
+        while True:
+            answer = await client.get(f"{path}/leaderboard", params={"columns": "state,params"})
+            if answer.status_code == 200 and [item["name"] for item in answer.json()["items"]] == names:
+                assert answer.json()["staleSeconds"] == 0
+                return list(answer.json()["items"])
+            assert time.monotonic() < deadline, answer.text
+            await asyncio.sleep(0.05)
+
+    cluster.api.call("POST", _experiment_path(namespace, "").rstrip("/"), body)
+    async with _running(cluster, tmp_path, read_auth="none") as client:
+        await shown(client, ["first"])
+        body["metadata"] = {"name": "second"}
+        cluster.api.call("POST", _experiment_path(namespace, "").rstrip("/"), body)
+        await shown(client, ["first", "second"])
+        cluster.api.call("DELETE", _experiment_path(namespace, "first"))
+        cluster.api.call(
+            "PATCH",
+            _experiment_path(namespace, "second", "/status"),
+            {"status": {"state": "Running"}},
+            content="application/merge-patch+json",
+        )
+        (second,) = await shown(client, ["second"])
+        while second["state"] != "Running":
+            (second,) = await shown(client, ["second"])
+    assert second == {"name": "second", "state": "Running", "params.lr": 0.1, "params.model.name": "unet"}

@@ -336,7 +336,7 @@ def test_every_setting_that_the_schema_allows_is_one(
             *("log_level", "log_format", "namespaces", "trainer_image", "image_pull_policy", "output_claim", "hub_url"),
             *("lease_name", "lease_namespace", "lease_identity", "http_host", "http_port"),
         },
-        "hub": {"host", "port", "database_url"},
+        "hub": {"host", "port", "database_url", "namespaces"},
     }
     assert set(model.model_fields) - names == own[part]
 

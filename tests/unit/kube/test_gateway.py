@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -240,3 +241,47 @@ async def test_an_answer_that_does_not_come_is_unavailable() -> None:
     hanging.set()
     await client.close()
     listening.close()
+
+
+def _event(kind: str, **body: Any) -> str:
+    return json.dumps({"type": kind, "object": body}) + "\n"
+
+
+BOOKMARK = _event("BOOKMARK", metadata={"resourceVersion": "9"})
+
+
+async def _watched(gateway: Gateway) -> list[tuple[str, Any]]:
+    async with gateway.watch("Experiment", namespace="ns", version="7") as events:
+        return [event async for event in events]
+
+
+async def test_a_watch_goes_on_from_its_version_and_ends_when_the_server_ends_it() -> None:
+    added = _event("ADDED", metadata={"name": "e", "resourceVersion": "8"})
+    async with serving((200, added + BOOKMARK)) as server:
+        client = server.client()
+        found = await _watched(Gateway(client))
+        await client.close()
+    assert [(kind, body["metadata"]["resourceVersion"]) for kind, body in found] == [("ADDED", "8"), ("BOOKMARK", "9")]
+    (request,) = server.requests
+    assert request.path == "/apis/orkhaven.io/v1alpha1/namespaces/ns/experiments"
+    assert request.query["watch"] == "true"
+    assert (request.query["resourceVersion"], request.query["allowWatchBookmarks"]) == ("7", "true")
+    assert server.calls == [("watch", "experiments", "200")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "says"),
+    [
+        (status(410, "Expired", "too old resource version"), Gone, "too old"),
+        ((200, _event("ERROR", code=410, message="too old resource version")), Gone, "too old"),
+        ((200, BOOKMARK + _event("ERROR", code=500, message="etcd")), Unavailable, "etcd"),
+        ((200, BOOKMARK + "<html>"), Unavailable, "not a watch event"),
+        (status(403, "Forbidden", "may not watch"), Forbidden, "may not watch"),
+    ],
+)
+async def test_a_watch_that_fails_says_whether_to_list_anew(answer: Any, error: type[ApiError], says: str) -> None:
+    async with serving(answer) as server:
+        client = server.client()
+        with pytest.raises(error, match=says):
+            await _watched(Gateway(client))
+        await client.close()

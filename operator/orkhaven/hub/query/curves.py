@@ -6,11 +6,12 @@ A curve's `y` of None is NaN, a gap. Infinite values are kept as they are and en
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from orkhaven.hub.query.table import mean_and_std
 
 
 class Axis(StrEnum):
@@ -141,7 +142,8 @@ def _band(label: str, value: Any, curves: list[Curve], *, points: int) -> Band:
             if y is not None and math.isfinite(y):
                 at.setdefault(x, []).append(y)
     xs = sorted(at)
-    means = [statistics.fmean(at[x]) for x in xs]
+    spread = [mean_and_std(at[x]) for x in xs]
+    means = [mean for mean, _ in spread]
     shown = thin(xs, means, points)
     values = [at[xs[index]] for index in shown]
     return Band(
@@ -150,7 +152,7 @@ def _band(label: str, value: Any, curves: list[Curve], *, points: int) -> Band:
         experiments=tuple(curve.experiment for curve in curves),
         x=[xs[index] for index in shown],
         mean=[means[index] for index in shown],
-        std=[statistics.stdev(one) if len(one) > 1 else 0.0 for one in values],
+        std=[spread[index][1] or 0.0 for index in shown],
         low=[min(one) for one in values],
         high=[max(one) for one in values],
         n=[len(one) for one in values],

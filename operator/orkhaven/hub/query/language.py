@@ -101,7 +101,8 @@ _MISTAKES = {
     "|": 'write "or"',
     "!": 'write "not"',
 }
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 
 
 class _Token(NamedTuple):
@@ -367,4 +368,9 @@ def _ref(first: _Token, parts: list[str]) -> Ref:
 
 
 def _unquoted(text: str) -> str:
-    return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[1]), text[1:-1], flags=re.DOTALL)
+    """Escapes are JSON's; before any other character a backslash only keeps it."""
+    return _ESCAPE.sub(_escaped, text[1:-1])
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16)) if match[1] else _ESCAPES.get(match[2], match[2])

@@ -181,8 +181,10 @@ def _sort(table: Table, text: str, *, minimize: bool) -> list[tuple[Ref, bool]]:
 
 
 def _items(table: Table, refs: Sequence[Ref], indices: Sequence[int]) -> list[Item]:
-    columns = [(ref.key, table.column(ref)) for ref in refs]
-    return [{key: values[index] for key, values in columns} for index in indices]
+    keys = [ref.key for ref in refs]
+    return [
+        dict(zip(keys, row, strict=True)) for row in zip(*(table.values(ref, indices) for ref in refs), strict=True)
+    ]
 
 
 # --- cursors: the last row's values in the sorted columns, so that rows that come or go move no other ---
@@ -195,8 +197,9 @@ def _signature(sort: Sequence[tuple[Ref, bool]]) -> str:
 
 def _encode(table: Table, index: int, sort: Sequence[tuple[Ref, bool]]) -> str:
     values = [_portable(table.column(ref)[index]) for ref, _ in sort]
-    text = json.dumps([_signature(sort), values, table.rows[index].name], separators=(",", ":"), allow_nan=False)
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    content = [_signature(sort), values, table.rows[index].name]
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return base64.urlsafe_b64encode(text.encode(errors="surrogatepass")).decode().rstrip("=")
 
 
 def _decode(cursor: str, sort: Sequence[tuple[Ref, bool]]) -> tuple[list[Any], str]:

@@ -123,6 +123,12 @@ class Queries:
             request = _by_name(request)
         return page_of(table, request, state=state, stale_seconds=self.stale_seconds(namespace), minimize=minimize)
 
+    async def state(self, namespace: str, sweep: str | None) -> str:
+        """Tells the data of a leaderboard from all others of this process: where it is the same, so is the answer."""
+        if sweep is not None:
+            self.sweep(namespace, sweep)
+        return (await self._table(namespace, sweep))[1]
+
     async def schema(self, namespace: str, sweep: str | None) -> Schema:
         """Names for a column picker, and for whoever writes a filter."""
         table, _ = await self._table(namespace, sweep)

@@ -70,6 +70,7 @@ class Tables:
                 await self._look(entry, scope)
                 # Where runs were deleted meanwhile, this is another entry, and the store is to be read again.
                 entry = self._catch_up(scope)
+            entry.table.settle()
         self._entries.move_to_end(scope)
         self._forget()
         return entry.table, f"{entry.generation}.{entry.table.version}"

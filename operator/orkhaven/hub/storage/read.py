@@ -12,17 +12,9 @@ from sqlalchemy.orm import aliased
 from orkhaven.hub.storage.engine import Engines
 from orkhaven.hub.storage.models import Line, MetricName, Point, Run, Summary
 
-_SUMMARIES_OF = select(
-    Summary.run_id,
-    Summary.metric_id,
-    Summary.count,
-    Summary.last_value,
-    Summary.last_step,
-    Summary.min_value,
-    Summary.min_step,
-    Summary.max_value,
-    Summary.max_step,
-).where(Summary.run_id.in_(bindparam("ids", expanding=True)))
+_SUMMARIES_OF = (
+    "SELECT run_id, metric_id, count, last_value, last_step, min_value, min_step, max_value, max_step FROM summaries"
+)
 
 
 def _curves_with(x: Any, *joins: tuple[Any, ColumnElement[bool]]) -> Select[Any]:
@@ -190,10 +182,18 @@ class Reader:
 
     def summaries(self, run_ids: Sequence[int]) -> list[tuple[int, SummaryRow]]:
         """(run id, summary) of every metric of these runs: at most some hundred, in one statement."""
+        if not run_ids:
+            return []
         with self._engine.connect() as connection:
             names = {row[0]: row[1] for row in connection.execute(select(MetricName.id, MetricName.name))}
-            rows = connection.execute(_SUMMARIES_OF, {"ids": list(run_ids)})
-            return [(row[0], SummaryRow._make((names[row[1]], *row[2:]))) for row in rows]
+            # Straight from the driver, the ids (whole numbers of our own) written out: a table of 10,000 runs reads
+            # 200,000 of these rows, several times faster than as SQLAlchemy's. The same text for both databases.
+            cursor = connection.connection.cursor()
+            try:
+                cursor.execute(f"{_SUMMARIES_OF} WHERE run_id IN ({', '.join(str(int(one)) for one in run_ids)})")
+                return [(row[0], SummaryRow._make((names[row[1]], *row[2:]))) for row in cursor.fetchall()]
+            finally:
+                cursor.close()
 
     def curves(
         self, uids: Sequence[str], metric: str, *, with_time: bool = False, x_metric: str | None = None
