@@ -62,6 +62,10 @@ gpu: setup  ## The trainer's tests on this machine's GPU
 bench: setup cluster-programs  ## Ratios against a baseline of the same run
 	$(PYTEST) tests/bench -s -o python_files='bench_*.py'
 
+.PHONY: screenshots
+screenshots: setup  ## The README's pictures of the dashboard, from a made-up workplace (needs Chromium)
+	$(PY) -m tools.screenshots
+
 .PHONY: study
 study: setup  ## What wrong masks cost: about 30 minutes on 2 cores, goes on where it was stopped
 	$(PY) -m tools.study

@@ -30,6 +30,7 @@ from orkhaven.hub.flusher import Flusher
 from orkhaven.hub.logs.collector import Collector
 from orkhaven.hub.logs.grep import Grep
 from orkhaven.hub.logs.turn import turn_for
+from orkhaven.hub.pages.routes import install as install_pages
 from orkhaven.hub.ports import Gateway
 from orkhaven.hub.query import Queries
 from orkhaven.hub.query.catalogue import Catalogue, NotSynced
@@ -139,6 +140,7 @@ def create_app(
     )
     for router in (ingest.router, logs.router, artifacts.router, reads.router, tables.router, ops.router):
         app.include_router(router)
+    install_pages(app, settings, clocks)
     app.add_exception_handler(HttpError, _http_error)
     for kind in (NotSynced, Unknown, ParameterError, SQLAlchemyError):
         app.add_exception_handler(kind, _query_error)

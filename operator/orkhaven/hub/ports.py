@@ -24,6 +24,14 @@ class LogBytes(Protocol):
         ...
 
 
+class People(Protocol):
+    """Asks and changes as the person whose token it is. See `kube.people.People`."""
+
+    async def may(self, token: str, *, verb: str, kind: str, namespace: str, name: str) -> bool: ...
+
+    async def patch(self, token: str, kind: str, namespace: str, name: str, body: Body, *, uid: str) -> Body: ...
+
+
 class Gateway(Protocol):
     """See `kube.gateway.Gateway` for what each verb promises. Kinds are named as in YAML."""
 
@@ -59,6 +67,8 @@ class Gateway(Protocol):
     ) -> Body: ...
 
     async def token_review(self, token: str, audiences: Sequence[str]) -> TokenReview: ...
+
+    def people(self) -> People: ...
 
     async def access_review(
         self, who: TokenReview, *, verb: str, kind: str, namespace: str, subresource: str = ""

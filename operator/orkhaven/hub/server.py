@@ -8,8 +8,10 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator
+from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 
 from orkhaven.config import LogFormat, LogSettings, kubeconfig_path
@@ -43,6 +45,17 @@ async def _connected() -> AsyncIterator[Gateway]:
         await client.close()
 
 
+class _Server(uvicorn.Server):
+    """Ends streams of events at once: uvicorn waits for answers under way, and theirs have no end."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # In the main thread, between two steps of the event loop, which looks around ten times a second.
+        app = self.config.app
+        assert isinstance(app, FastAPI)
+        app.state.pages.stopping.set()
+        super().handle_exit(sig, frame)
+
+
 def main() -> int:
     """Runs until SIGTERM. Returns the exit code: 0, 78 for a wrong setting, 3 where it could not start."""
     try:
@@ -61,9 +74,10 @@ def main() -> int:
     except StoreError as error:
         log.error("the hub cannot start: %s", error)
         return NOT_STARTED
-    server = uvicorn.Server(
+    app = create_app(settings, _connected, open_the_store=lambda: store)
+    server = _Server(
         uvicorn.Config(
-            create_app(settings, _connected, open_the_store=lambda: store),
+            app,
             host=settings.host,
             port=settings.port,
             log_config=None,

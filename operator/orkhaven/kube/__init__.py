@@ -6,6 +6,7 @@ Knows of `api`, `errors`, `config` and `orkrun`; nothing of core and engine, so 
 from orkhaven.kube.client import Client, connect, credentials
 from orkhaven.kube.gateway import Gateway, TokenReview
 from orkhaven.kube.lease import Lease
+from orkhaven.kube.people import People
 from orkhaven.kube.resources import RESOURCES, Resource
 
-__all__ = ["RESOURCES", "Client", "Gateway", "Lease", "Resource", "TokenReview", "connect", "credentials"]
+__all__ = ["RESOURCES", "Client", "Gateway", "Lease", "People", "Resource", "TokenReview", "connect", "credentials"]

@@ -46,6 +46,20 @@ requests, would be 800 MB for 200 logs.
 LONGEST_RETRY_AFTER = 10.0
 """Seconds. A longer wish is left to the caller's back-off: a worker must not sleep through it."""
 
+_ADDRESS = (
+    "host",
+    "ssl_ca_cert",
+    "ca_cert_data",
+    "verify_ssl",
+    "disable_strict_ssl_verification",
+    "assert_hostname",
+    "tls_server_name",
+    "proxy",
+    "proxy_headers",
+    "connection_pool_maxsize",
+)
+"""What of a Configuration says where the server is and how it is recognised, and nothing of who asks."""
+
 
 class ByteStream:
     """An answer's bytes as they come. A `read` that is cancelled loses nothing; the next one goes on."""
@@ -77,6 +91,7 @@ class Client:
         self._reload = reload
         self._on_call = on_call
         self._timeout = seconds
+        self._anonymous: Client | None = None
         self._api = ApiClient(configuration)
         self._api.user_agent = f"orkhaven/{__version__}"
         self._byte_streams: RESTClientObject | None = None
@@ -88,7 +103,22 @@ class Client:
     async def close(self) -> None:
         if self._byte_streams is not None:
             await self._byte_streams.close()
+        if self._anonymous is not None:
+            await self._anonymous.close()
         await self._api.close()
+
+    def anonymous(self) -> Client:
+        """To the same server without credentials, for requests that bring a token of their own.
+
+        Its own connections: one of ours may have shown a client certificate, which the API server would believe
+        before any token. Closed with this one.
+        """
+        if self._anonymous is None:
+            bare = Configuration()
+            for name in _ADDRESS:
+                setattr(bare, name, getattr(self.configuration, name))
+            self._anonymous = Client(bare, on_call=self._on_call, seconds=self._timeout)
+        return self._anonymous
 
     async def request(
         self,
@@ -101,8 +131,12 @@ class Client:
         body: Body | None = None,
         content_type: str = JSON,
         seconds: float | None = None,
+        token: str | None = None,
     ) -> Body:
-        """The answer's JSON. Raises `errors.ApiError`; a 429 is waited for, a 401 tried again after a new login."""
+        """The answer's JSON. Raises `errors.ApiError`; a 429 is waited for, a 401 tried again after a new login.
+
+        With `token` it is asked as whoever that belongs to: only for a client that is `anonymous` otherwise.
+        """
         refreshed = False
         throttled = 0
         while True:
@@ -110,7 +144,13 @@ class Client:
             code = "unavailable"
             try:
                 status, headers, data = await self._once(
-                    method, path, query=query, body=body, content_type=content_type, seconds=seconds or self._timeout
+                    method,
+                    path,
+                    query=query,
+                    body=body,
+                    content_type=content_type,
+                    seconds=seconds or self._timeout,
+                    token=token,
                 )
                 code = str(status)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -251,14 +291,17 @@ class Client:
         body: Body | None,
         content_type: str,
         seconds: float,
+        token: str | None,
     ) -> tuple[int, Mapping[str, str], bytes]:
         _, url, headers, _, _ = await self._api.param_serialize(
             method,
             path,
             query_params=list(query.items()) if query else None,
             header_params={"Content-Type": content_type, "Accept": JSON},
-            auth_settings=["BearerToken"],
+            auth_settings=["BearerToken"] if token is None else [],
         )
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         # The body goes in here and not above: there every value would be walked through and copied first.
         response = await self._api.rest_client.request(
             method,

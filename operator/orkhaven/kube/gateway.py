@@ -13,6 +13,7 @@ from typing import Any
 
 from orkhaven.errors import AlreadyExists, Conflict, Gone, Invalid, LeaseLost, NotFound, Unavailable
 from orkhaven.kube.client import APPLY_PATCH, MERGE_PATCH, Body, ByteStream, Client
+from orkhaven.kube.people import People
 from orkhaven.kube.resources import RESOURCES
 
 PAGE = 500
@@ -309,6 +310,10 @@ class Gateway:
             },
         )
         return bool((answer.get("status") or {}).get("allowed"))
+
+    def people(self) -> People:
+        """To ask and change something as a person, with that person's token. Needs no lease: it is not our change."""
+        return People(self._client)
 
     async def _write(self, method: str, path: str, *, verb: str, kind: str, **request: Any) -> Body:
         if not self._may_write():

@@ -52,5 +52,12 @@ RESOURCES = {
             plural="subjectaccessreviews",
             namespaced=False,
         ),
+        Resource(
+            kind="SelfSubjectAccessReview",
+            group="authorization.k8s.io",
+            version="v1",
+            plural="selfsubjectaccessreviews",
+            namespaced=False,
+        ),
     )
 }

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from orkhaven.errors import Conflict, Gone, NotFound, Unavailable
+from orkhaven.errors import Conflict, Forbidden, Gone, NotFound, Unavailable
 from orkhaven.hub.ports import Body
 from orkhaven.kube import TokenReview
 from orkrun import contract
@@ -29,6 +29,10 @@ class FakeCluster:
         self.tokens: dict[str, TokenReview] = {}
         self.readers: set[tuple[str, str]] = set()
         """(username, namespace) that may get experiments."""
+        self.changers: set[tuple[str, str, str]] = set()
+        """(username, verb, kind) that a person may do."""
+        self.patched: list[tuple[str, str, str, Body]] = []
+        """(username, kind, name, patch) of each change in a person's name."""
         self.applied: list[tuple[str, Body]] = []
         """(experiment, status) of each write that took effect."""
         self.calls: list[str] = []
@@ -139,6 +143,27 @@ class FakeCluster:
         self._called("review access")
         assert (verb, kind, subresource) == ("get", "Experiment", "")
         return (who.username, namespace) in self.readers
+
+    # --- ports.People: of this cluster too ---
+
+    def people(self) -> FakeCluster:
+        return self
+
+    async def may(self, token: str, *, verb: str, kind: str, namespace: str, name: str) -> bool:
+        self._called(f"may {verb} {kind}")
+        return (self.tokens[token].username, verb, kind) in self.changers
+
+    async def patch(self, token: str, kind: str, namespace: str, name: str, body: Body, *, uid: str) -> Body:
+        self._called(f"patch {kind}")
+        if not await self.may(token, verb="patch", kind=kind, namespace=namespace, name=name):
+            raise Forbidden(f"{self.tokens[token].username} cannot patch {kind}", status=403)
+        found = self.objects.get((kind, namespace, name))
+        if found is None or found["metadata"]["uid"] != uid:
+            raise NotFound(f"no {kind} {namespace}/{name}", status=404)
+        self.patched.append((self.tokens[token].username, kind, name, copy.deepcopy(body)))
+        found["spec"] = {**found.get("spec", {}), **body["spec"]}
+        self.touch(kind, namespace, name)
+        return copy.deepcopy(found)
 
     def _called(self, what: str) -> None:
         self.calls.append(what)

@@ -156,6 +156,13 @@ class Catalogue:
         lost = [f.lost_at for f in self._followers if f.namespace in (None, namespace) and f.lost_at is not None]
         return max(0.0, self._clock() - min(lost)) if lost else 0.0
 
+    def namespaces(self) -> list[str]:
+        """Those with a Sweep or an Experiment, by name."""
+        return sorted(one for one in {*self._sweeps.rows, *self._experiments.rows} if self._has_work(one))
+
+    def _has_work(self, namespace: str) -> bool:
+        return bool(self._sweeps.rows.get(namespace) or self._experiments.rows.get(namespace))
+
     def sweeps(self, namespace: str) -> list[SweepRow]:
         """By name."""
         rows = self._sweeps.rows.get(namespace, {})

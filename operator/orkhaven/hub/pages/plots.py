@@ -1,0 +1,240 @@
+"""The plots' data: columns of a sweep's runs, and learning curves, as JSON for the page's own scripts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse, Response
+
+from orkhaven.hub.api.ingest import Name, Namespace
+from orkhaven.hub.context import Hub, hub_of
+from orkhaven.hub.errors import HttpError
+from orkhaven.hub.pages.context import viewer_in
+from orkhaven.hub.pages.data import asked
+from orkhaven.hub.pages.render import PageRoute, columns
+from orkhaven.hub.pages.security import HEADERS
+from orkhaven.hub.pages.views import plots
+from orkhaven.hub.pages.views.board import BoardState
+from orkhaven.hub.query.curves import Axis
+from orkhaven.hub.query.fields import Ref, field, param
+from orkhaven.hub.query.language import QueryError, parse_ref
+
+MAX_AXES = 12
+"""Of the parallel coordinates: more stand closer than a label is wide."""
+MAX_TOP = 50
+X_LABELS = {Axis.STEP: "step", Axis.EPOCH: "epoch", Axis.TIME: "time since its start"}
+
+Text = Annotated[str, Query(max_length=2048)]
+Runs = Annotated[list[str], Query(alias="run", max_length=100)]
+Top = Annotated[int, Query(ge=1, le=MAX_TOP)]
+
+
+class JsonRoute(PageRoute):
+    """Errors as JSON: a script reads them."""
+
+    def get_route_handler(self) -> Any:
+        handle = super(PageRoute, self).get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except HttpError as error:
+                if error.status == 400 and error.where == "filter":
+                    # The leaderboard says where it is wrong; a plot just has nothing to show.
+                    why = plots.empty("The filter cannot be read.", f"{error.message}.")
+                    return columns(request, {"series": [], "names": [], "columns": [], "metric": "", "empty": why})
+                answer: JSONResponse = error.response()
+                answer.headers.update({**HEADERS, "Cache-Control": "no-store"})
+                return answer
+
+        return handled
+
+
+router = APIRouter(include_in_schema=False, route_class=JsonRoute)
+
+
+@router.get("/n/{namespace}/sweeps/{name}/curves")
+async def sweep_curves(
+    request: Request,
+    namespace: Namespace,
+    name: Name,
+    metric: Text = "",
+    filter: Text = "",
+    brush: Text = "",
+    band: Text = "",
+    x: Axis = Axis.STEP,
+    top: Top = 10,
+    run: Runs = [],  # noqa: B006
+) -> Response:
+    await viewer_in(request, namespace)
+    hub = hub_of(request)
+    with asked():
+        sweep = hub.queries.sweep(namespace, name)
+    metric = metric or sweep.objective.metric
+    chosen = BoardState(filter=filter, brush=brush).whole_filter
+    head = {"metric": metric, "x": x.value, "xLabel": X_LABELS[x]}
+    if band:
+        with asked():
+            found = await hub.queries.bands(namespace, name, metric=metric, group=band, filter=chosen, axis=x)
+        made = [plots.band(one.label, one.x, one.mean, one.std, runs=len(one.experiments)) for one in found.bands]
+        return columns(request, {**head, "series": made, "empty": _no_curves(metric, chosen, band=True)})
+    series = []
+    with asked():
+        if run:
+            known = [one for one in run if hub.queries.catalogue.experiment(namespace, one) is not None]
+            pinned = (
+                await hub.queries.curves(namespace, name, metric=metric, experiments=known, axis=x) if known else None
+            )
+            series = (
+                [plots.curve(one.experiment, one.x, one.y, pinned=True, sweep=name) for one in pinned.curves]
+                if pinned
+                else []
+            )
+        best = await hub.queries.curves(namespace, name, metric=metric, top=top, filter=chosen, axis=x)
+    above = {one["name"] for one in series}
+    series += [
+        plots.curve(one.experiment, one.x, one.y, sweep=name) for one in best.curves if one.experiment not in above
+    ]
+    return columns(request, {**head, "series": series, "empty": _no_curves(metric, chosen)})
+
+
+def _no_curves(metric: str, filter: str, *, band: bool = False) -> dict[str, str]:
+    where = "that the filter leaves" if filter else "of this sweep"
+    what = "No run" if not band else "No group of runs"
+    return plots.empty("No curve yet.", f"{what} {where} has reported {metric!r}. It is drawn with the first report.")
+
+
+@router.get("/n/{namespace}/experiments/{name}/curves")
+async def run_curves(
+    request: Request, namespace: Namespace, name: Name, metric: Text = "", x: Axis = Axis.STEP
+) -> Response:
+    await viewer_in(request, namespace)
+    with asked():
+        row = hub_of(request).queries.experiment(namespace, name)
+    metric = metric or (row.objective.metric if row.objective else "")
+    return await _curves_of(request, namespace, [name], metric=metric, x=x)
+
+
+@router.get("/n/{namespace}/compare/curves")
+async def compared_curves(
+    request: Request,
+    namespace: Namespace,
+    metric: Text = "",
+    x: Axis = Axis.STEP,
+    run: Runs = [],  # noqa: B006
+) -> Response:
+    await viewer_in(request, namespace)
+    hub = hub_of(request)
+    known = [row for one in run[:8] if (row := hub.queries.catalogue.experiment(namespace, one)) is not None]
+    metric = metric or next((row.objective.metric for row in known if row.objective), "")
+    return await _curves_of(request, namespace, [row.name for row in known], metric=metric, x=x)
+
+
+async def _curves_of(request: Request, namespace: str, names: list[str], *, metric: str, x: Axis) -> Response:
+    series = []
+    if names:
+        with asked():
+            found = await hub_of(request).queries.curves(namespace, None, metric=metric, experiments=names, axis=x)
+        series = [plots.curve(one.experiment, one.x, one.y) for one in found.curves]
+    why = plots.empty(
+        "No curve yet.", f"Nothing was reported under {metric!r}." if metric else "No metric was reported."
+    )
+    return columns(request, {"metric": metric, "x": x.value, "xLabel": X_LABELS[x], "series": series, "empty": why})
+
+
+@router.get("/n/{namespace}/sweeps/{name}/parallel")
+async def parallel(request: Request, namespace: Namespace, name: Name, filter: Text = "") -> Response:
+    """A column per parameter that differs, then the objective."""
+    await viewer_in(request, namespace)
+    hub = hub_of(request)
+    with asked():
+        sweep = hub.queries.sweep(namespace, name)
+        schema = await hub.queries.schema(namespace, name)
+        refs = [
+            *(param(one) for one in _important(schema.varying, sweep.parameters)[: MAX_AXES - 1]),
+            field("objective"),
+        ]
+        names, values = await hub.queries.values(namespace, name, refs, filter=filter)
+    # A run without the objective (failed, or not that far) has no end for its line.
+    rows = [row for row, value in enumerate(values[-1]) if isinstance(value, int | float) and value == value]
+    made = [
+        plots.column(ref, [one[row] for row in rows], few_as_texts=ref != refs[-1])
+        for ref, one in zip(refs, values, strict=True)
+    ]
+    kept = [one for one in made if one is not None]
+    if kept:
+        kept[-1]["label"] = sweep.objective.metric
+    without = len(names) - len(rows)
+    why = (
+        plots.empty("No two runs have a value yet.", f"A line is a run with a value of {sweep.objective.metric}.")
+        if len(rows) < 2
+        else plots.empty("No parameter differs.", "All runs that the filter leaves have the same parameters.")
+    )
+    return columns(
+        request,
+        {
+            "names": [names[row] for row in rows],
+            "columns": kept,
+            "minimize": sweep.objective.minimize,
+            "without": without,
+            "empty": why,
+        },
+    )
+
+
+def _important(varying: list[str], searched: tuple[str, ...]) -> list[str]:
+    """Those that the sweep searches first, in its order; then what differs besides."""
+    known = [name for name in searched if name in varying]
+    return known + [name for name in varying if name not in known]
+
+
+@router.get("/n/{namespace}/sweeps/{name}/scatter")
+async def scatter(
+    request: Request,
+    namespace: Namespace,
+    name: Name,
+    sx: Text = "",
+    sy: Text = "",
+    filter: Text = "",
+    brush: Text = "",
+) -> Response:
+    await viewer_in(request, namespace)
+    hub = hub_of(request)
+    with asked():
+        sweep = hub.queries.sweep(namespace, name)
+    x, y = await default_axes(hub, namespace, name)
+    refs = [_ref(sx, "sx") if sx else x, _ref(sy, "sy") if sy else y, field("objective")]
+    with asked():
+        chosen = BoardState(filter=filter, brush=brush).whole_filter
+        names, values = await hub.queries.values(namespace, name, refs, filter=chosen)
+    rows = [row for row in range(len(names)) if values[0][row] is not None and values[1][row] is not None]
+    made = [plots.column(ref, [one[row] for row in rows]) for ref, one in zip(refs, values, strict=True)]
+    too_many = next((ref.label for ref, one in zip(refs, made, strict=True) if one is None), None)
+    why = (
+        plots.empty("Too many different values.", f"{too_many} has more than {plots.MAX_TEXTS} that are no numbers.")
+        if too_many
+        else plots.empty("Nothing to draw.", f"No run has both {refs[0].label} and {refs[1].label}.")
+    )
+    shown = [] if too_many else [names[row] for row in rows]
+    body = {"names": shown, "columns": [] if too_many else made, "minimize": sweep.objective.minimize, "empty": why}
+    return columns(request, body)
+
+
+async def default_axes(hub: Hub, namespace: str, name: str) -> tuple[Ref, Ref]:
+    """The first searched parameter that is numbers, else the first that differs, against the objective."""
+    with asked():
+        sweep = hub.queries.sweep(namespace, name)
+        varying = _important((await hub.queries.schema(namespace, name)).varying, sweep.parameters)
+        _, values = await hub.queries.values(namespace, name, [param(one) for one in varying])
+    numeric = [one for one, found in zip(varying, values, strict=True) if plots.is_numeric(found)]
+    most = max(numeric, key=lambda one: len(set(values[varying.index(one)])), default=None)
+    first = most or next(iter(varying), None)
+    return (param(first) if first else field("trial")), field("objective")
+
+
+def _ref(text: str, where: str) -> Ref:
+    try:
+        return parse_ref(text)
+    except QueryError as error:
+        raise HttpError(400, "InvalidParameter", str(error), where=where) from None

@@ -1,0 +1,207 @@
+// What all plots share: colours of the theme, data from the server, the state in the URL, an empty plot that says why.
+const probe = document.createElement("span");
+probe.hidden = true;
+document.body.append(probe);
+
+export function colour(name) {
+  // A custom property made of light-dark() has no value of its own until something is painted with it.
+  probe.style.color = `var(--${name})`;
+  return getComputedStyle(probe).color;
+}
+
+export const LIGHT = ["#0b6e75", "#c2571a", "#5b57c8", "#b3266f", "#4f7d12", "#a67c00", "#2b78c6", "#7a5230", "#8b3fb8", "#5f6b76"];
+export const DARK = ["#4fc3c9", "#f0925a", "#a4a1f5", "#ee7db4", "#9ccc5a", "#e3bf4b", "#78b4f2", "#c79a74", "#cb92ec", "#a3afba"];
+
+export function theme() {
+  const text = colour("text");
+  return {
+    text,
+    muted: colour("muted"),
+    line: colour("line"),
+    strong: colour("line-strong"),
+    surface: colour("surface"),
+    accent: colour("accent"),
+    bad: colour("bad"),
+    series: isDarkText(text) ? LIGHT : DARK,
+    dark: !isDarkText(text),
+  };
+}
+
+function isDarkText(text) {
+  const [r, g, b] = text.match(/[\d.]+/g).map(Number);
+  return r + g + b < 384;
+}
+
+// --- the URL is the state ---
+
+export const query = () => new URLSearchParams(location.search);
+
+export function setQuery(changes) {
+  const now = query();
+  for (const [key, value] of Object.entries(changes)) {
+    now.delete(key);
+    for (const one of Array.isArray(value) ? value : [value]) if (one !== null && one !== "") now.append(key, one);
+  }
+  const text = now.toString();
+  history.replaceState(history.state, "", location.pathname + (text ? `?${text}` : "") + location.hash);
+}
+
+// The page's own state goes along, so that a plot shows the runs that the table shows.
+export function source(element, keys) {
+  const url = new URL(element.dataset.src, location.href);
+  for (const key of keys) for (const value of query().getAll(key)) url.searchParams.append(key, value);
+  return url;
+}
+
+export async function load(url) {
+  const answer = await fetch(url, { headers: { Accept: "application/json" } });
+  if (answer.status === 401) location.reload();
+  const body = await answer.json().catch(() => null);
+  if (!answer.ok) throw new Error(body?.error?.message ?? `the hub answered ${answer.status}`);
+  return body;
+}
+
+// --- numbers ---
+
+export function number(value, digits = 4) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value !== "number") return typeof value === "string" ? value : JSON.stringify(value);
+  if (Number.isInteger(value) && Math.abs(value) < 1e6) return String(value);
+  return Number(value.toPrecision(digits)).toString();
+}
+
+// --- one chart ---
+
+export class Chart {
+  constructor(element) {
+    this.element = element;
+    this.instance = null;
+    this.note = null;
+    new ResizeObserver(() => this.instance?.resize()).observe(element);
+  }
+
+  draw(option) {
+    this.note?.remove();
+    this.note = null;
+    // Its own box: echarts empties what it is given, and the note has to stay reachable.
+    if (!this.instance) {
+      this.box = document.createElement("div");
+      this.box.className = "box";
+      this.element.prepend(this.box);
+      this.instance = echarts.init(this.box, null, { renderer: "canvas" });
+    }
+    this.box.hidden = false;
+    this.instance.setOption({ animation: false, ...option }, { notMerge: true });
+    this.element.dataset.drawn = String(Number(this.element.dataset.drawn ?? 0) + 1);
+    if (!performance.getEntriesByName("first-plot").length) {
+      requestAnimationFrame(() => setTimeout(() => performance.mark("first-plot")));
+    }
+    return this.instance;
+  }
+
+  // Why there is nothing to see.
+  empty(title, text = "") {
+    if (this.box) this.box.hidden = true;
+    this.note?.remove();
+    this.note = document.createElement("p");
+    this.note.className = "empty";
+    const strong = document.createElement("strong");
+    strong.textContent = title;
+    this.note.append(strong, " ", text);
+    this.element.append(this.note);
+    this.element.dataset.drawn = String(Number(this.element.dataset.drawn ?? 0) + 1);
+  }
+
+  picture(type) {
+    return this.instance?.getDataURL({ type, pixelRatio: 2, backgroundColor: colour("surface") });
+  }
+}
+
+// A plot: fetches when what it depends on changes, draws again when the theme does.
+export function plot({ element, url, render, chart }) {
+  let data = null;
+  let drawn = "";
+  let running = false;
+  let again = false;
+  const show = () => {
+    if (data) render(data);
+  };
+  async function refresh() {
+    if (running) {
+      again = true;
+      return;
+    }
+    running = true;
+    try {
+      do {
+        again = false;
+        const from = String(url());
+        data = await load(from);
+        drawn = from;
+      } while (again);
+      show();
+    } catch (error) {
+      if (!data) chart.empty("It could not be fetched.", `${error.message}. It is tried again when something changes.`);
+    } finally {
+      running = false;
+    }
+  }
+  document.addEventListener("ork:theme", show);
+  document.addEventListener("ork:changed", refresh);
+  // Another filter or brush: only what depends on it is fetched. A brush that is just being drawn stays as it is.
+  document.addEventListener("ork:selection", () => String(url()) !== drawn && refresh());
+  return { refresh, show };
+}
+
+// Controls of a plot: selects, numbers and checkboxes whose names are the URL's.
+export function controls(form, onChange) {
+  const now = query();
+  for (const field of form.elements) {
+    if (!field.name) continue;
+    const value = now.get(field.name);
+    if (value === null) continue;
+    if (field.type === "checkbox") field.checked = value === "1";
+    else if (field.tagName !== "SELECT" || [...field.options].some((option) => option.value === value)) field.value = value;
+  }
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("change", (event) => {
+    const field = event.target;
+    const value = field.type === "checkbox" ? (field.checked ? "1" : "") : field.value;
+    setQuery({ [field.name]: value === field.dataset.default ? "" : value });
+    onChange(field.name);
+  });
+}
+
+export function tooltip(colours) {
+  // Drawn on the canvas: no name of a run or of a metric is ever taken for HTML.
+  return {
+    renderMode: "richText",
+    confine: true,
+    backgroundColor: colours.surface,
+    borderColor: colours.strong,
+    borderWidth: 1,
+    padding: [6, 8],
+    textStyle: { color: colours.text, fontSize: 12 },
+  };
+}
+
+// echarts takes braces for markup in the text of a label.
+export const plain = (text) => String(text).replaceAll("{", "(").replaceAll("}", ")").replaceAll("|", "¦");
+
+export function axis(colours, more = {}) {
+  return {
+    axisLine: { lineStyle: { color: colours.strong } },
+    axisTick: { show: false },
+    splitLine: { lineStyle: { color: colours.line } },
+    axisLabel: { color: colours.muted, fontSize: 11, hideOverlap: true },
+    nameTextStyle: { color: colours.muted, fontSize: 11 },
+    ...more,
+  };
+}
+
+export function download(chart, name) {
+  const link = document.createElement("a");
+  link.href = chart.picture("png");
+  link.download = `${name}.png`;
+  link.click();
+}

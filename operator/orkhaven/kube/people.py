@@ -1,0 +1,67 @@
+"""Requests as the person whose token it is: what the API server allows them, and changes in their name.
+
+Nothing here is ever sent with Orkhaven's own credentials.
+"""
+
+from __future__ import annotations
+
+from orkhaven.errors import Conflict, Invalid
+from orkhaven.kube.client import MERGE_PATCH, Body, Client
+from orkhaven.kube.resources import RESOURCES
+
+FIELD_MANAGER = "orkhaven-dashboard"
+"""By which managedFields tell what was changed through the dashboard."""
+SECONDS = 10.0
+
+
+class People:
+    """Over connections of its own, which are closed with the client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client.anonymous()
+
+    async def may(self, token: str, *, verb: str, kind: str, namespace: str, name: str) -> bool:
+        """Whether this person may do that (SelfSubjectAccessReview). Raises ApiError."""
+        resource, about = RESOURCES["SelfSubjectAccessReview"], RESOURCES[kind]
+        answer = await self._client.request(
+            "POST",
+            resource.path(),
+            verb="create",
+            resource=resource.plural,
+            seconds=SECONDS,
+            token=token,
+            body={
+                "apiVersion": resource.api_version,
+                "kind": resource.kind,
+                "spec": {
+                    "resourceAttributes": {
+                        "verb": verb,
+                        "group": about.group,
+                        "resource": about.plural,
+                        "namespace": namespace,
+                        "name": name,
+                    }
+                },
+            },
+        )
+        return bool((answer.get("status") or {}).get("allowed"))
+
+    async def patch(self, token: str, kind: str, namespace: str, name: str, body: Body, *, uid: str) -> Body:
+        """Merge patch of that very object. Raises ApiError: Forbidden, NotFound, Invalid; Conflict for a namesake."""
+        resource = RESOURCES[kind]
+        try:
+            return await self._client.request(
+                "PATCH",
+                resource.path(namespace=namespace, name=name),
+                verb="patch",
+                resource=resource.plural,
+                query={"fieldManager": FIELD_MANAGER},
+                body={**body, "metadata": {"uid": uid}},
+                content_type=MERGE_PATCH,
+                seconds=SECONDS,
+                token=token,
+            )
+        except Invalid as error:
+            if "metadata.uid" in str(error):
+                raise Conflict(f"this {kind} was deleted and made anew meanwhile", status=409) from error
+            raise

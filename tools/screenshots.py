@@ -1,0 +1,107 @@
+"""`make screenshots`: pictures of every page of the dashboard, in both themes and both widths, from the made-up
+workplace of the browser tests. Writes docs/screenshots/<page>-<theme>-<width>.png.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from orkhaven.hub.context import Clocks
+from tests.browser.conftest import ARGUMENTS, CHROMIUM, drawn, wait_for
+from tests.browser.demo import NOW, build
+from tests.browser.serving import Served, serving
+from tests.unit.hub.fakes import NAMESPACE, FakeCluster
+
+FOLDER = Path(__file__).parents[1] / "docs" / "screenshots"
+SIZES = ((1600, 1000), (390, 844))
+THEMES = ("light", "dark")
+SWEEP = "covid-architectures"
+
+
+def main() -> int:
+    if CHROMIUM is None:
+        print("Chromium is not installed (Debian: apt-get install chromium)", file=sys.stderr)
+        return 2
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    cluster = FakeCluster()
+    cluster.add_reader("reader")
+    cluster.changers |= {("user-of-reader", "patch", kind) for kind in ("Sweep", "Experiment")}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(cluster, Path(folder), Clocks(wall=NOW.timestamp)) as served,
+        sync_playwright() as playwright,
+    ):
+        served.do(lambda: build(cluster, served.store.ingest))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        for picture in _pictures(browser, served):
+            print(picture.relative_to(FOLDER.parents[1]))
+        browser.close()
+    return 0
+
+
+def _pages(served: Served) -> dict[str, str]:
+    leaders = [
+        row["experiment"] for row in served.cluster.objects["Sweep", NAMESPACE, SWEEP]["status"]["leaderboard"][:3]
+    ]
+    failed = next(
+        name
+        for (kind, namespace, name), body in served.cluster.objects.items()
+        if kind == "Experiment" and namespace == NAMESPACE and body["status"]["state"] == "Failed"
+    )
+    root = f"/n/{NAMESPACE}"
+    return {
+        "sweeps": f"{root}/sweeps",
+        "sweep": f"{root}/sweeps/{SWEEP}",
+        "experiment": f"{root}/experiments/{leaders[0]}",
+        "failed": f"{root}/experiments/{failed}",
+        "compare": f"{root}/compare?" + "&".join(f"run={name}" for name in leaders),
+    }
+
+
+def _pictures(browser: Browser, served: Served) -> Iterator[Path]:
+    for theme in THEMES:
+        for width, height in SIZES:
+            context = browser.new_context(
+                viewport={"width": width, "height": height},
+                color_scheme="dark" if theme == "dark" else "light",
+                base_url=served.url,
+            )
+            page = context.new_page()
+            page.clock.set_fixed_time(NOW)  # ages are counted by the browser
+            page.goto("/")
+            page.fill("#token", "reader")
+            page.click("button.primary")
+            for name, path in _pages(served).items():
+                page.goto(path)
+                _settle(page)
+                target = FOLDER / f"{name}-{theme}-{width}.png"
+                page.screenshot(path=target, full_page=True)
+                yield target
+            context.close()
+
+
+def _settle(page: Page) -> None:
+    """Until every plot is drawn and nothing is being computed."""
+    widgets: list[str] = page.evaluate(
+        "[...document.querySelectorAll('[data-widget]')].map((one) => one.dataset.widget)"
+    )
+    for widget in widgets:
+        wait_for(lambda widget=widget: drawn(page, widget), f"{widget} is drawn", seconds=60)
+    pending = "document.querySelector('#importance .empty')?.textContent.startsWith('Being') ?? false"
+    wait_for(lambda: not page.evaluate(pending), "importance is computed", seconds=60)
+    wait_for(lambda: page.evaluate("document.querySelector('#live')?.textContent") != "connecting", "events arrive")
+    # One more frame, so that the canvas is on the screen.
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+if __name__ == "__main__":
+    started = time.monotonic()
+    code = main()
+    print(f"{time.monotonic() - started:.0f} s")
+    sys.exit(code)
