@@ -1,0 +1,1 @@
+"""Python client: the cluster and the hub from a notebook or a script, and what `kubectl ork` is made of."""
