@@ -123,7 +123,9 @@ def covid() -> list[Body]:
             message="waits for 1 GPU: 0 of 4 are free",
         ),
     ]  # fmt: skip
-    best = sorted((t for t in trials if t["status"]["state"] == "Succeeded"), key=lambda t: -t["status"]["objective"]["value"])
+    best = sorted(
+        (t for t in trials if t["status"]["state"] == "Succeeded"), key=lambda t: -t["status"]["objective"]["value"]
+    )
     board = [
         {
             "experiment": one["metadata"]["name"],
@@ -160,7 +162,15 @@ def covid() -> list[Body]:
                 condition("Finished", "False", "NotFinished"),
                 condition("Succeeded", "Unknown", "NotFinished"),
             ],
-            "trials": {"total": 24, "created": 7, "queued": 1, "running": 1, "suspended": 0, "succeeded": 3, "failed": 2},
+            "trials": {
+                "total": 24,
+                "created": 7,
+                "queued": 1,
+                "running": 1,
+                "suspended": 0,
+                "succeeded": 3,
+                "failed": 2,
+            },
             "best": board[0],
             "leaderboard": board,
             "failureClusters": [

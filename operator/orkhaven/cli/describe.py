@@ -7,7 +7,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from orkhaven.cli import find
-from orkhaven.cli.output import Column, Format, View, ago, bold, dump, emit, facts, instant, number, printable, span, text_of, tinted
+from orkhaven.cli.output import (
+    Column,
+    Format,
+    View,
+    ago,
+    bold,
+    dump,
+    emit,
+    facts,
+    instant,
+    number,
+    printable,
+    span,
+    text_of,
+    tinted,
+)
 from orkhaven.cli.session import Session
 from orkhaven.cli.trouble import ATTEMPTS, EVENTS, attempt_row, explain
 from orkhaven.cli.trouble import _event as event_row
@@ -54,7 +69,9 @@ def _about(session: Session, body: Body) -> list[tuple[str, str]]:
     told, objective, progress = explain(body), status.get("objective"), status.get("progress") or {}
     metric = (spec.get("objective") or {}).get("metric", "")
     resources = spec.get("resources") or {}
-    best = f"{number(objective['value'])} at step {objective['step']}" if objective else "no value yet" if metric else ""
+    best = (
+        f"{number(objective['value'])} at step {objective['step']}" if objective else "no value yet" if metric else ""
+    )
     total = f" of {progress['totalSteps']}" if progress.get("totalSteps") else ""
     left = ""
     if progress.get("eta") and told["state"] == "Running":
@@ -116,7 +133,7 @@ def differences(a: Body, b: Body) -> list[dict[str, Any]]:
         if one is _ABSENT or other is _ABSENT or _differ(one, other):
             change = None
             if _is_number(one) and _is_number(other):
-                change = float(f"{other - one:.6g}")  # type: ignore[operator]
+                change = float(f"{other - one:.6g}")
             shown = {key: None if side is _ABSENT else side for key, side in (("a", one), ("b", other))}
             rows.append({"what": what, **shown, "change": change})
     return sorted(rows, key=lambda row: _GROUPS.index(row["what"].partition(".")[0]))

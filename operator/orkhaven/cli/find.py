@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from orkhaven.client.errors import Invalid, NotFound, NotInstalled
 from orkhaven.client.kube import Body, Kube
+from orkhaven.client.waiting import condition
 
 _KINDS = {"sweep": "Sweep", "sweeps": "Sweep", "sw": "Sweep"}
 _KINDS |= {"experiment": "Experiment", "experiments": "Experiment", "xp": "Experiment"}
@@ -50,7 +49,9 @@ def _one(kube: Kube, kind: str, other: str, text: str) -> Body:
     except NotFound as error:
         if _maybe(kube, other, text):
             verb = "status" if other == "Sweep" else "describe"
-            raise NotFound(f"{text!r} is a{'n' if other == 'Experiment' else ''} {other}", hint=f"kubectl ork {verb} {text}") from error
+            raise NotFound(
+                f"{text!r} is a{'n' if other == 'Experiment' else ''} {other}", hint=f"kubectl ork {verb} {text}"
+            ) from error
         raise
 
 
@@ -61,16 +62,6 @@ def _maybe(kube: Kube, kind: str, name: str) -> Body | None:
         raise
     except NotFound:
         return None
-
-
-def condition(body: Body, kind: str) -> dict[str, Any]:
-    """One of its conditions; empty where it is not there."""
-    found: list[dict[str, Any]] = (body.get("status") or {}).get("conditions") or []
-    return next((one for one in found if one.get("type") == kind), {})
-
-
-def finished(body: Body) -> bool:
-    return condition(body, "Finished").get("status") == "True"
 
 
 def exit_code(body: Body) -> int:

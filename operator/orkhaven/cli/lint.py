@@ -14,7 +14,12 @@ from orkhaven.client.errors import Invalid
 from orkhaven.client.kube import Body
 from orkhaven.client.manifest import Setting, changed, problems
 
-COLUMNS = (Column("OBJECT", "object"), Column("WHERE", "where"), Column("PROBLEM", "problem"), Column("TRIALS", "trials", right=True))
+COLUMNS = (
+    Column("OBJECT", "object"),
+    Column("WHERE", "where"),
+    Column("PROBLEM", "problem"),
+    Column("TRIALS", "trials", right=True),
+)
 
 
 def lint(session: Session, files: Sequence[str], *, settings: Sequence[str], most: int) -> int:
@@ -56,7 +61,10 @@ def _parameters(body: Body, *, most: int) -> tuple[list[dict[str, Any]], str]:
     if template.get("command") or not _is_ctseg(template.get("image")):
         return [], f"{_count(total)}; the schema is right (parameters: only its own image knows them)"
     if find_spec("ctseg") is None:
-        return [], f"{_count(total)}; the schema is right (parameters not checked: install the trainer, orkhaven[trainer])"
+        return (
+            [],
+            f"{_count(total)}; the schema is right (parameters not checked: install the trainer, orkhaven[trainer])",
+        )
     import orkrun
     from ctseg import config
 
@@ -72,7 +80,11 @@ def _parameters(body: Body, *, most: int) -> tuple[list[dict[str, Any]], str]:
             where, _, what = str(error).partition(": ")
             wrong.setdefault((where, what), []).append(index)
     rows = [
-        {"where": f"params.{where}", "problem": what, "trials": f"{len(at)} of {checked} trials, the first is number {at[0]}" if total > 1 else None}
+        {
+            "where": f"params.{where}",
+            "problem": what,
+            "trials": f"{len(at)} of {checked} trials, the first is number {at[0]}" if total > 1 else None,
+        }
         for (where, what), at in wrong.items()
     ]
     rest = f", {total - checked:,} further ones not (--max-trials)" if total > checked else ""

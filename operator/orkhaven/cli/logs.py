@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from orkhaven.cli import find
 from orkhaven.cli.session import Session
-from orkhaven.client.errors import Invalid, NotFound, OrkhavenError
+from orkhaven.client.errors import Invalid, NoHub, NotFound, NoToken, OrkhavenError
 from orkhaven.client.hub import segment
 from orkhaven.client.kube import Body
 
@@ -17,9 +17,7 @@ NOT_YET = "is waiting to start"
 """What the kubelet says of a container that has no log yet."""
 
 
-def logs(
-    session: Session, name: str, *, follow: bool, attempt: int | None, grep: str | None, tail: int | None
-) -> int:
+def logs(session: Session, name: str, *, follow: bool, attempt: int | None, grep: str | None, tail: int | None) -> int:
     wanted = _pattern(grep)
     lines = _lines(session, name, follow=follow, attempt=attempt, tail=tail)
     shown = 0
@@ -47,7 +45,10 @@ def _safe(line: str) -> str:
 
 
 # Colours, other escape sequences (CSI, OSC, single), other control characters but tab and carriage return.
-_CONTROL = re.compile(r"\x1b\[[0-9;:]*m|\x1b\[[0-?]*[ -/]*[@-~]?|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;:]*m|\x1b\[[0-?]*[ -/]*[@-~]?|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?"
+    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+)
 
 
 def _lines(session: Session, name: str, *, follow: bool, attempt: int | None, tail: int | None) -> Iterator[str]:
@@ -56,7 +57,7 @@ def _lines(session: Session, name: str, *, follow: bool, attempt: int | None, ta
     except NotFound:
         if attempt is None:
             raise
-        return _kept(session, name, attempt, tail=tail)  # the Experiment is gone, its log may be there
+        return _kept(session, name, attempt, follow=follow, tail=tail)  # the Experiment is gone, its log may be there
     attempts = (body.get("status") or {}).get("attempts") or []
     number = attempt or (attempts[-1]["number"] if attempts else None)
     if number is None:
@@ -67,7 +68,7 @@ def _lines(session: Session, name: str, *, follow: bool, attempt: int | None, ta
     if one is None or not one.get("pod"):
         if follow and one is not None and one.get("endTime") is None:
             return _from_pod(session, name, _pod_of(session, body, number), number, follow=follow, tail=tail)
-        return _kept(session, name, number, tail=tail)
+        return _kept(session, name, number, follow=follow, tail=tail)
     return _from_pod(session, name, one["pod"], number, follow=follow, tail=tail)
 
 
@@ -95,7 +96,7 @@ def _from_pod(
             yield from session.kube.log(pod, follow=follow, tail=tail)
             return
         except NotFound:
-            yield from _kept(session, name, number, tail=tail)
+            yield from _kept(session, name, number, follow=follow, tail=tail)
             return
         except Invalid as error:
             if NOT_YET not in str(error):
@@ -103,11 +104,16 @@ def _from_pod(
             if not follow:
                 raise OrkhavenError(
                     f"attempt {number} of {name} has not started: {error}",
-                    hint=f"{session.command('logs', name, '-f')} waits for it; {session.command('why', name)} says more",
+                    hint=f"{session.command('logs', name, '-f')} waits; {session.command('why', name)} says more",
                 ) from error
             pause(1)
 
 
-def _kept(session: Session, name: str, attempt: int, *, tail: int | None) -> Iterator[str]:
+def _kept(session: Session, name: str, attempt: int, *, follow: bool, tail: int | None) -> Iterator[str]:
     path = f"{segment(session.kube.namespace)}/experiments/{segment(name)}/attempts/{attempt}/log"
-    return session.hub.lines(path, tail=tail)
+    try:
+        yield from session.hub.lines(path, tail=tail, follow=True if follow else None)
+    except (NoHub, NoToken) as error:
+        raise type(error)(
+            f"the pod of attempt {attempt} is gone, and what the hub has kept cannot be read: {error}", hint=error.hint
+        ) from error

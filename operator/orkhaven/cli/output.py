@@ -1,4 +1,4 @@
-"""How an answer is printed: for people (columns as kubectl prints them, colour on a terminal), for programs, for papers.
+"""How an answer is printed: columns as kubectl's for people, with colour on a terminal; for programs; for papers.
 
 Nothing is cut off where the output is no terminal. NO_COLOR and TERM=dumb are heeded.
 """
@@ -119,8 +119,7 @@ def table(view: View, *, width: int | None, colour: bool) -> str:
     if width is not None:
         _squeeze(columns, widths, width)
     lines = [_line(columns, [column.head for column in columns], widths, style="1" if colour else "")]
-    for line in cells:
-        lines.append(_line(columns, line, widths, style="", colour=colour))
+    lines += [_line(columns, line, widths, style="", colour=colour) for line in cells]
     return "\n".join(lines) + "\n"
 
 

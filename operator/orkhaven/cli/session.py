@@ -80,42 +80,31 @@ class Session:
         return " ".join(["kubectl ork", *words, *options])
 
 
-_CLUSTER = "Cluster"
-_HUB = "Hub"
+def _option(default: Any, kind: Any, help: str, *names: str) -> tuple[Any, Any]:
+    """(annotation, default) of an option."""
+    return Annotated[kind, typer.Option(*names, help=help)], default
+
+
+_TEXT = str | None
 
 _GROUPS: dict[str, dict[str, tuple[Any, Any]]] = {
     "cluster": {
-        "namespace": (
-            Annotated[str | None, typer.Option("-n", "--namespace", help="Default: that of the context.", rich_help_panel=_CLUSTER)],
-            None,
-        ),
-        "context": (Annotated[str | None, typer.Option(help="Context of the kubeconfig.", rich_help_panel=_CLUSTER)], None),
-        "kubeconfig": (Annotated[str | None, typer.Option(help="Path of the kubeconfig.", rich_help_panel=_CLUSTER)], None),
-        "impersonate": (
-            Annotated[str | None, typer.Option("--as", help="Act as this user, as kubectl --as does.", rich_help_panel=_CLUSTER)],
-            None,
-        ),
+        "namespace": _option(None, _TEXT, "Default: that of the context.", "-n", "--namespace"),
+        "context": _option(None, _TEXT, "Context of the kubeconfig."),
+        "kubeconfig": _option(None, _TEXT, "Path of the kubeconfig."),
+        "impersonate": _option(None, _TEXT, "Act as this user, as kubectl --as does.", "--as"),
     },
     "list": {
-        "everywhere": (Annotated[bool, typer.Option("-A", "--all-namespaces", help="Of all namespaces.")], False),
-        "selector": (Annotated[str | None, typer.Option("-l", "--selector", help="Labels, as kubectl -l.")], None),
+        "everywhere": _option(False, bool, "Of all namespaces.", "-A", "--all-namespaces"),
+        "selector": _option(None, _TEXT, "Labels, as kubectl -l.", "-l", "--selector"),
     },
-    "output": {"output": (Annotated[Format, typer.Option("-o", "--output", help="How it is printed.")], Format.TABLE)},
+    "output": {"output": _option(Format.TABLE, Format, "How it is printed.", "-o", "--output")},
     "hub": {
-        "place": (
-            Annotated[str | None, typer.Option("--hub", help="namespace/service or URL [env: ORKHAVEN_HUB]", rich_help_panel=_HUB)],
-            None,
-        ),
-        "token": (
-            Annotated[str | None, typer.Option(help="Shown to the hub; better in the environment [env: ORKHAVEN_TOKEN]", rich_help_panel=_HUB)],
-            None,
-        ),
-        "service_account": (
-            Annotated[str | None, typer.Option(help="Show the hub a token of this one [env: ORKHAVEN_SERVICE_ACCOUNT]", rich_help_panel=_HUB)],
-            None,
-        ),
+        "place": _option(None, _TEXT, "The hub: namespace/service or URL [env: ORKHAVEN_HUB]", "--hub"),
+        "token": _option(None, _TEXT, "Shown to the hub; better in the environment [env: ORKHAVEN_TOKEN]"),
+        "service_account": _option(None, _TEXT, "Show the hub this one's token [env: ORKHAVEN_SERVICE_ACCOUNT]"),
     },
-}  # fmt: skip
+}
 
 
 def takes(*groups: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:

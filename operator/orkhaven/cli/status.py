@@ -8,9 +8,25 @@ from datetime import datetime
 from typing import Any
 
 from orkhaven.cli import find
-from orkhaven.cli.output import Column, Format, View, ago, bold, dump, emit, facts, instant, number, printable, span, text_of, tinted
+from orkhaven.cli.output import (
+    Column,
+    Format,
+    View,
+    ago,
+    bold,
+    dump,
+    emit,
+    facts,
+    instant,
+    number,
+    printable,
+    span,
+    text_of,
+    tinted,
+)
 from orkhaven.cli.session import Session
 from orkhaven.client.kube import Body, Kube
+from orkhaven.client.waiting import condition, finished, line
 
 COLUMNS = (
     Column("NAME", "name"),
@@ -42,7 +58,7 @@ def status(session: Session, name: str | None, *, watch: bool) -> int:
         else:
             _redraw(told(latest, session=session), line(latest))
         body = latest
-    return find.exit_code(body) if find.finished(body) else 1
+    return find.exit_code(body) if finished(body) else 1
 
 
 def _show(session: Session, body: Body) -> None:
@@ -56,7 +72,7 @@ def _all(session: Session, kube: Kube, *, watch: bool) -> int:
     columns = (Column("NAMESPACE", "namespace"), *COLUMNS) if session.everywhere else COLUMNS
     where = "any namespace" if session.everywhere else f"namespace {kube.namespace!r}"
     while True:
-        bodies = list(kube.list("Sweep", everywhere=session.everywhere, labels=session.selector))
+        bodies = list(kube.each("Sweep", everywhere=session.everywhere, labels=session.selector))
         rows = [row(body, now=session.now) for body in bodies]
         empty = f"no sweeps in {where}" + (f" with labels {session.selector}" if session.selector else "")
         view = View(columns, rows, data=bodies, empty=empty)
@@ -111,19 +127,10 @@ def told(body: Body, *, session: Session) -> str:
     return f"{head}\n{facts(pairs)}"
 
 
-def line(body: Body) -> str:
-    """One sweep in a line, for a log."""
-    status = body.get("status") or {}
-    trials, best = status.get("trials") or {}, status.get("best")
-    said = f"{body['metadata']['name']}: {status.get('state') or 'Pending'} {status.get('progress') or ''}".rstrip()
-    said += f", {trials.get('running', 0)} running, {trials.get('failed', 0)} failed"
-    return said + (f", best {number(best['value'])} by {best['experiment']}" if best else "")
-
-
 def _why(body: Body) -> str:
     """What stands in the way, where something does."""
     for kind, wanted in (("Accepted", "True"), ("Finished", None), ("Running", None)):
-        one = find.condition(body, kind)
+        one = condition(body, kind)
         if one.get("message") and one.get("status") != wanted:
             return printable(str(one["message"]))
     if not body.get("status"):
@@ -202,5 +209,5 @@ def follow(kube: Kube, body: Body) -> Iterator[Body]:
         if latest.get("status") != last:
             last = latest.get("status")
             yield latest
-        if find.finished(latest):
+        if finished(latest):
             return

@@ -11,6 +11,7 @@ from orkhaven.cli.output import Format, dump
 from orkhaven.cli.session import MANAGER, Session
 from orkhaven.client.errors import Invalid, NotFound
 from orkhaven.client.kube import API_VERSION, Body, Kube
+from orkhaven.client.waiting import finished
 
 MAX_NAME = 57
 
@@ -19,7 +20,7 @@ def suspend(session: Session, name: str, *, held: bool) -> int:
     kube = session.kube
     body = find.either(kube, name)
     label, verb = _label(body), "suspended" if held else "resumed"
-    if find.finished(body):
+    if finished(body):
         print(f"{label} has ended: there is nothing to {'suspend' if held else 'resume'}", file=sys.stderr)
         return 1
     if bool(body["spec"].get("suspend")) == held:
@@ -50,10 +51,10 @@ def cancel(session: Session, name: str, *, yes: bool) -> int:
     kube = session.kube
     body = find.either(kube, name)
     label, sweep = _label(body), _sweep_of(body)
-    if sweep is not None and not find.finished(body):
+    if sweep is not None and not finished(body):
         raise Invalid(
             f"{label} is a trial of sweep/{sweep}, which would make it again",
-            hint=f"{session.command('suspend', name)} stops it; {session.command('cancel', sweep)} ends the whole sweep",
+            hint=f"{session.command('suspend', name)} stops it, {session.command('cancel', sweep)} ends the sweep",
         )
     trials = ((body.get("status") or {}).get("trials") or {}).get("created", 0)
     with_it = f" with its {trials} Experiments" if trials else ""
@@ -89,7 +90,11 @@ def rerun(
     (made,) = checked([made], settings)
     if made["spec"] == spec and spec.get("seed", 0) == old["spec"].get("seed", 0):
         state = (old.get("status") or {}).get("state")
-        then = "it ends at once with the result that is there" if state == "Succeeded" else "it goes on from the last checkpoint"
+        then = (
+            "it ends at once with the result that is there"
+            if state == "Succeeded"
+            else "it goes on from the last checkpoint"
+        )
         print(f"note: the same run as {name}: where its output folder is still there, {then}", file=sys.stderr)
     if not apply:
         dump(made, Format.YAML)

@@ -27,7 +27,9 @@ def submit(
                 "leave one of them out"
             )
     for body in bodies:
-        print(f"{_name(body)}: {plan(body, kube.list('Experiment', namespace=body['metadata']['namespace'])).sentence()}")
+        print(
+            f"{_name(body)}: {plan(body, kube.each('Experiment', namespace=body['metadata']['namespace'])).sentence()}"
+        )
     applied = []
     for body in bodies:
         try:
@@ -50,7 +52,7 @@ def submit(
 
 def _watch(session: Session, body: Body) -> int:
     from orkhaven.cli.status import follow
-    from orkhaven.cli.wait import line
+    from orkhaven.client.waiting import line
 
     latest, said = body, ""
     for latest in follow(session.kube, body):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from orkhaven.cli import find
 from orkhaven.cli.output import Column, Format, Row, View, emit
 from orkhaven.cli.session import Session
-from orkhaven.client.board import Board, board_from_status, board_of
+from orkhaven.client.board import Board, board_from_hub, board_from_status, board_of
 from orkhaven.client.errors import Invalid, NoHub, NoKubectl, NoToken
 from orkhaven.client.kube import Body
 
@@ -42,14 +42,15 @@ def _nothing_yet(body: Body) -> str:
 def _asked(
     session: Session, body: Body, *, metric: str | None, expression: str | None, sort: str | None, count: int
 ) -> tuple[Board, list[str]]:
-    name, notes = body["metadata"]["name"], []
+    name = body["metadata"]["name"]
+    notes: list[str] = []
     try:
         return board_from_hub(session.hub, body, metric=metric, expression=expression, sort=sort, count=count), notes
     except (NoHub, NoToken, NoKubectl) as error:
         if expression is not None:
             raise
         notes.append(f"from the resources' status, which has at most 32 metrics of a run ({error})")
-    trials = list(session.kube.list("Experiment", labels=f"orkhaven.io/sweep={name}"))
+    trials = list(session.kube.each("Experiment", labels=f"orkhaven.io/sweep={name}"))
     board = board_of(body, trials, metric=metric, sort=sort, count=count)
     if metric is not None and trials and all(row["value"] is None for row in board.rows):
         raise Invalid(f"no trial reports a metric {metric!r}; there are: {', '.join(_metrics(trials)) or 'none'}")
@@ -63,11 +64,14 @@ def _metrics(trials: Iterable[Body]) -> list[str]:
 def export(session: Session, name: str) -> int:
     form = Format.CSV if session.output is Format.TABLE and not sys.stdout.isatty() else session.output
     body = find.sweep(session.kube, name)
-    trials = list(session.kube.list("Experiment", labels=f"orkhaven.io/sweep={name}"))
+    trials = list(session.kube.each("Experiment", labels=f"orkhaven.io/sweep={name}"))
     board = board_of(body, trials, metrics=_metrics(trials))
     columns = _columns(board, every=True)
     rows: Sequence[Row] = board.rows
-    emit(View(columns, rows, data=rows if form in (Format.JSON, Format.YAML) else None, empty="no trial was made yet"), form)
+    emit(
+        View(columns, rows, data=rows if form in (Format.JSON, Format.YAML) else None, empty="no trial was made yet"),
+        form,
+    )
     return 0
 
 
@@ -77,7 +81,7 @@ def _columns(board: Board, *, every: bool = False) -> list[Column]:
         Column("EXPERIMENT", "experiment"),
         *([Column("STATE", "state", colour=True)] if every or board.has_states else []),
         *([Column("REASON", "reason", colour=True)] if every else []),
-        Column(board.metric.upper() if not every else "VALUE", "value", right=True),
+        Column(board.metric, "value", right=True),
         Column("STEP", "step", right=True),
         *(Column(_short(parameter, board.params), f"params.{parameter}", shrink=True) for parameter in board.params),
         *(Column(metric, f"metrics.{metric}", right=True) for metric in board.metrics),
@@ -89,5 +93,3 @@ def _short(name: str, among: Sequence[str]) -> str:
     """The last part of a dotted name, where no other of these has the same."""
     last = name.rsplit(".", 1)[-1]
     return last if sum(other.rsplit(".", 1)[-1] == last for other in among) == 1 else name
-
-

@@ -68,7 +68,11 @@ def why(session: Session, name: str) -> int:
     events = kube.events_of(body)
     told = explain(body)
     if session.output is not Format.TABLE:
-        data = {**told, "attempts": (body.get("status") or {}).get("attempts") or [], "events": [_event(e) for e in events]}
+        data = {
+            **told,
+            "attempts": (body.get("status") or {}).get("attempts") or [],
+            "events": [_event(e) for e in events],
+        }
         columns = [Column(key.upper(), key) for key in ("state", "reason", "message", "suggestion")]
         emit(View(columns, [told], data=data), session.output)
         return 0
@@ -96,7 +100,9 @@ def why(session: Session, name: str) -> int:
         emit(View(ATTEMPTS, [attempt_row(one) for one in attempts]), Format.TABLE)
     if events:
         print("\nEvents")
-        emit(View(EVENTS, [_event(one) | {"age": ago(event_time(one), now=session.now)} for one in events]), Format.TABLE)
+        emit(
+            View(EVENTS, [_event(one) | {"age": ago(event_time(one), now=session.now)} for one in events]), Format.TABLE
+        )
     return 0
 
 
@@ -114,7 +120,13 @@ def explain(body: Body) -> dict[str, Any]:
         message = message or "it has ended well: there is nothing to explain"
     if reason == "WaitingForRetry" and status.get("retryAt"):
         suggestion = f"it is tried again by itself at {status['retryAt']}"
-    return {"experiment": body["metadata"]["name"], "state": state, "reason": reason, "message": message, "suggestion": suggestion}
+    return {
+        "experiment": body["metadata"]["name"],
+        "state": state,
+        "reason": reason,
+        "message": message,
+        "suggestion": suggestion,
+    }
 
 
 ATTEMPTS = (

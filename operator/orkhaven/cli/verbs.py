@@ -23,7 +23,8 @@ app = typer.Typer(
 SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a Sweep.")]
 ExperimentName = Annotated[str, typer.Argument(metavar="XP", help="Name of an Experiment.")]
 AnyName = Annotated[
-    str, typer.Argument(metavar="NAME", help="A Sweep's or an Experiment's; sweep/NAME or xp/NAME where both are there.")
+    str,
+    typer.Argument(metavar="NAME", help="A Sweep's or an Experiment's; sweep/NAME or xp/NAME where both are there."),
 ]
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="YAML or JSON; - reads standard input.")]
 Set = Annotated[
@@ -40,7 +41,9 @@ def submit(
     session: Session,
     files: Files,
     settings: Set = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="The API server checks all of it and keeps nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="The API server checks all of it and keeps nothing.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait for the end, and tell what happens.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Take over fields that another tool has set.")] = False,
 ) -> int:
@@ -55,7 +58,9 @@ def submit(
 def status(
     session: Session,
     sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Default: all of the namespace.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing it; with SWEEP, until it has ended.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on showing it; with SWEEP, until it has ended.")
+    ] = False,
 ) -> int:
     """Sweeps, or one of them: progress, best value, failures, GPU-hours."""
     from orkhaven.cli import status as does
@@ -69,7 +74,9 @@ def top(
     session: Session,
     sweep: SweepName,
     metric: Annotated[str | None, typer.Option(help="Rank by this metric, not by the objective.")] = None,
-    filter_: Annotated[str | None, typer.Option("--filter", help='Such as: params.optimizer.lr < 1e-3 and state = "Succeeded"')] = None,
+    filter_: Annotated[
+        str | None, typer.Option("--filter", help='Such as: params.optimizer.lr < 1e-3 and state = "Succeeded"')
+    ] = None,
     sort: Annotated[str | None, typer.Option(help="Column to sort by; -COLUMN from large to small.")] = None,
     count: Annotated[int, typer.Option("-k", "--count", min=1, max=100_000, help="Rows.")] = 10,
 ) -> int:
@@ -95,7 +102,9 @@ def logs(
     experiment: ExperimentName,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is written from now on.")] = False,
     attempt: Annotated[int | None, typer.Option(min=1, help="Default: the latest.")] = None,
-    grep: Annotated[str | None, typer.Option(metavar="REGEX", help="Only lines that match; exit code 1 where none does.")] = None,
+    grep: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Only lines that match; exit code 1 where none does.")
+    ] = None,
     tail: Annotated[int | None, typer.Option(min=1, help="Only the last so many lines.")] = None,
 ) -> int:
     """The log of a run: of its pod while that is there, else what the hub has kept."""
@@ -140,7 +149,9 @@ def why(session: Session, experiment: ExperimentName) -> int:
 def wait(
     session: Session,
     name: AnyName,
-    condition: Annotated[str, typer.Option("--for", help="Condition that has to be True: Finished, Running, Suspended, ...")] = "Finished",
+    condition: Annotated[
+        str, typer.Option("--for", help="Condition that has to be True: Finished, Running, Suspended, ...")
+    ] = "Finished",
     timeout: Annotated[str, typer.Option(help="Such as 90s, 30m, 24h; 0: as long as it takes.")] = "0",
 ) -> int:
     """Wait for the end of a sweep or a run. Exit code 3 where it ended with failures, 1 where the time was over."""
@@ -187,7 +198,9 @@ def rerun(
     experiment: ExperimentName,
     settings: Set = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed: another run of the same parameters.")] = None,
-    name: Annotated[str | None, typer.Option(help="Of the new Experiment. Default: the old one's with -r and a number.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the new Experiment. Default: the old one's with -r and a number.")
+    ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Make it. Default: print it as YAML.")] = False,
 ) -> int:
     """A new Experiment out of one that has ended, with what is to change."""
@@ -211,7 +224,9 @@ def dashboard(
     session: Session,
     sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Open its page.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0: any that is free.")] = 0,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the browser, or only print the address.")] = True,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the browser, or only print the address.")
+    ] = True,
 ) -> int:
     """Forward the hub's pages to this machine and open them in the browser, until Ctrl-C."""
     from orkhaven.cli import dashboard as does
@@ -225,7 +240,9 @@ def lint(
     session: Session,
     files: Files,
     settings: Set = None,
-    most: Annotated[int, typer.Option("--max-trials", min=1, help="Trials of a sweep whose parameters are checked.")] = 1000,
+    most: Annotated[
+        int, typer.Option("--max-trials", min=1, help="Trials of a sweep whose parameters are checked.")
+    ] = 1000,
 ) -> int:
     """Check files without a cluster: the schema, then each trial's parameters by the trainer's own model."""
     from orkhaven.cli import lint as does
@@ -238,10 +255,14 @@ def lint(
 def import_haven(
     session: Session,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A savedir: a folder of folders with exp_dict.json.")],
-    metric: Annotated[str | None, typer.Option(help="The objective: a key of score_list.pkl, such as val_dice.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="The objective: a key of score_list.pkl, such as val_dice.")
+    ] = None,
     minimize: Annotated[bool, typer.Option("--minimize", help="The smaller value is the better one.")] = False,
     prefix: Annotated[str, typer.Option(help="Names are PREFIX-<start of Haven's id>.")] = "haven",
-    apply: Annotated[bool, typer.Option("--apply", help="Make the Experiments. Default: show what would be made.")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Make the Experiments. Default: show what would be made.")
+    ] = False,
 ) -> int:
     """Haven's results as finished Experiments. Its pickles are read by a reader that runs nothing."""
     from orkhaven.cli import haven as does

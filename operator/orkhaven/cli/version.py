@@ -8,6 +8,7 @@ from orkhaven import __version__
 from orkhaven.cli.output import Column, Format, View, emit
 from orkhaven.cli.session import Session
 
+
 def version(session: Session, *, client: bool) -> int:
     rows: list[dict[str, Any]] = [{"part": "client", "version": __version__, "note": None}]
     if not client:
@@ -43,7 +44,7 @@ def _operator(session: Session) -> str:
     session.kube.names("Sweep")
     namespace = _system(session)
     labels = "app.kubernetes.io/name=orkhaven,app.kubernetes.io/component=operator"
-    for body in session.kube.list("Deployment", namespace=namespace, labels=labels):
+    for body in session.kube.each("Deployment", namespace=namespace, labels=labels):
         ready = (body.get("status") or {}).get("readyReplicas", 0)
         found = (body["metadata"].get("labels") or {}).get("app.kubernetes.io/version", "unknown")
         return f"{found}" if ready else f"{found} (no replica is ready)"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orkhaven.client.errors import Invalid
+from orkhaven.client.hub import Hub, segment
 from orkhaven.client.kube import Body
 
 Row = dict[str, Any]
@@ -42,8 +43,48 @@ def board_from_status(sweep: Body, *, count: int = 10) -> Board:
         }
         for rank, row in enumerate(best, 1)
     ]
+    return Board(sweep=sweep["metadata"]["name"], metric=sweep["spec"]["objective"]["metric"], rows=rows, params=params)
+
+
+def board_from_hub(
+    hub: Hub,
+    sweep: Body,
+    *,
+    metric: str | None = None,
+    expression: str | None = None,
+    sort: str | None = None,
+    count: int | None = None,
+) -> Board:
+    """As the hub has it: with the history's own values, filtered and sorted by its language. Raises NoHub, NoToken,
+    Invalid, Forbidden.
+    """
+    objective = sweep["spec"]["objective"]
+    value, step, order = "objective", "objectiveStep", ""
+    if metric is not None and metric != objective["metric"]:
+        one = f"metrics[{json.dumps(metric)}]"
+        value, step = f"{one}.best", f"{one}.bestStep"
+        order = value if smaller_is_better(metric) else f"-{value}"
+    path = f"{segment(sweep['metadata']['namespace'])}/sweeps/{segment(sweep['metadata']['name'])}/leaderboard"
+    query: dict[str, Any] = {"filter": expression, "sort": sort or order or None, "columns": f"default,{value},{step}"}
+    items = list(hub.pages(path, most=count, **query))
+    params = [key.removeprefix("params.") for key in (items[0] if items else {}) if key.startswith("params.")]
+    rows = [
+        {
+            "rank": rank,
+            "experiment": item["name"],
+            "state": item.get("state"),
+            "value": item.get(value),
+            "step": item.get(step),
+            **{f"params.{name}": item.get(f"params.{name}") for name in params},
+        }
+        for rank, item in enumerate(items, 1)
+    ]
     return Board(
-        sweep=sweep["metadata"]["name"], metric=sweep["spec"]["objective"]["metric"], rows=rows, params=params
+        sweep=sweep["metadata"]["name"],
+        metric=metric or objective["metric"],
+        rows=rows,
+        params=params,
+        has_states=True,
     )
 
 

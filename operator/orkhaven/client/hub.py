@@ -6,6 +6,7 @@ The token goes into a header and nowhere else, and over plain HTTP only to this 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def forward(target: Target, place: Place, *, port: int = 0, env: Mapping[str, st
         child = Child.start(command, ready=r"127\.0\.0\.1:(\d+)")
     except ChildFailed as error:
         said = str(error).strip().splitlines()
-        why = said[-1].removeprefix("error: ").removeprefix("Error from server ") if said else "it says nothing"
+        why = re.sub(r"^(error: |Error from server( \(\w+\))?: )+", "", said[-1]) if said else "it says nothing"
         raise NoHub(f"the hub {place.namespace}/{place.service} cannot be reached: {why}", hint=HOW) from error
     assert child.ready is not None
     return Forward(f"http://127.0.0.1:{child.ready[1]}", child.stop, child.wait)
@@ -155,7 +156,7 @@ class Hub:
         except (httpx.HTTPError, ValueError, KeyError) as error:
             raise self._unreachable(error) from error
 
-    def _request(self, method: str, path: str, query: list[tuple[str, str]]) -> httpx.Response:
+    def _request(self, method: str, path: str, query: httpx.QueryParams) -> httpx.Response:
         try:
             answer = self._http.request(method, path, params=query, headers=self._headers(), timeout=60)
         except httpx.HTTPError as error:
@@ -178,13 +179,13 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def _query(given: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _query(given: Mapping[str, Any]) -> httpx.QueryParams:
     """None is left out, a list is repeated."""
     pairs: list[tuple[str, str]] = []
     for name, value in given.items():
         values = value if isinstance(value, list | tuple) else [value]
         pairs += [(name, str(one).lower() if isinstance(one, bool) else str(one)) for one in values if one is not None]
-    return pairs
+    return httpx.QueryParams(tuple(pairs))
 
 
 def _refusal(answer: httpx.Response) -> OrkhavenError:

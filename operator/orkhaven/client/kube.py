@@ -89,7 +89,7 @@ class Kube:
         found: Body = self._call("GET", self._path(kind, namespace, name), about=(kind, name, namespace)).json()
         return found
 
-    def list(
+    def each(
         self,
         kind: str,
         *,
@@ -120,7 +120,9 @@ class Kube:
         """Names alone: the server sends metadata only, as completion asks between two keystrokes."""
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
         query = {"labelSelector": labels} if labels else {}
-        answer = self._call("GET", self._path(kind, None), query=query, headers={"Accept": accept}, about=(kind, "", None))
+        answer = self._call(
+            "GET", self._path(kind, None), query=query, headers={"Accept": accept}, about=(kind, "", None)
+        )
         return [item["metadata"]["name"] for item in answer.json()["items"]]
 
     def states(self, body: Body, *, pause: Callable[[float], None] = time.sleep) -> Iterator[Body]:
@@ -190,7 +192,7 @@ class Kube:
         meta = body["metadata"]
         fields = f"involvedObject.name={meta['name']},involvedObject.uid={meta['uid']}"
         try:
-            found = list(self.list("Event", namespace=meta["namespace"], fields=fields))
+            found = list(self.each("Event", namespace=meta["namespace"], fields=fields))
         except Forbidden:
             return []
         return sorted(found, key=event_time)[-count:]
@@ -324,9 +326,7 @@ def event_time(event: Body) -> str:
     """RFC 3339: sorts as text."""
     series = event.get("series") or {}
     meta = event["metadata"].get("creationTimestamp")
-    return str(
-        event.get("lastTimestamp") or series.get("lastObservedTime") or event.get("eventTime") or meta or ""
-    )
+    return str(event.get("lastTimestamp") or series.get("lastObservedTime") or event.get("eventTime") or meta or "")
 
 
 def _status_of(answer: httpx.Response) -> Body:

@@ -36,7 +36,7 @@ Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _tag, _pattern in (("int", _INTEGER), ("float", _NUMBER)):
-    Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern.pattern})$"), list("-+.0123456789")
     )
 
@@ -90,7 +90,10 @@ class Setting:
 
 
 def changed(body: Body, settings: Iterable[Setting]) -> Body:
-    """The body with each setting: several values are a parameter of the search, one is a fixed value. Raises Invalid."""
+    """The body with each setting: several values are a parameter of the search, one is a fixed value.
+
+    Raises Invalid.
+    """
     body = copy.deepcopy(body)
     spec = body.setdefault("spec", {})
     for setting in settings:
@@ -131,10 +134,12 @@ def problems(body: Body) -> list[str]:
 
     from orkhaven.api import ExperimentSpec, SweepSpec
     from orkhaven.api.experiment import EXPERIMENT_NAME
+    from orkhaven.api.meta import Model
     from orkhaven.api.rules import problems as told
     from orkhaven.api.sweep import SWEEP_NAME
 
-    model, rule = {"Sweep": (SweepSpec, SWEEP_NAME), "Experiment": (ExperimentSpec, EXPERIMENT_NAME)}[body["kind"]]
+    model: type[Model] = SweepSpec if body["kind"] == "Sweep" else ExperimentSpec
+    rule = SWEEP_NAME if body["kind"] == "Sweep" else EXPERIMENT_NAME
     found = [
         f"{key}: no such field; a {body['kind']} has apiVersion, kind, metadata and spec"
         for key in body

@@ -71,11 +71,7 @@ def plan(body: Body, there: Iterable[Body]) -> Plan:
     known: dict[str, tuple[int, str]] = {}
     for experiment in there:
         labels = experiment["metadata"].get("labels") or {}
-        own = (
-            labels.get(LABEL_SWEEP) == name
-            if body["kind"] == "Sweep"
-            else experiment["metadata"]["name"] == name
-        )
+        own = labels.get(LABEL_SWEEP) == name if body["kind"] == "Sweep" else experiment["metadata"]["name"] == name
         verdict = "mine" if own else _verdict(experiment)
         digest = _run_of(experiment["spec"], experiment["spec"].get("params") or {})
         if digest:
@@ -120,4 +116,3 @@ def _run_of(spec: Mapping[str, Any], params: Mapping[str, Any]) -> str | None:
         )
     except ValueError:
         return None  # stored before a rule existed: the same as nothing
-

@@ -24,7 +24,8 @@ PLUGIN_SECONDS = 180
 
 HOW = (
     f"set {ENV_TOKEN}, or {ENV_ACCOUNT}=NAME for a token of that service account "
-    "(kubectl create serviceaccount NAME; kubectl create rolebinding NAME --clusterrole=view --serviceaccount=NAMESPACE:NAME)"
+    "(kubectl create serviceaccount NAME; kubectl create rolebinding NAME --clusterrole=view "
+    "--serviceaccount=NAMESPACE:NAME)"
 )
 
 
