@@ -21,12 +21,18 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orkhaven import __version__
-from orkhaven.hub.api import ingest, ops, reads
+from orkhaven.hub.api import ingest, ops, reads, tables
 from orkhaven.hub.auth import ReadAuthorizer, WriteAuth
-from orkhaven.hub.context import Clocks, Hub
-from orkhaven.hub.errors import HttpError, error_body
+from orkhaven.hub.context import Clocks, Hub, storage_trouble
+from orkhaven.hub.errors import HttpError, error_body, unavailable
 from orkhaven.hub.flusher import Flusher
 from orkhaven.hub.ports import Gateway
+from orkhaven.hub.query import Queries
+from orkhaven.hub.query.catalogue import Catalogue, NotSynced
+from orkhaven.hub.query.leaderboard import ParameterError
+from orkhaven.hub.query.revisions import Revisions
+from orkhaven.hub.query.service import Unknown
+from orkhaven.hub.query.tables import Tables
 from orkhaven.hub.settings import HubSettings
 from orkhaven.hub.storage.ingest import Ingest
 from orkhaven.hub.storage.store import Store, open_store
@@ -82,6 +88,17 @@ def create_app(
             )
             await flusher.start()
             stack.push_async_callback(flusher.close)
+            revisions = Revisions()
+            catalogue = Catalogue(
+                gateway,
+                namespaces=settings.namespaces,
+                revisions=revisions,
+                clock=clocks.monotonic,
+                rng=rng or random.Random(),
+            )
+            await catalogue.start()
+            stack.push_async_callback(catalogue.close)
+            boards = Tables(catalogue, revisions, store.reader, clock=clocks.monotonic)
             if settings.retention_days is not None:
                 task = asyncio.create_task(_retain(writer, settings.retention_days * 86_400, clock=clocks.wall))
                 stack.callback(task.cancel)
@@ -91,6 +108,7 @@ def create_app(
                 store=store,
                 writer=writer,
                 flusher=flusher,
+                queries=Queries(catalogue, revisions, boards, store.reader),
                 write_auth=WriteAuth(gateway, settings, clock=clocks.monotonic),
                 read_auth=ReadAuthorizer(gateway, settings, clock=clocks.monotonic),
                 telemetry=telemetry,
@@ -105,9 +123,11 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for router in (ingest.router, reads.router, ops.router):
+    for router in (ingest.router, reads.router, tables.router, ops.router):
         app.include_router(router)
     app.add_exception_handler(HttpError, _http_error)
+    for kind in (NotSynced, Unknown, ParameterError, SQLAlchemyError):
+        app.add_exception_handler(kind, _query_error)
     app.add_exception_handler(HTTPException, _other_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_middleware(Measured, telemetry=telemetry)
@@ -132,6 +152,21 @@ async def _retain(writer: Writer, seconds: float, *, clock: Callable[[], float])
 async def _http_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HttpError)
     return error.response()
+
+
+async def _query_error(_request: Request, error: Exception) -> JSONResponse:
+    """What `Queries` raises."""
+    match error:
+        case NotSynced():
+            return unavailable(str(error)).response()
+        case Unknown():
+            return HttpError(404, "NotFound", str(error)).response()
+        case ParameterError(parameter="cursor"):
+            return HttpError(400, "BadCursor", error.message, where="query cursor").response()
+        case ParameterError():
+            return HttpError(422, "InvalidParameter", error.message, where=f"query {error.parameter}").response()
+    assert isinstance(error, SQLAlchemyError)
+    return storage_trouble(error).response()
 
 
 async def _other_error(_request: Request, error: Exception) -> JSONResponse:

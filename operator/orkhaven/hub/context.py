@@ -14,6 +14,7 @@ from orkhaven.hub.auth import ReadAuthorizer, WriteAuth
 from orkhaven.hub.errors import HttpError, unavailable
 from orkhaven.hub.flusher import Flusher
 from orkhaven.hub.ports import Gateway
+from orkhaven.hub.query import Queries
 from orkhaven.hub.settings import HubSettings
 from orkhaven.hub.storage.store import Store
 from orkhaven.hub.telemetry import Telemetry
@@ -38,6 +39,7 @@ class Hub:
     store: Store
     writer: Writer
     flusher: Flusher
+    queries: Queries
     write_auth: WriteAuth
     read_auth: ReadAuthorizer
     telemetry: Telemetry

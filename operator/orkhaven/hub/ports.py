@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from orkhaven.kube import TokenReview
@@ -28,6 +29,10 @@ class Gateway(Protocol):
         label_selector: str | None = None,
         field_selector: str | None = None,
     ) -> AsyncIterator[tuple[list[Body], str]]: ...
+
+    def watch(
+        self, kind: str, *, namespace: str | None = None, version: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[tuple[str, Body]]]: ...
 
     async def apply_status(
         self,

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orkrun import contract
 
@@ -33,6 +33,11 @@ class HubSettings(BaseSettings):
         ),
     ] = "sqlite:////var/lib/orkhaven/hub.db"
 
+    namespaces: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(description="Namespaces whose sweeps are shown, separated by commas. Empty: all, by a ClusterRole."),
+    ] = ()
     audience: Annotated[str, Field(description="Audience that a training pod's token must have.", min_length=1)] = (
         contract.TOKEN_AUDIENCE
     )
@@ -107,6 +112,13 @@ class HubSettings(BaseSettings):
             gt=0,
         ),
     ] = None
+
+    @field_validator("namespaces", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
 
     @field_validator("port", mode="before")
     @classmethod

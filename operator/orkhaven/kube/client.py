@@ -7,12 +7,13 @@ against 1.2 ms for dicts).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -109,6 +110,60 @@ class Client:
                     continue
             raise _error(f"{method} {path}", status, data, headers)
 
+    @contextlib.asynccontextmanager
+    async def stream(
+        self,
+        path: str,
+        *,
+        verb: str,
+        resource: str,
+        query: Mapping[str, str],
+        idle_seconds: float,
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """An answer that has no end, as its lines; entered as soon as the server has begun it.
+
+        Raises `errors.ApiError` where it is refused, and, out of the lines, Unavailable where it breaks or says nothing
+        for `idle_seconds`. An end by the server itself is just the end of the lines.
+        """
+        refreshed = False
+        while True:
+            started = time.monotonic()
+            code = "unavailable"
+            try:
+                response = await self._open(path, query=query, idle_seconds=idle_seconds)
+                code = str(response.status)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                what = str(error) or type(error).__name__
+                raise Unavailable(f"GET {path}: no answer from {self.server}: {what}") from error
+            finally:
+                if self._on_call is not None:
+                    self._on_call(verb, resource, code, time.monotonic() - started)
+            try:
+                if response.status == 401 and self._reload is not None and not refreshed:
+                    refreshed = True
+                    await _maybe_await(self._reload(self.configuration))
+                    continue
+                if response.status != 200:
+                    raise _error(f"GET {path}", response.status, await response.read(), response.headers)
+                yield _lines(path, response)
+                return
+            finally:
+                # Not release(): that would wait for the rest of an answer without end.
+                response.close()
+
+    async def _open(self, path: str, *, query: Mapping[str, str], idle_seconds: float) -> aiohttp.ClientResponse:
+        _, url, headers, _, _ = await self._api.param_serialize(
+            "GET",
+            path,
+            query_params=list(query.items()),
+            header_params={"Accept": JSON},
+            auth_settings=["BearerToken"],
+        )
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=idle_seconds)
+        answer = await self._api.rest_client.request("GET", url, headers=headers, _request_timeout=timeout)
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
     async def _once(
         self,
         method: str,
@@ -184,6 +239,15 @@ def _load_incluster(configuration: Configuration) -> None:
 async def _maybe_await(value: Any) -> None:
     if asyncio.iscoroutine(value):
         await value
+
+
+async def _lines(path: str, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for line in response.content:
+            yield line
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        # ValueError: a line longer than the buffer, 4 MB; the API server stores no object as large.
+        raise Unavailable(f"GET {path}: the stream broke: {str(error) or type(error).__name__}") from error
 
 
 def _parse(data: bytes) -> Body:

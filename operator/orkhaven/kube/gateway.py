@@ -5,11 +5,13 @@ Every write is safe to repeat, and is refused on this side once the lease is not
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orkhaven.errors import AlreadyExists, Conflict, Invalid, LeaseLost, NotFound
+from orkhaven.errors import AlreadyExists, Conflict, Gone, Invalid, LeaseLost, NotFound, Unavailable
 from orkhaven.kube.client import APPLY_PATCH, MERGE_PATCH, Body, Client
 from orkhaven.kube.resources import RESOURCES
 
@@ -17,6 +19,11 @@ PAGE = 500
 """Objects in one answer to a list: about 2 MB of Experiments."""
 WRITE_TIMEOUT = 10.0
 """Seconds. Shorter than a read: a write that hangs is better decided anew."""
+
+WATCH_SECONDS = 300
+"""After which the API server is to end a watch: connections move on to servers that are new or less busy."""
+WATCH_IDLE_SECONDS = 150.0
+"""A watch that says nothing for so long is taken for dead: the API server sends a bookmark about once a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +97,29 @@ class Gateway:
             if not meta.get("continue"):
                 return
             query["continue"] = meta["continue"]
+
+    @contextlib.asynccontextmanager
+    async def watch(
+        self, kind: str, *, namespace: str | None = None, version: str
+    ) -> AsyncIterator[AsyncIterator[tuple[str, Body]]]:
+        """What happens after `version` (a list's, or an earlier event's resourceVersion), as (type, object).
+
+        Types are ADDED, MODIFIED, DELETED and BOOKMARK; the object of a bookmark has nothing but its resourceVersion.
+        Entered once the API server has taken the watch; ends when the server ends it, and goes on from the version seen
+        last. Raises Gone, also out of the events, where the version is too old: then list again.
+        """
+        resource = RESOURCES[kind]
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        path = resource.path(namespace=namespace)
+        async with self._client.stream(
+            path, verb="watch", resource=resource.plural, query=query, idle_seconds=WATCH_IDLE_SECONDS
+        ) as lines:
+            yield _events(path, lines)
 
     # --- write -----------------------------------------------------------------------------------------------------
 
@@ -263,6 +293,21 @@ class Gateway:
         return await self._client.request(
             method, path, verb=verb, resource=RESOURCES[kind].plural, seconds=WRITE_TIMEOUT, **request
         )
+
+
+async def _events(path: str, lines: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, Body]]:
+    async for line in lines:
+        if not line.strip():
+            continue
+        try:
+            event = json.loads(line)
+            kind, body = event["type"], event["object"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unavailable(f"GET {path}: not a watch event: {line[:200]!r}") from error
+        if kind == "ERROR":
+            text = f"GET {path}: {body.get('code')} {body.get('message')}"
+            raise (Gone if body.get("code") == 410 else Unavailable)(text, status=body.get("code"))
+        yield kind, body
 
 
 def _controller(body: Body) -> Body | None:

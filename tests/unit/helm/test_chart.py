@@ -160,8 +160,8 @@ OPERATOR = {
     "/events": "get create patch",
 }
 HUB = {
-    "orkhaven.io/sweeps": "get list",
-    "orkhaven.io/experiments": "get list",
+    "orkhaven.io/sweeps": "get list watch",
+    "orkhaven.io/experiments": "get list watch",
     "orkhaven.io/experiments/status": "patch",
     "batch/jobs": "get",
     "/pods": "get",

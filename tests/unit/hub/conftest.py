@@ -18,6 +18,7 @@ import pytest
 from fastapi import FastAPI
 
 from orkhaven.hub.app import create_app
+from orkhaven.hub.query import Queries
 from orkhaven.hub.settings import HubSettings
 from orkhaven.hub.storage.store import Store, open_store
 from orkrun import contract
@@ -85,8 +86,36 @@ class RunningHub:
             },
         )
 
+    @property
+    def queries(self) -> Queries:
+        queries = self.app.state.hub.queries
+        assert isinstance(queries, Queries)
+        return queries
+
+    async def settled(self) -> None:
+        """Waits until the hub has seen what is in the cluster."""
+        catalogue = self.queries.catalogue
+
+        def seen() -> bool:
+            wanted = {
+                (kind, namespace, name): body["metadata"]["resourceVersion"]
+                for (kind, namespace, name), body in self.cluster.objects.items()
+                if kind in ("Sweep", "Experiment")
+            }
+            namespaces = {namespace for _, namespace, _ in self.cluster.objects} | {NAMESPACE}
+            known = {("Sweep", one, row.name): row.version for one in namespaces for row in catalogue.sweeps(one)} | {
+                ("Experiment", one, row.name): row.version
+                for one in namespaces
+                for row in catalogue.experiments(one).values()
+            }
+            return catalogue.synced and wanted == known
+
+        await self.until(seen)
+
     async def get(self, path: str, *, token: str | None = "reader", **params: Any) -> httpx.Response:
-        """Reads below the namespace as `reader`."""
+        """Reads below the namespace as `reader`, once the hub knows what the cluster has."""
+        if not self.cluster.away:
+            await self.settled()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return await self.client.get(f"/api/v1/namespaces/{NAMESPACE}/{path}", params=params, headers=headers)
 

@@ -4,12 +4,14 @@ into it.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import copy
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from orkhaven.errors import Conflict, NotFound, Unavailable
+from orkhaven.errors import Conflict, Gone, NotFound, Unavailable
 from orkhaven.hub.ports import Body
 from orkhaven.kube import TokenReview
 from orkrun import contract
@@ -33,6 +35,13 @@ class FakeCluster:
         self.away = False
         self.before_apply: list[Any] = []
         """Callables run, one each, before the next writes: somebody else's writes in between."""
+        self.events: list[tuple[int, str, Body]] = []
+        """(version, type, object) of everything that happened, for watches."""
+        self.version = 0
+        self.oldest_version = 0
+        """Watches from before are refused as too old."""
+        self.broken_watches = 0
+        self._changed = asyncio.Event()
         self._numbers = itertools.count(1)
 
     # --- ports.Gateway ---
@@ -61,8 +70,32 @@ class FakeCluster:
             and namespace in (None, its_namespace)
             and (not key or body["metadata"].get("labels", {}).get(key) == value)
         ]
-        for start in range(0, len(found), 2):
-            yield found[start : start + 2], "1"
+        version = str(self.version)
+        for start in range(0, max(len(found), 1), 2):
+            yield found[start : start + 2], version
+
+    @contextlib.asynccontextmanager
+    async def watch(
+        self, kind: str, *, namespace: str | None = None, version: str
+    ) -> AsyncIterator[AsyncIterator[tuple[str, Body]]]:
+        self._called(f"watch {kind}")
+        if int(version) < self.oldest_version:
+            raise Gone("too old resource version", status=410)
+        yield self._events(kind, namespace, int(version))
+
+    async def _events(self, kind: str, namespace: str | None, version: int) -> AsyncIterator[tuple[str, Body]]:
+        seen = 0
+        broken = self.broken_watches
+        while True:
+            while seen < len(self.events):
+                number, what, body = self.events[seen]
+                seen += 1
+                if number > version and body["kind"] == kind and namespace in (None, body["metadata"]["namespace"]):
+                    yield what, copy.deepcopy(body)
+            changed = self._changed
+            if self.away or self.broken_watches != broken:
+                raise Unavailable("the stream broke")
+            await changed.wait()
 
     async def apply_status(
         self,
@@ -124,10 +157,35 @@ class FakeCluster:
         }
         made: Body = {"kind": kind, "metadata": metadata, **body}
         self.objects[kind, namespace, name] = made
+        self._happened("ADDED", made)
         return made
 
     def touch(self, kind: str, namespace: str, name: str) -> None:
-        self.objects[kind, namespace, name]["metadata"]["resourceVersion"] = str(next(self._numbers))
+        body = self.objects[kind, namespace, name]
+        body["metadata"]["resourceVersion"] = str(next(self._numbers))
+        self._happened("MODIFIED", body)
+
+    def delete(self, kind: str, name: str, *, namespace: str = NAMESPACE) -> None:
+        body = self.objects.pop((kind, namespace, name))
+        body["metadata"]["resourceVersion"] = str(next(self._numbers))
+        self._happened("DELETED", body)
+
+    def break_watches(self, *, lose_history: bool = False) -> None:
+        """All watches end; with lost history the next ones have to list first."""
+        self.broken_watches += 1
+        if lose_history:
+            self.version = self.oldest_version = next(self._numbers)
+            self.events.clear()
+        self._wake()
+
+    def _happened(self, what: str, body: Body) -> None:
+        self.version = int(body["metadata"]["resourceVersion"])
+        self.events.append((self.version, what, copy.deepcopy(body)))
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def finish(self, name: str, *, namespace: str = NAMESPACE) -> None:
         """As the operator does when a run has ended for good."""

@@ -49,6 +49,7 @@ async def test_a_finished_run_without_metrics_here_is_ranked_by_its_final_record
     await sweep_of(hub, "Maximize", {"a": 0.1, "b": None})
     body = hub.cluster.objects["Experiment", NAMESPACE, "b"]
     body["status"] = {"state": "Succeeded", "objective": {"value": 0.8, "step": 4}}
+    hub.cluster.touch("Experiment", NAMESPACE, "b")
     items = (await hub.get("sweeps/covid/experiments")).json()["items"]
     assert [(item["name"], item["objective"]["value"]) for item in items] == [("b", 0.8), ("a", 0.1)]
 

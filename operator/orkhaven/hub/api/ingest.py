@@ -73,6 +73,7 @@ async def post_metrics(request: Request, namespace: Namespace, experiment: Name)
             raise storage_trouble(error) from error
         if outcome.accepted:
             hub.flusher.touch(outcome.run_id)
+            hub.queries.touch(namespace, run.sweep)
     refusals = (*parsed.refusals, *(outcome.refusals if outcome else ()))
     telemetry = hub.telemetry
     if outcome is not None:

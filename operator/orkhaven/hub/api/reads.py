@@ -1,4 +1,5 @@
-"""GET of sweeps, experiments and their metrics: the resources from the API server, the numbers from the store.
+"""GET of sweeps, experiments and their metrics. Lists come out of the hub's memory; one object with its spec and status
+is asked of the API server, the numbers of the store.
 
 Every route needs a token that may `get experiments` in the namespace (settings: read_auth).
 """
@@ -7,19 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.responses import Response
 
-from orkhaven.errors import ApiError, Gone, NotFound
+from orkhaven.errors import ApiError, NotFound
 from orkhaven.hub import status
 from orkhaven.hub.api import schemas
+from orkhaven.hub.api.answers import FILES, Format, as_file, as_json, format_of
 from orkhaven.hub.api.ingest import Name, Namespace
 from orkhaven.hub.api.paging import page
 from orkhaven.hub.context import Hub, hub_of, storage_trouble
 from orkhaven.hub.errors import HttpError, unavailable
 from orkhaven.hub.ports import Body
+from orkhaven.hub.query import leaderboard as boards
+from orkhaven.hub.query.language import MAX_LENGTH
+from orkhaven.hub.query.rows import ExperimentRow, SweepRow, experiment_row, sweep_row
 from orkhaven.hub.storage.read import MetricSummary, Reader, RunSnapshot, thin_out
 from orkrun import contract
 
@@ -30,63 +37,126 @@ async def _authorized(request: Request, namespace: Namespace) -> None:
     await hub_of(request).read_auth.require(request.headers.get("authorization"), namespace)
 
 
-router = APIRouter(
-    prefix="/api/v1/namespaces/{namespace}",
-    tags=["read"],
-    dependencies=[Depends(_authorized)],
-    responses={code: {"model": schemas.ErrorBody} for code in (400, 401, 403, 404, 503)},
-)
+READ: dict[str, Any] = {
+    "prefix": "/api/v1/namespaces/{namespace}",
+    "tags": ["read"],
+    "dependencies": [Depends(_authorized)],
+    "responses": {code: {"model": schemas.ErrorBody} for code in (400, 401, 403, 404, 422, 503)},
+}
+"""What all routers of this kind have."""
+router = APIRouter(**READ)
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Rows of a page.")]
-Cursor = Annotated[str | None, Query(max_length=2048, description="`next` of the page before.")]
+Cursor = Annotated[str | None, Query(max_length=8192, description="`next` of the page before.")]
+Filter = Annotated[
+    str,
+    Query(
+        max_length=MAX_LENGTH,
+        description="Which runs: comparisons (==, !=, <, <=, >, >=, ~ contains, in) of columns, joined by and, or, not "
+        "and parentheses. See docs/hub-api.md.",
+        examples=['state == "Failed" and params.batch_size >= 8'],
+    ),
+]
+Sort = Annotated[
+    str,
+    Query(
+        max_length=MAX_LENGTH,
+        description="Columns, separated by commas, `-` before one for descending. What is missing comes last.",
+        examples=["-objective,params.lr"],
+    ),
+]
+Formats = Annotated[
+    Format | None, Query(description="json, csv or latex. Default: the first of them in the header Accept, or json.")
+]
 
 
-@router.get("/sweeps")
+@router.get("/sweeps", response_model=schemas.SweepList, responses=FILES)
 async def list_sweeps(
-    request: Request, namespace: Namespace, limit: Limit = 50, cursor: Cursor = None
-) -> schemas.SweepList:
-    """Sweeps by name."""
-    bodies = await _list(hub_of(request), "Sweep", namespace)
-    rows, following = page(bodies, key=lambda body: (body["metadata"]["name"],), limit=limit, cursor=cursor)
-    return schemas.SweepList(items=[schemas.SweepItem(**_sweep(body)) for body in rows], next=following)
+    request: Request, namespace: Namespace, limit: Limit = 50, cursor: Cursor = None, format: Formats = None
+) -> Response:
+    """Sweeps by name. As CSV or LaTeX: all of them, with their counters."""
+    queries = hub_of(request).queries
+    found = queries.sweeps(namespace)
+    format_ = format_of(request, format)
+    if format_ is not Format.JSON:
+        return as_file(
+            format_, [(key, key) for key in _SWEEP_COLUMNS], [_sweep_line(row) for row in found], name=namespace
+        )
+    rows, following = page(found, key=lambda row: (row.name,), limit=limit, cursor=cursor)
+    return as_json(
+        {
+            "items": [_sweep(row) for row in rows],
+            "next": following,
+            "staleSeconds": queries.stale_seconds(namespace),
+        }
+    )
 
 
 @router.get("/sweeps/{sweep}")
 async def get_sweep(request: Request, namespace: Namespace, sweep: Name) -> schemas.SweepDetail:
     """One sweep, with its spec."""
     body = await _get(hub_of(request), "Sweep", namespace, sweep)
-    return schemas.SweepDetail(**_sweep(body), spec=body.get("spec") or {})
+    return schemas.SweepDetail(**_sweep(sweep_row(body)), spec=body.get("spec") or {})
 
 
-@router.get("/sweeps/{sweep}/experiments")
-async def leaderboard(
-    request: Request, namespace: Namespace, sweep: Name, limit: Limit = 50, cursor: Cursor = None
-) -> schemas.ExperimentList:
-    """A sweep's experiments, best first; those without a value last, by name."""
-    hub = hub_of(request)
-    body = await _get(hub, "Sweep", namespace, sweep)
-    minimize = ((body.get("spec") or {}).get("objective") or {}).get("direction") == "Minimize"
-    bodies = await _list(hub, "Experiment", namespace, labels=f"{contract.LABEL_SWEEP}={sweep}")
-    best = await _read(hub, lambda reader: reader.best_of_sweep(namespace, sweep))
-    items = [_experiment(body, best.get(body["metadata"]["uid"])) for body in bodies]
-
-    def rank(item: dict[str, Any]) -> tuple[int | float | str, ...]:
-        value = item["objective"].value if item["objective"] else None
-        return (1, 0.0, item["name"]) if value is None else (0, value if minimize else -value, item["name"])
-
-    rows, following = page(items, key=rank, limit=limit, cursor=cursor)
-    return schemas.ExperimentList(items=[schemas.ExperimentItem(**row) for row in rows], next=following)
+@router.get("/sweeps/{sweep}/experiments", response_model=schemas.ExperimentList, responses=FILES)
+async def list_sweep_experiments(
+    request: Request,
+    namespace: Namespace,
+    sweep: Name,
+    filter: Filter = "",
+    sort: Sort = "",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    format: Formats = None,
+) -> Response:
+    """A sweep's experiments, best first if not said otherwise; those without a value last, by name."""
+    return await _experiments(
+        request, namespace, sweep, format, boards.Request(filter=filter, sort=sort, limit=limit, cursor=cursor)
+    )
 
 
-@router.get("/experiments")
+@router.get("/experiments", response_model=schemas.ExperimentList, responses=FILES)
 async def list_experiments(
-    request: Request, namespace: Namespace, limit: Limit = 50, cursor: Cursor = None
-) -> schemas.ExperimentList:
-    """Experiments by name."""
-    bodies = await _list(hub_of(request), "Experiment", namespace)
-    rows, following = page(bodies, key=lambda body: (body["metadata"]["name"],), limit=limit, cursor=cursor)
-    return schemas.ExperimentList(
-        items=[schemas.ExperimentItem(**_experiment(body, None)) for body in rows], next=following
+    request: Request,
+    namespace: Namespace,
+    filter: Filter = "",
+    sort: Sort = "",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    format: Formats = None,
+) -> Response:
+    """Experiments of the namespace, by name if not said otherwise."""
+    return await _experiments(
+        request, namespace, None, format, boards.Request(filter=filter, sort=sort, limit=limit, cursor=cursor)
+    )
+
+
+async def _experiments(
+    request: Request, namespace: str, sweep: str | None, wanted: Format | None, asked: boards.Request
+) -> Response:
+    queries = hub_of(request).queries
+    format_ = format_of(request, wanted)
+    if format_ is not Format.JSON:
+        asked = replace(asked, columns="sweep,trial,state,reason,objective,objectiveStep,step,created", limit=None)
+        board = await queries.leaderboard(namespace, sweep, asked)
+        shown = [(column.key, column.label) for column in board.columns]
+        return as_file(format_, shown, board.items, name=sweep or namespace)
+    board = await queries.leaderboard(namespace, sweep, replace(asked, columns="objective,objectiveStep"))
+    return as_json(
+        {
+            "items": [
+                _experiment(
+                    queries.experiment(namespace, item["name"]),
+                    None if item["objective"] is None else (item["objective"], item["objectiveStep"]),
+                )
+                for item in board.items
+            ],
+            "total": board.total,
+            "matched": board.matched,
+            "next": board.next,
+            "staleSeconds": board.stale_seconds,
+        }
     )
 
 
@@ -97,7 +167,7 @@ async def get_experiment(request: Request, namespace: Namespace, experiment: Nam
     body = await _get(hub, "Experiment", namespace, experiment)
     run = await _read(hub, lambda reader: reader.snapshot_by_name(namespace, experiment, uid=body["metadata"]["uid"]))
     return schemas.ExperimentDetail(
-        **_experiment(body, _best(run)),
+        **_experiment(experiment_row(body), _best(run)),
         spec=body.get("spec") or {},
         status=body.get("status") or {},
         metrics=_metrics(run),
@@ -164,18 +234,6 @@ async def _get(hub: Hub, kind: str, namespace: str, name: str) -> Body:
         raise unavailable(f"the API server did not answer: {error}") from error
 
 
-async def _list(hub: Hub, kind: str, namespace: str, *, labels: str | None = None) -> list[Body]:
-    try:
-        found: list[Body] = []
-        async for bodies, _version in hub.gateway.pages(kind, namespace=namespace, label_selector=labels):
-            found += bodies
-        return found
-    except Gone:
-        raise unavailable("the list changed too fast; try again") from None
-    except ApiError as error:
-        raise unavailable(f"the API server did not answer: {error}") from error
-
-
 async def _run(hub: Hub, namespace: str, experiment: str) -> RunSnapshot:
     """The Experiment's run, or the newest of its name where that is gone, or was made anew and is silent yet."""
     run = await _read(hub, lambda reader: reader.snapshot_by_name(namespace, experiment))
@@ -187,50 +245,61 @@ async def _run(hub: Hub, namespace: str, experiment: str) -> RunSnapshot:
 # --- how it is shown ---
 
 
-def _sweep(body: Body) -> dict[str, Any]:
-    metadata = body["metadata"]
+_SWEEP_COLUMNS = (
+    "name", "state", "objective", "direction", "best", "bestExperiment", "total", "succeeded", "failed", "running",
+    "queued", "gpuHours", "created",
+)  # fmt: skip
+
+
+def _sweep_line(row: SweepRow) -> dict[str, Any]:
+    trials, best = row.status.get("trials") or {}, row.status.get("best") or {}
     return {
-        "namespace": metadata["namespace"],
-        "name": metadata["name"],
-        "uid": metadata["uid"],
-        "created": metadata.get("creationTimestamp"),
-        "objective": (body.get("spec") or {}).get("objective") or {},
-        "status": body.get("status") or {},
+        **{key: trials.get(key) for key in ("total", "succeeded", "failed", "running", "queued")},
+        "name": row.name,
+        "state": row.state,
+        "objective": row.objective.metric,
+        "direction": row.objective.direction,
+        "best": best.get("value"),
+        "bestExperiment": best.get("experiment"),
+        "gpuHours": (row.status.get("gpuHours") or {}).get("total"),
+        "created": row.created,
     }
 
 
-def _experiment(body: Body, best: tuple[float, int] | None) -> dict[str, Any]:
+def _sweep(row: SweepRow) -> dict[str, Any]:
+    objective = {"metric": row.objective.metric, "direction": row.objective.direction}
+    return {
+        "namespace": row.namespace,
+        "name": row.name,
+        "uid": row.uid,
+        "created": row.created,
+        "objective": objective if row.goal is None else {**objective, "goal": row.goal},
+        "status": dict(row.status),
+    }
+
+
+def _experiment(row: ExperimentRow, best: tuple[float, int] | None) -> dict[str, Any]:
     """`best` is the store's; without it the status' own counts, which a finished run may have from its final record."""
-    metadata, spec, state = body["metadata"], body.get("spec") or {}, body.get("status") or {}
-    labels = metadata.get("labels") or {}
-    trial = labels.get(contract.LABEL_TRIAL, "")
+    if best is None and row.value is not None and row.value_step is not None:
+        best = (row.value, row.value_step)
+    value, step = best or (None, None)
+    progress = {"step": row.step, "totalSteps": row.total_steps, "eta": row.eta}
     return {
-        "namespace": metadata["namespace"],
-        "name": metadata["name"],
-        "uid": metadata["uid"],
-        "created": metadata.get("creationTimestamp"),
-        "sweep": labels.get(contract.LABEL_SWEEP),
-        "trial": int(trial) if trial.isdigit() else None,
-        "state": state.get("state"),
-        "reason": state.get("reason"),
-        "message": state.get("message"),
-        "params": spec.get("params") or {},
-        "objective": _objective(spec.get("objective"), state.get("objective"), best),
-        "progress": state.get("progress"),
+        "namespace": row.namespace,
+        "name": row.name,
+        "uid": row.uid,
+        "created": row.created,
+        "sweep": row.sweep,
+        "trial": row.trial,
+        "state": row.state,
+        "reason": row.reason,
+        "message": row.message,
+        "params": row.params,
+        "objective": None
+        if row.objective is None
+        else {"metric": row.objective.metric, "direction": row.objective.direction, "value": value, "step": step},
+        "progress": None if row.step is None else {key: entry for key, entry in progress.items() if entry is not None},
     }
-
-
-def _objective(
-    spec: Body | None, reported: Body | None, best: tuple[float, int] | None
-) -> schemas.ObjectiveItem | None:
-    if not spec:
-        return None
-    if best is None and reported:
-        best = (reported["value"], reported["step"])
-    value, step = best if best is not None else (None, None)
-    return schemas.ObjectiveItem(
-        metric=spec["metric"], direction=spec.get("direction", "Maximize"), value=value, step=step
-    )
 
 
 def _best(run: RunSnapshot | None) -> tuple[float, int] | None:

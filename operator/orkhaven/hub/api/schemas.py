@@ -119,14 +119,91 @@ class Series(Schema):
     attempt: list[int]
 
 
+StaleSeconds = Annotated[
+    float, Field(description="For how long the API server has not been heard; 0: this is up to date.")
+]
+
+
 class SweepList(Schema):
     items: list[SweepItem]
     next: Annotated[str | None, Field(description="Cursor of the next page; none: this is the last.")] = None
+    stale_seconds: StaleSeconds = 0
 
 
 class ExperimentList(Schema):
     items: list[ExperimentItem]
+    total: Annotated[int, Field(description="Experiments in all.")]
+    matched: Annotated[int, Field(description="Experiments that the filter fits.")]
     next: Annotated[str | None, Field(description="Cursor of the next page; none: this is the last.")] = None
+    stale_seconds: StaleSeconds = 0
+
+
+class Column(Schema):
+    key: Annotated[str, Field(description="As `filter`, `sort` and `columns` write it; the key in the items too.")]
+    label: Annotated[str, Field(description="For people.")]
+    kind: Annotated[str, Field(description="text, number, time (RFC 3339, UTC) or json (a parameter).")]
+    group: Annotated[str, Field(description="field, params, metrics or repeats.")]
+
+
+class ColumnNames(Schema):
+    """Names of what can be filtered and sorted by."""
+
+    fields: list[Column]
+    params: Annotated[list[str], Field(description="Dotted names; params.NAME in a filter.")]
+    varying: Annotated[list[str], Field(description="Those of `params` that differ between runs.")]
+    metrics: Annotated[list[str], Field(description='metrics["NAME"].PART in a filter.')]
+    metric_parts: Annotated[list[str], Field(description="What there is of each metric.")]
+
+
+class Leaderboard(Schema):
+    columns: list[Column]
+    items: Annotated[
+        list[dict[str, Any]],
+        Field(
+            description='The runs, by column key. null: there is none; "NaN", "Infinity" and "-Infinity" are numbers '
+            "that JSON has no way to write."
+        ),
+    ]
+    pinned: Annotated[list[dict[str, Any]], Field(description="The pinned runs, in the order asked for.")]
+    total: Annotated[int, Field(description="Runs in all.")]
+    matched: Annotated[int, Field(description="Runs that the filter fits.")]
+    next: Annotated[str | None, Field(description="Cursor of the next page; none: this is the last.")]
+    stale_seconds: StaleSeconds
+
+
+class CurveItem(Schema):
+    experiment: str
+    x: list[float]
+    y: Annotated[list[JsonNumber], Field(description="null is NaN: a gap.")]
+    total: Annotated[int, Field(description="Points before thinning out.")]
+
+
+class CurveList(Schema):
+    metric: str
+    x: Annotated[str, Field(description="step, epoch or time.")]
+    curves: list[CurveItem]
+    missing: Annotated[list[str], Field(description="Experiments that reported no such metric.")]
+
+
+class BandItem(Schema):
+    label: str
+    value: Annotated[Any, Field(description="Of the group.")]
+    experiments: list[str]
+    x: list[float]
+    mean: list[float]
+    std: Annotated[list[float], Field(description="Of the sample; 0 where one run is alone.")]
+    low: Annotated[list[float], Field(description="The smallest value.")]
+    high: Annotated[list[float], Field(description="The largest value.")]
+    n: Annotated[list[int], Field(description="Runs that reported something there.")]
+
+
+class BandList(Schema):
+    metric: str
+    x: Annotated[str, Field(description="step, epoch or time.")]
+    group: Annotated[str, Field(description="The column that the runs are grouped by.")]
+    runs: Annotated[int, Field(description="Runs in the bands.")]
+    matched: Annotated[int, Field(description="Runs that the filter fits.")]
+    bands: list[BandItem]
 
 
 def json_number(value: float | None) -> float | str:

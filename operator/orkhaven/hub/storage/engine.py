@@ -80,7 +80,8 @@ def _tune_sqlite(engine: Engine, *, begin: str, read_only: bool) -> None:
             cursor.execute("PRAGMA synchronous = FULL")
             # SQLite truncates a grown log only if told so.
             cursor.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
-        cursor.execute("PRAGMA cache_size = -16000")
+        # KiB. Readers have the system's page cache behind them, and there are several.
+        cursor.execute(f"PRAGMA cache_size = {-2_000 if read_only else -16_000}")
         cursor.close()
 
     @event.listens_for(engine, "begin")

@@ -4,12 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
+from sqlalchemy.orm import aliased
 
 from orkhaven.hub.storage.engine import Engines
 from orkhaven.hub.storage.models import Line, MetricName, Point, Run, Summary
+
+_SUMMARIES_OF = select(
+    Summary.run_id,
+    Summary.metric_id,
+    Summary.count,
+    Summary.last_value,
+    Summary.last_step,
+    Summary.min_value,
+    Summary.min_step,
+    Summary.max_value,
+    Summary.max_step,
+).where(Summary.run_id.in_(bindparam("ids", expanding=True)))
+
+
+def _curves_with(x: Any, *joins: tuple[Any, ColumnElement[bool]]) -> Select[Any]:
+    query = select(Point.run_id, Point.step, Point.attempt, x, Point.value)
+    for target, on in joins:
+        query = query.join(target, on)
+    return query.where(
+        Point.run_id.in_(bindparam("ids", expanding=True)), Point.metric_id == bindparam("metric")
+    ).order_by(Point.run_id, Point.step, Point.attempt, Point.seq)
+
+
+_OTHER = aliased(Point)
+_CURVES = _curves_with(Point.step.label("x"))
+_CURVES_BY_TIME = _curves_with(
+    Line.time, (Line, (Line.run_id == Point.run_id) & (Line.attempt == Point.attempt) & (Line.seq == Point.seq))
+)
+_CURVES_BY_METRIC = _curves_with(
+    _OTHER.value.label("x"),
+    (
+        _OTHER,
+        (_OTHER.run_id == Point.run_id)
+        & (_OTHER.metric_id == bindparam("x_metric"))
+        & (_OTHER.step == Point.step)
+        & (_OTHER.attempt == Point.attempt)
+        & (_OTHER.seq == Point.seq),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +104,36 @@ class SeriesPoint(NamedTuple):
     attempt: int
 
 
+class SummaryRow(NamedTuple):
+    """One metric of one run, for tables of many."""
+
+    name: str
+    points: int
+    last: float | None
+    last_step: int
+    min: float | None
+    min_step: int | None
+    max: float | None
+    max_step: int | None
+
+
+class RunChange(NamedTuple):
+    """That a run has something new."""
+
+    id: int
+    uid: str
+    revision: int
+    updated: float
+
+
+class CurvePoint(NamedTuple):
+    """A point on its way into a plot; `x` is the step, or what was asked for instead."""
+
+    x: float
+    value: float | None
+    """None is NaN."""
+
+
 class Reader:
     """Each call is one short read transaction. Raises SQLAlchemyError."""
 
@@ -107,6 +177,50 @@ class Reader:
                 if value is not None and step is not None:
                     best[uid] = (value, step)
         return best
+
+    def changed_runs(self, namespace: str, sweep: str | None, *, since: float) -> list[RunChange]:
+        """Runs of the sweep (None: of the namespace) that were written to at or after that time of the hubs' clocks."""
+        query = select(Run.id, Run.uid, Run.revision, Run.updated).where(
+            Run.namespace == namespace, Run.updated >= since
+        )
+        if sweep is not None:
+            query = query.where(Run.sweep == sweep)
+        with self._engine.connect() as connection:
+            return [RunChange(*row) for row in connection.execute(query)]
+
+    def summaries(self, run_ids: Sequence[int]) -> list[tuple[int, SummaryRow]]:
+        """(run id, summary) of every metric of these runs: at most some hundred, in one statement."""
+        with self._engine.connect() as connection:
+            names = {row[0]: row[1] for row in connection.execute(select(MetricName.id, MetricName.name))}
+            rows = connection.execute(_SUMMARIES_OF, {"ids": list(run_ids)})
+            return [(row[0], SummaryRow._make((names[row[1]], *row[2:]))) for row in rows]
+
+    def curves(
+        self, uids: Sequence[str], metric: str, *, with_time: bool = False, x_metric: str | None = None
+    ) -> dict[str, list[CurvePoint]]:
+        """By uid, each run's curve as it stands, superseded points left out (see `series`). x is the step; with
+        `with_time` the line's time; with `x_metric` what the run reported under that name in the same line, and a point
+        without it is left out. Runs that never reported the metric are missing.
+        """
+        with self._engine.connect() as connection:
+            ids: dict[str, int] = {
+                name: number
+                for number, name in connection.execute(
+                    select(MetricName.id, MetricName.name).where(MetricName.name.in_([metric, x_metric or metric]))
+                )
+            }
+            if metric not in ids or (x_metric is not None and x_metric not in ids):
+                return {}
+            runs = {row[0]: row[1] for row in connection.execute(select(Run.id, Run.uid).where(Run.uid.in_(uids)))}
+            statement, values = _CURVES, {"ids": list(runs), "metric": ids[metric]}
+            if with_time:
+                statement = _CURVES_BY_TIME
+            elif x_metric is not None:
+                statement, values = _CURVES_BY_METRIC, {**values, "x_metric": ids[x_metric]}
+            points: dict[int, list[tuple[int, int, float, float | None]]] = {}
+            for run_id, step, attempt, x, value in connection.execute(statement, values):
+                points.setdefault(run_id, []).append((step, attempt, x, value))
+        return {runs[run_id]: _standing(found) for run_id, found in points.items()}
 
     def series(self, run_id: int, metric: str, *, from_step: int = 0) -> list[SeriesPoint] | None:
         """The curve as it stands, in order of step; None: the run never reported this metric.
@@ -191,6 +305,15 @@ def _snapshot(connection: Connection, *where: object) -> RunSnapshot | None:
         applied_hash=run.applied_hash,
         metrics=tuple(sorted(metrics, key=lambda metric: metric.name)),
     )
+
+
+def _standing(points: Sequence[tuple[int, int, float | None, float | None]]) -> list[CurvePoint]:
+    """(step, attempt, x, value) in order of step, without what later attempts superseded."""
+    first_steps: dict[int, int] = {}
+    for step, attempt, _, _ in points:
+        first_steps.setdefault(attempt, step)
+    ends = _ends(first_steps)
+    return [CurvePoint(x, value) for step, attempt, x, value in points if step < ends[attempt] and x is not None]
 
 
 def _ends(first_steps: dict[int, int]) -> dict[int, float]:
