@@ -16,13 +16,14 @@ def dashboard(session: Session, sweep: str | None, *, port: int, browser: bool) 
     session.stack.callback(way.close)
     path = "/"
     if sweep:
-        path = f"/namespaces/{segment(session.kube.namespace)}/sweeps/{segment(sweep)}"
+        path = f"/n/{segment(session.kube.namespace)}/sweeps/{segment(sweep)}"
     url = way.url + path
     print(url, flush=True)
     if browser and _has_screen():
         webbrowser.open(url)
     if place.url:
         return 0
+    print("it asks for a token of yours: kubectl create token NAME prints one of a service account", file=sys.stderr)
     print("forwarding until Ctrl-C", file=sys.stderr, flush=True)
     try:
         way.wait()

@@ -66,6 +66,13 @@ def _reconstruct(*_: Any) -> _Array:
     return _Array()
 
 
+def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> _Array:
+    """How protocol 5 writes an array."""
+    made = _Array()
+    made.__setstate__((1, shape, dtype, order == "F", bytes(data) if isinstance(data, bytes | bytearray) else data))
+    return made
+
+
 def _scalar(dtype: Any, data: Any = b"") -> Any:
     if not isinstance(dtype, _Dtype):
         raise Refused("a number without a dtype")
@@ -87,6 +94,8 @@ _KNOWN: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _encode,
     **{(module, "_reconstruct"): _reconstruct for module in _NUMPY},
     **{(module, "scalar"): _scalar for module in _NUMPY},
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
 }
 
 

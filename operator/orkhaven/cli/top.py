@@ -90,6 +90,7 @@ def _columns(board: Board, *, every: bool = False) -> list[Column]:
 
 
 def _short(name: str, among: Sequence[str]) -> str:
-    """The last part of a dotted name, where no other of these has the same."""
+    """The last part of a dotted name where that says it: not "name", and no other of these has the same."""
     last = name.rsplit(".", 1)[-1]
-    return last if sum(other.rsplit(".", 1)[-1] == last for other in among) == 1 else name
+    alone = sum(other.rsplit(".", 1)[-1] == last for other in among) == 1
+    return last if alone and last not in ("name", "kind") else name

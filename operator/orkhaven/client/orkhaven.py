@@ -308,11 +308,11 @@ class Sweep(_Object):
             experiment=list(experiments) if experiments else None,
             top=top,
             filter=filter,
-            axis=axis,
+            x=axis,
             points=points,
         )
         rows = [
-            {"experiment": curve["experiment"], axis: x, "value": number(y)}
+            {"experiment": curve["experiment"], axis: x, "value": float("nan") if y is None else number(y)}
             for curve in answer["curves"]
             for x, y in zip(curve["x"], curve["y"], strict=True)
         ]
