@@ -123,7 +123,7 @@ class Kube:
         answer = self._call(
             "GET", self._path(kind, None), query=query, headers={"Accept": accept}, about=(kind, "", None)
         )
-        return [item["metadata"]["name"] for item in answer.json()["items"]]
+        return [item["metadata"]["name"] for item in answer.json()["items"] or ()]
 
     def states(self, body: Body, *, pause: Callable[[float], None] = time.sleep) -> Iterator[Body]:
         """The object after each change from `body` on, for as long as the reader wants. Raises NotFound once it is

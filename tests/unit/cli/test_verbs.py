@@ -293,7 +293,7 @@ def test_submit_sends_nothing_that_would_be_refused(api: FakeApi, session: TestS
 
 def test_submit_names_what_another_tool_has_set(api: FakeApi, session: TestSession, tmp_path: Path) -> None:
     api.refuse["PATCH"] = refusal(409, "Conflict", "x", causes=[{"field": ".spec.suspend", "message": "by argo"}])
-    with pytest.raises(OrkhavenError, match="sweep/covid: somebody else set: .spec.suspend") as error:
+    with pytest.raises(OrkhavenError, match=r"sweep/covid: somebody else set: .spec.suspend") as error:
         _submit(session, _file(tmp_path, covid()[0]))
     assert "--force" in error.value.hint
 

@@ -1,4 +1,4 @@
-"""An API server in memory, at the HTTP port of `Kube`: reads, label selectors, pages, apply, merge patch, delete, watch."""
+"""An API server in memory, at the HTTP port of `Kube`: reads, selectors, pages, apply, merge patch, delete, watch."""
 
 from __future__ import annotations
 

@@ -135,14 +135,14 @@ def test_waiting_for_what_is_deleted_ends() -> None:
 
 
 def test_waiting_for_what_cannot_come_any_more_ends() -> None:
-    with pytest.raises(OrkhavenError, match="has ended .Succeeded.: it will not be Running any more"):
+    with pytest.raises(OrkhavenError, match=r"has ended .Succeeded.: it will not be Running any more"):
         holds(trial("one"), "Running")
 
 
 def test_waiting_gives_up_at_its_time() -> None:
     api = FakeApi()
     running = api.put(trial("one", state="Running", reason="Training"))
-    with pytest.raises(TimedOut, match="not within 0.01 s; now: one: Running, Training"):
+    with pytest.raises(TimedOut, match=r"not within 0.01 s; now: one: Running, Training"):
         until(api.kube(), running, finished, seconds=0.01, what="the end")
 
 
@@ -177,7 +177,8 @@ def test_a_child_is_ready_when_it_says_so_and_ends_when_told() -> None:
 def test_a_child_ends_with_us_even_when_we_are_killed(tmp_path: Path) -> None:
     program = (
         "import sys, time; from orkhaven.client.child import Child\n"
-        f"child = Child.start({SERVER!r}, ready=r'serving as (\\d+)'); print(child.ready[1], flush=True); time.sleep(600)"
+        f"child = Child.start({SERVER!r}, ready=r'serving as (\\d+)')\n"
+        "print(child.ready[1], flush=True); time.sleep(600)"
     )
     path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=path) as parent:

@@ -47,7 +47,7 @@ def test_values_are_what_kubectl_would_send(text: str, value: Any) -> None:
     ],
 )
 def test_a_file_that_is_none_says_where(text: str, said: str) -> None:
-    with pytest.raises(Invalid, match=".*") as error:
+    with pytest.raises(Invalid) as error:
         read(text, name="f.yaml")
     assert said in str(error.value)
 
