@@ -291,7 +291,7 @@ class Kube:
         kind, name, namespace = about or ("", "", None)
         namespace = namespace or self.namespace
         match answer.status_code:
-            case 502 | 503 | 504 if not status:
+            case code if code >= 500 and not status:
                 # kubectl proxy's own words: it could not reach the API server.
                 return NoCluster(f"no answer from {self.where}: {message}", hint=CHECK_CLUSTER)
             case 404 if kind in OURS and not (status.get("details") or {}).get("name"):

@@ -95,8 +95,8 @@ def changed(body: Body, settings: Iterable[Setting]) -> Body:
     Raises Invalid.
     """
     body = copy.deepcopy(body)
-    spec = body.setdefault("spec", {})
     for setting in settings:
+        spec = body.setdefault("spec", {})
         if body["kind"] == "Experiment":
             if len(setting.values) > 1:
                 raise Invalid(f"--set {setting.name}: an Experiment has one value of each; several need a Sweep")
