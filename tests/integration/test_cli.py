@@ -300,7 +300,7 @@ def test_the_notebook_runs(user: User, hub: dict[str, str], monkeypatch: pytest.
     for name, value in {**user.env, **hub, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}.items():
         monkeypatch.setenv(name, value)
     notebook = nbformat.read(EXAMPLES / "results.ipynb", as_version=4)
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    nbclient.NotebookClient(notebook, timeout=300, startup_timeout=180, kernel_name="python3").execute()
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     shown = ["".join(str(out.get("data", out)) for out in cell.outputs) for cell in code]
     assert "5/24" in shown[1] or "<Sweep covid: Running" in shown[1]
