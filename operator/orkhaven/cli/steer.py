@@ -1,0 +1,128 @@
+"""`suspend`, `resume`, `cancel`, `rerun`: ordinary patches of the resources, with the user's own rights."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+
+from orkhaven.cli import find
+from orkhaven.cli.output import Format, dump
+from orkhaven.cli.session import MANAGER, Session
+from orkhaven.client.errors import Invalid, NotFound
+from orkhaven.client.kube import API_VERSION, Body, Kube
+from orkhaven.client.waiting import finished
+
+MAX_NAME = 57
+
+
+def suspend(session: Session, name: str, *, held: bool) -> int:
+    kube = session.kube
+    body = find.either(kube, name)
+    label, verb = _label(body), "suspended" if held else "resumed"
+    if finished(body):
+        print(f"{label} has ended: there is nothing to {'suspend' if held else 'resume'}", file=sys.stderr)
+        return 1
+    if bool(body["spec"].get("suspend")) == held:
+        print(f"{label} is {verb} already")
+        return 0
+    kube.patch(body["kind"], body["metadata"]["name"], {"spec": {"suspend": held}}, manager=MANAGER)
+    print(f"{label} {verb}")
+    sweep = _held_by(kube, body) if not held else None
+    if sweep:
+        print(f"note: sweep/{sweep} itself is suspended, and will suspend it again: resume that", file=sys.stderr)
+    return 0
+
+
+def _held_by(kube: Kube, body: Body) -> str | None:
+    """The Sweep of a trial, where that is suspended."""
+    sweep = _sweep_of(body)
+    if sweep is None:
+        return None
+    try:
+        owner = kube.get("Sweep", sweep)
+    except NotFound:
+        return None
+    return sweep if owner["spec"].get("suspend") else None
+
+
+def cancel(session: Session, name: str, *, yes: bool) -> int:
+    """There is no cancelled state to patch a resource into: what is to end for good is deleted."""
+    kube = session.kube
+    body = find.either(kube, name)
+    label, sweep = _label(body), _sweep_of(body)
+    if sweep is not None and not finished(body):
+        raise Invalid(
+            f"{label} is a trial of sweep/{sweep}, which would make it again",
+            hint=f"{session.command('suspend', name)} stops it, {session.command('cancel', sweep)} ends the sweep",
+        )
+    trials = ((body.get("status") or {}).get("trials") or {}).get("created", 0)
+    with_it = f" with its {trials} Experiments" if trials else ""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise Invalid(f"this would delete {label}{with_it}", hint="--yes says that this is meant")
+        print(f"This deletes {label}{with_it}: running trials end, the GPUs are free at once.")
+        print("Files on the output volume and what the hub has kept stay.")
+        if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing was done")
+            return 1
+    kube.delete(body["kind"], body["metadata"]["name"], uid=body["metadata"]["uid"])
+    print(f"{label} cancelled{with_it}")
+    return 0
+
+
+def rerun(
+    session: Session, name: str, *, settings: Sequence[str], seed: int | None, new_name: str | None, apply: bool
+) -> int:
+    from orkhaven.cli.submit import checked
+
+    kube = session.kube
+    old = find.experiment(kube, name)
+    spec = {key: value for key, value in old["spec"].items() if key != "suspend"}
+    if seed is not None:
+        spec["seed"] = seed
+    made: Body = {
+        "apiVersion": API_VERSION,
+        "kind": "Experiment",
+        "metadata": {"name": new_name or _free_name(kube, name), "namespace": old["metadata"]["namespace"]},
+        "spec": spec,
+    }
+    (made,) = checked([made], settings)
+    if made["spec"] == spec and spec.get("seed", 0) == old["spec"].get("seed", 0):
+        state = (old.get("status") or {}).get("state")
+        then = (
+            "it ends at once with the result that is there"
+            if state == "Succeeded"
+            else "it goes on from the last checkpoint"
+        )
+        print(f"note: the same run as {name}: where its output folder is still there, {then}", file=sys.stderr)
+    if not apply:
+        dump(made, Format.YAML)
+        return 0
+    if any(made["metadata"]["name"] == other for other in kube.names("Experiment")):
+        raise Invalid(f"experiment/{made['metadata']['name']} is there already; --name chooses another name")
+    kube.apply(made, manager=MANAGER)
+    print(f"{_label(made)} applied")
+    print(f"next: {session.command('why', made['metadata']['name'])}")
+    return 0
+
+
+def _free_name(kube: Kube, name: str) -> str:
+    """The old name with -r and the first number that is free; a rerun's own ending is replaced."""
+    taken = set(kube.names("Experiment"))
+    base = re.sub(r"-r[0-9]+$", "", name)
+    for number in range(1, len(taken) + 2):
+        ending = f"-r{number}"
+        candidate = base[: MAX_NAME - len(ending)].rstrip("-") + ending
+        if candidate not in taken:
+            return candidate
+    raise AssertionError("one of n + 1 names is free among n")
+
+
+def _label(body: Body) -> str:
+    return f"{body['kind'].lower()}/{body['metadata']['name']}"
+
+
+def _sweep_of(body: Body) -> str | None:
+    owners = body["metadata"].get("ownerReferences") or []
+    return next((owner["name"] for owner in owners if owner.get("controller") and owner["kind"] == "Sweep"), None)

@@ -1,0 +1,96 @@
+"""`top` and `export`: a sweep's trials, ranked; all of them, as a table for other programs.
+
+The ten best by the objective stand in the sweep's own status. Another metric, a filter, another order or more rows are
+the hub's; where it cannot be asked and nothing is filtered, the Experiments themselves have the answer too.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from orkhaven.cli import find
+from orkhaven.cli.output import Column, Format, Row, View, emit
+from orkhaven.cli.session import Session
+from orkhaven.client.board import Board, board_from_hub, board_from_status, board_of
+from orkhaven.client.errors import Invalid, NoHub, NoKubectl, NoToken
+from orkhaven.client.kube import Body
+
+
+def top(
+    session: Session, name: str, *, metric: str | None, expression: str | None, sort: str | None, count: int
+) -> int:
+    body = find.sweep(session.kube, name)
+    if metric is None and expression is None and sort is None and count <= 10:
+        board, notes = board_from_status(body, count=count), []
+        if not board.rows:
+            notes = [_nothing_yet(body)]
+    else:
+        board, notes = _asked(session, body, metric=metric, expression=expression, sort=sort, count=count)
+    emit(View(_columns(board), board.rows, empty="no trial is in it", notes=notes), session.output)
+    return 0
+
+
+def _nothing_yet(body: Body) -> str:
+    trials = (body.get("status") or {}).get("trials") or {}
+    return (
+        f"the leaderboard has trials that have succeeded: none yet, {trials.get('running', 0)} running, "
+        f"{trials.get('failed', 0)} failed"
+    )
+
+
+def _asked(
+    session: Session, body: Body, *, metric: str | None, expression: str | None, sort: str | None, count: int
+) -> tuple[Board, list[str]]:
+    name = body["metadata"]["name"]
+    notes: list[str] = []
+    try:
+        return board_from_hub(session.hub, body, metric=metric, expression=expression, sort=sort, count=count), notes
+    except (NoHub, NoToken, NoKubectl) as error:
+        if expression is not None:
+            raise
+        notes.append(f"from the resources' status, which has at most 32 metrics of a run ({error})")
+    trials = list(session.kube.each("Experiment", labels=f"orkhaven.io/sweep={name}"))
+    board = board_of(body, trials, metric=metric, sort=sort, count=count)
+    if metric is not None and trials and all(row["value"] is None for row in board.rows):
+        raise Invalid(f"no trial reports a metric {metric!r}; there are: {', '.join(_metrics(trials)) or 'none'}")
+    return board, notes
+
+
+def _metrics(trials: Iterable[Body]) -> list[str]:
+    return sorted({metric for body in trials for metric in (body.get("status") or {}).get("metrics") or {}})
+
+
+def export(session: Session, name: str) -> int:
+    form = Format.CSV if session.output is Format.TABLE and not sys.stdout.isatty() else session.output
+    body = find.sweep(session.kube, name)
+    trials = list(session.kube.each("Experiment", labels=f"orkhaven.io/sweep={name}"))
+    board = board_of(body, trials, metrics=_metrics(trials))
+    columns = _columns(board, every=True)
+    rows: Sequence[Row] = board.rows
+    emit(
+        View(columns, rows, data=rows if form in (Format.JSON, Format.YAML) else None, empty="no trial was made yet"),
+        form,
+    )
+    return 0
+
+
+def _columns(board: Board, *, every: bool = False) -> list[Column]:
+    shown = [
+        Column("#", "rank", right=True),
+        Column("EXPERIMENT", "experiment"),
+        *([Column("STATE", "state", colour=True)] if every or board.has_states else []),
+        *([Column("REASON", "reason", colour=True)] if every else []),
+        Column(board.metric, "value", right=True),
+        Column("STEP", "step", right=True),
+        *(Column(_short(parameter, board.params), f"params.{parameter}", shrink=True) for parameter in board.params),
+        *(Column(metric, f"metrics.{metric}", right=True) for metric in board.metrics),
+    ]
+    return shown
+
+
+def _short(name: str, among: Sequence[str]) -> str:
+    """The last part of a dotted name where that says it: not "name", and no other of these has the same."""
+    last = name.rsplit(".", 1)[-1]
+    alone = sum(other.rsplit(".", 1)[-1] == last for other in among) == 1
+    return last if alone and last not in ("name", "kind") else name

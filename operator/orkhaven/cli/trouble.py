@@ -1,0 +1,169 @@
+"""`failures` and `why`: what went wrong or what stands in the way, and what a person would do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orkhaven.cli import find
+from orkhaven.cli.output import Column, Format, View, ago, bold, emit, facts, instant, printable, span, tinted
+from orkhaven.cli.session import Session
+from orkhaven.client.kube import Body, event_time
+
+CLUSTERS = (
+    Column("COUNT", "count", right=True),
+    Column("REASON", "reason"),
+    Column("MESSAGE", "message", shrink=True),
+    Column("SAMPLES", "samples", show=lambda names: ", ".join(names)),
+)
+
+
+def failures(session: Session, name: str) -> int:
+    body = find.sweep(session.kube, name)
+    status = body.get("status") or {}
+    clusters = status.get("failureClusters") or []
+    if session.output is not Format.TABLE:
+        emit(View([*CLUSTERS, Column("SUGGESTION", "suggestion")], clusters, data=clusters), session.output)
+        return 0
+    trials = status.get("trials") or {}
+    ended = trials.get("succeeded", 0) + trials.get("failed", 0)
+    if not clusters:
+        print(f"{name}: none of {ended} ended trials failed" if ended else f"{name}: no trial has ended yet")
+        return 0
+    print(f"{bold(name)}: {trials.get('failed', 0)} of {ended} ended trials failed, of {_causes(len(clusters))}")
+    for one in clusters:
+        samples = one.get("samples") or []
+        pairs = [
+            ("says", printable(one.get("message") or "")),
+            ("trials", ", ".join(samples) + (" and more" if one["count"] > len(samples) else "")),
+            ("to do", one.get("suggestion") or ""),
+            ("look", session.command("why", samples[0]) if samples else ""),
+        ]
+        print(f"\n{one['count']} x {bold(one['reason'])}\n{facts(pairs)}")
+    return 0
+
+
+def _causes(count: int) -> str:
+    return "one cause" if count == 1 else f"{count} causes"
+
+
+# --- why ---
+
+_WAITING = {
+    "WaitingForGpus": "it starts by itself when GPUs are free; kubectl ork status shows who holds them",
+    "NoFittingNode": "no node of the cluster could ever run it: ask for less (spec.resources), or another GPU model",
+    "WaitingForRetry": "it is tried again by itself",
+    "Unschedulable": "the scheduler finds no place for its pod: see the Events for what it lacks",
+    "PullingImage": "a large image takes minutes the first time on a node; a wrong name ends as ImagePull",
+    "ContainerCreating": "volumes and Secrets are being mounted: if it stays so, the Events say which is missing",
+    "WaitingForPod": "its Job is released and has no pod yet: if it stays so, the Job's Events say why (a quota?)",
+    "StatusUnknown": "its node or the API server does not answer: it is not given up, what was last known holds",
+    "Suspended": "resume it",
+    "Suspending": "it saves a checkpoint and stops",
+}
+
+
+def why(session: Session, name: str) -> int:
+    kube = session.kube
+    body = find.experiment(kube, name)
+    events = kube.events_of(body)
+    told = explain(body)
+    if session.output is not Format.TABLE:
+        data = {
+            **told,
+            "attempts": (body.get("status") or {}).get("attempts") or [],
+            "events": [_event(e) for e in events],
+        }
+        columns = [Column(key.upper(), key) for key in ("state", "reason", "message", "suggestion")]
+        emit(View(columns, [told], data=data), session.output)
+        return 0
+    status = body.get("status") or {}
+    print(f"{bold(name)} is {tinted(told['state'])}" + (f": {told['reason']}" if told["reason"] else ""))
+    failure = status.get("failure") or {}
+    steps = [session.command("logs", name)] if status.get("attempts") else []
+    if told["reason"] in ("Suspended", "Suspending"):
+        steps.append(session.command("resume", name))
+    print(
+        facts(
+            [
+                ("says", printable(told["message"])),
+                ("where", printable(failure.get("location") or "")),
+                ("to do", told["suggestion"]),
+                ("then", "\n".join(steps)),
+            ]
+        )
+    )
+    if failure.get("excerpt"):
+        print(f"\nLast words\n{_indented(failure['excerpt'])}")
+    attempts = status.get("attempts") or []
+    if attempts:
+        print("\nAttempts")
+        emit(View(ATTEMPTS, [attempt_row(one) for one in attempts]), Format.TABLE)
+    if events:
+        print("\nEvents")
+        emit(
+            View(EVENTS, [_event(one) | {"age": ago(event_time(one), now=session.now)} for one in events]), Format.TABLE
+        )
+    return 0
+
+
+def explain(body: Body) -> dict[str, Any]:
+    """State, reason, message and what to do, of whatever state it is in."""
+    status = body.get("status") or {}
+    failure = status.get("failure") or {}
+    state, reason = status.get("state") or "Pending", status.get("reason") or ""
+    suggestion = failure.get("suggestion") or _WAITING.get(reason, "")
+    message = status.get("message") or failure.get("message") or ""
+    if not status:
+        message = "the operator has not looked at it yet"
+        suggestion = "is the operator running? kubectl ork version says"
+    elif state == "Succeeded":
+        message = message or "it has ended well: there is nothing to explain"
+    if reason == "WaitingForRetry" and status.get("retryAt"):
+        suggestion = f"it is tried again by itself at {status['retryAt']}"
+    return {
+        "experiment": body["metadata"]["name"],
+        "state": state,
+        "reason": reason,
+        "message": message,
+        "suggestion": suggestion,
+    }
+
+
+ATTEMPTS = (
+    Column("#", "number", right=True),
+    Column("REASON", "reason", colour=True),
+    Column("EXIT", "exitCode", right=True),
+    Column("TOOK", "took", right=True),
+    Column("NODE", "node"),
+    Column("GPU", "gpuModel"),
+    Column("POD", "pod"),
+    Column("MESSAGE", "message", shrink=True),
+)
+
+EVENTS = (
+    Column("AGE", "age", right=True),
+    Column("TYPE", "type"),
+    Column("REASON", "reason"),
+    Column("COUNT", "count", right=True),
+    Column("MESSAGE", "message", shrink=True),
+)
+
+
+def attempt_row(attempt: Body) -> dict[str, Any]:
+    start, end = attempt.get("startTime"), attempt.get("endTime")
+    took = span((instant(end) - instant(start)).total_seconds()) if start and end else None
+    return {**attempt, "took": took, "reason": attempt.get("reason") or "(under way)"}
+
+
+def _event(event: Body) -> dict[str, Any]:
+    return {
+        "time": event_time(event),
+        "type": event.get("type"),
+        "reason": event.get("reason"),
+        "count": event.get("count") or (event.get("series") or {}).get("count") or 1,
+        "message": event.get("message"),
+    }
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {printable(line)}" for line in text.splitlines())

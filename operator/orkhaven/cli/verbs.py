@@ -1,0 +1,282 @@
+"""The verbs: arguments, options, help. What each does is imported when it is called, so that start-up stays short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orkhaven.cli.session import Session, takes
+
+app = typer.Typer(
+    name="kubectl ork",
+    help="Sweeps of GPU training jobs: submit them, see them, steer them, explain their failures.",
+    epilog="Exit codes: 0 well, 1 not, 2 wrong usage, 3 it ended, but with failures.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a Sweep.")]
+ExperimentName = Annotated[str, typer.Argument(metavar="XP", help="Name of an Experiment.")]
+AnyName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A Sweep's or an Experiment's; sweep/NAME or xp/NAME where both are there."),
+]
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="YAML or JSON; - reads standard input.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE[,VALUE]", help="One value fixes a parameter, several are searched. Repeatable."
+    ),
+]
+
+
+@app.command(short_help="Apply sweeps and runs; says first what is new")
+@takes("cluster")
+def submit(
+    session: Session,
+    files: Files,
+    settings: Set = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="The API server checks all of it and keeps nothing.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait for the end, and tell what happens.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Take over fields that another tool has set.")] = False,
+) -> int:
+    """Apply Sweeps and Experiments; says first how many trials that makes, and how many of them are new."""
+    from orkhaven.cli import submit as does
+
+    return does.submit(session, files, settings=settings or [], dry_run=dry_run, watch=watch, force=force)
+
+
+@app.command(short_help="Progress of sweeps, or of one")
+@takes("cluster", "list", "output")
+def status(
+    session: Session,
+    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Default: all of the namespace.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on showing it; with SWEEP, until it has ended.")
+    ] = False,
+) -> int:
+    """Sweeps, or one of them: progress, best value, failures, GPU-hours."""
+    from orkhaven.cli import status as does
+
+    return does.status(session, sweep, watch=watch)
+
+
+@app.command(short_help="Leaderboard of a sweep")
+@takes("cluster", "output", "hub")
+def top(
+    session: Session,
+    sweep: SweepName,
+    metric: Annotated[str | None, typer.Option(help="Rank by this metric, not by the objective.")] = None,
+    filter_: Annotated[
+        str | None, typer.Option("--filter", help='Such as: params.optimizer.lr < 1e-3 and state = "Succeeded"')
+    ] = None,
+    sort: Annotated[str | None, typer.Option(help="Column to sort by; -COLUMN from large to small.")] = None,
+    count: Annotated[int, typer.Option("-k", "--count", min=1, max=100_000, help="Rows.")] = 10,
+) -> int:
+    """The leaderboard of a sweep."""
+    from orkhaven.cli import top as does
+
+    return does.top(session, sweep, metric=metric, expression=filter_, sort=sort, count=count)
+
+
+@app.command(short_help="Why trials of a sweep failed, by cause")
+@takes("cluster", "output")
+def failures(session: Session, sweep: SweepName) -> int:
+    """What a sweep's trials died of, by cause: how many, which, what to do about it."""
+    from orkhaven.cli import trouble as does
+
+    return does.failures(session, sweep)
+
+
+@app.command(short_help="Log of a run, also after its pod is gone")
+@takes("cluster", "hub")
+def logs(
+    session: Session,
+    experiment: ExperimentName,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is written from now on.")] = False,
+    attempt: Annotated[int | None, typer.Option(min=1, help="Default: the latest.")] = None,
+    grep: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Only lines that match; exit code 1 where none does.")
+    ] = None,
+    tail: Annotated[int | None, typer.Option(min=1, help="Only the last so many lines.")] = None,
+) -> int:
+    """The log of a run: of its pod while that is there, else what the hub has kept."""
+    from orkhaven.cli import logs as does
+
+    return does.logs(session, experiment, follow=follow, attempt=attempt, grep=grep, tail=tail)
+
+
+@app.command(short_help="All about a run")
+@takes("cluster", "output")
+def describe(session: Session, experiment: ExperimentName) -> int:
+    """All about a run: parameters, attempts, metrics, failure, Events."""
+    from orkhaven.cli import describe as does
+
+    return does.describe(session, experiment)
+
+
+@app.command(short_help="What differs between two runs")
+@takes("cluster", "output")
+def diff(
+    session: Session,
+    one: Annotated[str, typer.Argument(metavar="A", help="Name of an Experiment.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="Name of another.")],
+) -> int:
+    """What differs between two runs: parameters, spec, results."""
+    from orkhaven.cli import describe as does
+
+    return does.diff(session, one, other)
+
+
+@app.command(short_help="Why a run waits or has failed, and what to do")
+@takes("cluster", "output")
+def why(session: Session, experiment: ExperimentName) -> int:
+    """Why a run waits, or why it failed, and what to do about it."""
+    from orkhaven.cli import trouble as does
+
+    return does.why(session, experiment)
+
+
+@app.command(short_help="Wait for the end of a sweep or a run")
+@takes("cluster")
+def wait(
+    session: Session,
+    name: AnyName,
+    condition: Annotated[
+        str, typer.Option("--for", help="Condition that has to be True: Finished, Running, Suspended, ...")
+    ] = "Finished",
+    timeout: Annotated[str, typer.Option(help="Such as 90s, 30m, 24h; 0: as long as it takes.")] = "0",
+) -> int:
+    """Wait for the end of a sweep or a run. Exit code 3 where it ended with failures, 1 where the time was over."""
+    from orkhaven.cli import wait as does
+
+    return does.wait(session, name, condition=condition, timeout=timeout)
+
+
+@app.command(short_help="End and remove a sweep or a run")
+@takes("cluster")
+def cancel(
+    session: Session,
+    name: AnyName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> int:
+    """End and remove a sweep or a run. Results on the output volume and what the hub has kept stay."""
+    from orkhaven.cli import steer as does
+
+    return does.cancel(session, name, yes=yes)
+
+
+@app.command(short_help="Save checkpoints, give the GPUs back")
+@takes("cluster")
+def suspend(session: Session, name: AnyName) -> int:
+    """Save checkpoints and give the GPUs back; `resume` goes on from there."""
+    from orkhaven.cli import steer as does
+
+    return does.suspend(session, name, held=True)
+
+
+@app.command(short_help="Go on with what was suspended")
+@takes("cluster")
+def resume(session: Session, name: AnyName) -> int:
+    """Go on with what was suspended."""
+    from orkhaven.cli import steer as does
+
+    return does.suspend(session, name, held=False)
+
+
+@app.command(short_help="A new run out of one that has ended")
+@takes("cluster")
+def rerun(
+    session: Session,
+    experiment: ExperimentName,
+    settings: Set = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed: another run of the same parameters.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the new Experiment. Default: the old one's with -r and a number.")
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Make it. Default: print it as YAML.")] = False,
+) -> int:
+    """A new Experiment out of one that has ended, with what is to change."""
+    from orkhaven.cli import steer as does
+
+    return does.rerun(session, experiment, settings=settings or [], seed=seed, new_name=name, apply=apply)
+
+
+@app.command(short_help="All trials of a sweep as CSV, JSON or LaTeX")
+@takes("cluster", "output")
+def export(session: Session, sweep: SweepName) -> int:
+    """Every trial of a sweep with parameters and results: -o csv, json, yaml or latex."""
+    from orkhaven.cli import top as does
+
+    return does.export(session, sweep)
+
+
+@app.command(short_help="Open the hub's pages in the browser")
+@takes("cluster", "hub")
+def dashboard(
+    session: Session,
+    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Open its page.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0: any that is free.")] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the browser, or only print the address.")
+    ] = True,
+) -> int:
+    """Forward the hub's pages to this machine and open them in the browser, until Ctrl-C."""
+    from orkhaven.cli import dashboard as does
+
+    return does.dashboard(session, sweep, port=port, browser=browser)
+
+
+@app.command(short_help="Check files without a cluster")
+@takes("output")
+def lint(
+    session: Session,
+    files: Files,
+    settings: Set = None,
+    most: Annotated[
+        int, typer.Option("--max-trials", min=1, help="Trials of a sweep whose parameters are checked.")
+    ] = 1000,
+) -> int:
+    """Check files without a cluster: the schema, then each trial's parameters by the trainer's own model."""
+    from orkhaven.cli import lint as does
+
+    return does.lint(session, files, settings=settings or [], most=most)
+
+
+@app.command("import-haven", short_help="Take over results of Haven")
+@takes("cluster", "output")
+def import_haven(
+    session: Session,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A savedir: a folder of folders with exp_dict.json.")],
+    metric: Annotated[
+        str | None, typer.Option(help="The objective: a key of score_list.pkl, such as val_dice.")
+    ] = None,
+    minimize: Annotated[bool, typer.Option("--minimize", help="The smaller value is the better one.")] = False,
+    prefix: Annotated[str, typer.Option(help="Names are PREFIX-<start of Haven's id>.")] = "haven",
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Make the Experiments. Default: show what would be made.")
+    ] = False,
+) -> int:
+    """Haven's results as finished Experiments. Its pickles are read by a reader that runs nothing."""
+    from orkhaven.cli import haven as does
+
+    return does.import_haven(session, folder, metric=metric, minimize=minimize, prefix=prefix, apply=apply)
+
+
+@app.command(short_help="Versions of client, cluster, operator and hub")
+@takes("cluster", "output", "hub")
+def version(
+    session: Session,
+    client: Annotated[bool, typer.Option("--client", help="This program's alone: asks nobody.")] = False,
+) -> int:
+    """Versions of this program, of the cluster, of operator and hub."""
+    from orkhaven.cli import version as does
+
+    return does.version(session, client=client)

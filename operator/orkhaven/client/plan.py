@@ -1,0 +1,118 @@
+"""What submitting a file would do: how many trials, and which of them are the same run as one that is there already.
+
+The same run: parameters, seed, image, command and data are the same, as in an Experiment's runHash. That hash itself
+is known only to the operator (it fills in the default image), so what stands in the specs is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orkhaven.api import SweepSpec
+from orkhaven.api.container import DataVolume
+from orkhaven.client.errors import Invalid
+from orkhaven.client.kube import Body
+from orkhaven.core.identity import run_hash
+from orkhaven.core.search import TrialSource, trial_params
+from orkrun.contract import LABEL_SWEEP
+
+MOST_COMPARED = 20_000
+"""Trials that are compared, about a second; the rest of a larger search is said to be uncompared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Counts of trials."""
+
+    trials: int
+    new: int = 0
+    mine: int = 0
+    """Made by this Sweep already."""
+    done: int = 0
+    """Another Experiment has succeeded with the same run."""
+    open: int = 0
+    """Another Experiment is at the same run, or waits for it."""
+    failed: int = 0
+    """Another Experiment has failed with the same run."""
+    uncompared: int = 0
+
+    def sentence(self) -> str:
+        """As `submit` prints it."""
+        said = "1 trial" if self.trials == 1 else f"{self.trials:,} trials"
+        parts = [
+            f"{count:,} {words}"
+            for count, words in (
+                (self.new, "new"),
+                (self.mine, "made already"),
+                (self.done, "identical to a run that has succeeded"),
+                (self.open, "identical to a run that is under way"),
+                (self.failed, "identical to a run that has failed"),
+                (self.uncompared, "not compared"),
+            )
+            if count
+        ]
+        return f"{said}: {', '.join(parts)}"
+
+
+def trials_of(body: Body) -> TrialSource:
+    """The trials of a Sweep. Raises Invalid where a dotted name leads nowhere."""
+    spec = body["spec"]
+    try:
+        return trial_params(SweepSpec.model_validate(spec), (spec.get("template") or {}).get("params") or {})
+    except ValueError as error:
+        raise Invalid(str(error)) from error
+
+
+def plan(body: Body, there: Iterable[Body]) -> Plan:
+    """`body` has been checked; `there` are the namespace's Experiments."""
+    name = body["metadata"]["name"]
+    known: dict[str, tuple[int, str]] = {}
+    for experiment in there:
+        labels = experiment["metadata"].get("labels") or {}
+        own = labels.get(LABEL_SWEEP) == name if body["kind"] == "Sweep" else experiment["metadata"]["name"] == name
+        verdict = "mine" if own else _verdict(experiment)
+        digest = _run_of(experiment["spec"], experiment["spec"].get("params") or {})
+        if digest:
+            known[digest] = max(known.get(digest, (-1, "")), (_ORDER.index(verdict), verdict))
+    total, runs = _runs(body)
+    counts = dict.fromkeys((*_ORDER, "new"), 0)
+    compared = 0
+    for digest in runs:
+        if compared == MOST_COMPARED:
+            break
+        counts[known[digest][1] if digest in known else "new"] += 1
+        compared += 1
+    return Plan(trials=total, uncompared=total - compared, **counts)
+
+
+_ORDER = ("failed", "open", "done", "mine")
+"""Where several Experiments are the same run, the last of these counts."""
+
+
+def _verdict(experiment: Body) -> str:
+    state = (experiment.get("status") or {}).get("state")
+    return {"Succeeded": "done", "Failed": "failed"}.get(str(state), "open")
+
+
+def _runs(body: Body) -> tuple[int, Iterator[str | None]]:
+    spec = body["spec"]
+    if body["kind"] == "Experiment":
+        return 1, iter([_run_of(spec, spec.get("params") or {})])
+    source = trials_of(body)
+    template = spec.get("template") or {}
+    return source.total, (_run_of(template, source.params(index)) for index in range(source.total))
+
+
+def _run_of(spec: Mapping[str, Any], params: Mapping[str, Any]) -> str | None:
+    try:
+        return run_hash(
+            params=params,
+            seed=spec.get("seed") or 0,
+            image=spec.get("image") or "",
+            command=spec.get("command") or (),
+            data=[DataVolume.model_validate(volume) for volume in spec.get("data") or ()],
+        )
+    except ValueError:
+        return None  # stored before a rule existed: the same as nothing
