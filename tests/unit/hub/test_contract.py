@@ -52,7 +52,7 @@ def _document() -> dict[str, Any]:
     return dict(json.loads(json.dumps(document)))
 
 
-@schemathesis.serializer("application/x-ndjson")
+@schemathesis.serializer("application/x-ndjson", "application/x-orkhaven-artifact")
 def _as_lines(_context: object, value: object) -> bytes:
     return str(value).encode(errors="replace")
 
