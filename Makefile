@@ -22,7 +22,7 @@ demo-down:  ## Remove everything the demo started
 	@$(PY) -m tools.demo down
 
 .PHONY: test
-test: setup lint types imports unit integration e2e  ## Everything that has to be green
+test: setup lint types imports unit browser integration e2e  ## Everything that has to be green
 	@echo "make test: all green"
 
 .PHONY: setup
@@ -46,6 +46,10 @@ imports: setup  ## Who may import whom
 unit: setup  ## Decisions and maths: nothing but Python
 	OMP_NUM_THREADS=1 $(PYTEST) -n 2 tests/unit tests/sim
 
+.PHONY: browser
+browser: setup  ## The dashboard's pages in Chromium
+	$(PYTEST) tests/browser
+
 .PHONY: integration
 integration: setup cluster-programs images-dev  ## Real etcd, API server, controllers
 	$(PYTEST) tests/integration
@@ -63,7 +67,7 @@ bench: setup cluster-programs  ## Ratios against a baseline of the same run
 	$(PYTEST) tests/bench -s -o python_files='bench_*.py'
 
 .PHONY: screenshots
-screenshots: setup  ## The README's pictures of the dashboard, from a made-up workplace (needs Chromium)
+screenshots: setup  ## The README's pictures of the dashboard, from a made-up clinic (needs Chromium)
 	$(PY) -m tools.screenshots
 
 .PHONY: study

@@ -1,5 +1,5 @@
 """`make screenshots`: pictures of every page of the dashboard, in both themes and both widths, from the made-up
-workplace of the browser tests. Writes docs/screenshots/<page>-<theme>-<width>.png.
+clinic of the browser tests. Writes docs/screenshots/<page>-<theme>-<width>.png.
 """
 
 from __future__ import annotations

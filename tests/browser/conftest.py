@@ -1,4 +1,4 @@
-"""The dashboard in the system's Chromium, over the fake workplace of `demo`."""
+"""The dashboard in the system's Chromium, over the made-up clinic of `demo`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A made-up but believable workplace: sweeps in every state, with curves, failures and attempts, in a fake cluster
+"""A made-up but believable clinic: sweeps in every state, with curves, failures and attempts, in a fake cluster
 and a real store. The same seed gives the same one.
 """
 
