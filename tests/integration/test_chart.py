@@ -62,8 +62,10 @@ ALLOWED = [
     ("operator", "patch", "batch/jobs"),
     ("operator", "list", "/pods"),
     ("operator", "create", "/events"),
-    ("hub", "get", "/pods"),
+    ("hub", "watch", "orkhaven.io/experiments"),
     ("hub", "patch", "orkhaven.io/experiments/status"),
+    ("hub", "watch", "/pods"),  # whose logs it follows
+    ("hub", "get", "/pods/log"),
 ]
 REFUSED = [
     ("operator", "get", "/secrets"),
@@ -73,7 +75,8 @@ REFUSED = [
     ("hub", "patch", "orkhaven.io/sweeps/status"),
     ("hub", "create", "orkhaven.io/experiments"),
     ("hub", "delete", "batch/jobs"),
-    ("hub", "list", "/pods"),
+    ("hub", "delete", "/pods"),
+    ("hub", "create", "/pods/exec"),
     ("hub", "get", "/secrets"),
 ]
 
