@@ -296,10 +296,10 @@ async def test_lists_follow_the_cluster_by_watches(cluster: Cluster, namespace: 
         deadline = time.monotonic() + 30
         while True:
             answer = await client.get(f"{path}/leaderboard", params={"columns": "state,params"})
-            if answer.status_code == 200 and [item["name"] for item in answer.json()["items"]] == names:
-                # Between a list and its watch the lists may be old, and say so.
-                if answer.json()["staleSeconds"] == 0:
-                    return list(answer.json()["items"])
+            found = answer.json() if answer.status_code == 200 else {"items": [], "staleSeconds": None}
+            # Between a list and its watch the lists may be old, and say so.
+            if [item["name"] for item in found["items"]] == names and found["staleSeconds"] == 0:
+                return list(found["items"])
             assert time.monotonic() < deadline, answer.text
             await asyncio.sleep(0.05)
 
