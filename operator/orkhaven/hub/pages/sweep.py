@@ -117,7 +117,6 @@ async def _board(request: Request, namespace: str, name: str, state: BoardState,
         schema = await hub.queries.schema(namespace, name)
     base = ("n", namespace, "sweeps", name)
     board: Board = board_of(found, state, base=base, minimize=minimize, sweep=name)
-    exports = {kind: url(*base, f"export.{kind}", **state.query()) for kind in ("csv", "json", "tex")}
     return {
         "board": board,
         "state": state,
@@ -130,7 +129,6 @@ async def _board(request: Request, namespace: str, name: str, state: BoardState,
         "without_brush": url(*base, **state.query(brush=None)),
         "compare": url("n", namespace, "compare", run=list(state.runs)) if len(state.runs) >= 2 else None,
         "hints": _hints(schema.varying, schema.metrics),
-        "exports": exports,
         "fields": list(FIELDS),
     }
 
