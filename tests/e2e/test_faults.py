@@ -44,6 +44,7 @@ def assert_each_trial_once(user: User, name: str) -> None:
 
 
 class TestKills:
+    @pytest.mark.alone  # six trainings with their reports take most of its time when two others share the CPUs
     def test_the_operator_killed_ten_times_is_not_noticed(self, user: User, deployment: Deployment) -> None:
         user.apply(seeds_sweep("ten-kills", parallelism=2, template={"params": {"epochs": 30}}))
         for kill in range(1, 11):
