@@ -24,8 +24,7 @@ from orkhaven.cli.output import (
     tinted,
 )
 from orkhaven.cli.session import Session
-from orkhaven.cli.trouble import ATTEMPTS, EVENTS, attempt_row, explain
-from orkhaven.cli.trouble import _event as event_row
+from orkhaven.cli.trouble import ATTEMPTS, EVENTS, attempt_row, event_row, explain
 from orkhaven.client.board import flatten
 from orkhaven.client.kube import Body, event_time
 

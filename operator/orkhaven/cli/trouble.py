@@ -71,7 +71,7 @@ def why(session: Session, name: str) -> int:
         data = {
             **told,
             "attempts": (body.get("status") or {}).get("attempts") or [],
-            "events": [_event(e) for e in events],
+            "events": [event_row(e) for e in events],
         }
         columns = [Column(key.upper(), key) for key in ("state", "reason", "message", "suggestion")]
         emit(View(columns, [told], data=data), session.output)
@@ -101,7 +101,8 @@ def why(session: Session, name: str) -> int:
     if events:
         print("\nEvents")
         emit(
-            View(EVENTS, [_event(one) | {"age": ago(event_time(one), now=session.now)} for one in events]), Format.TABLE
+            View(EVENTS, [event_row(one) | {"age": ago(event_time(one), now=session.now)} for one in events]),
+            Format.TABLE,
         )
     return 0
 
@@ -155,7 +156,7 @@ def attempt_row(attempt: Body) -> dict[str, Any]:
     return {**attempt, "took": took, "reason": attempt.get("reason") or "(under way)"}
 
 
-def _event(event: Body) -> dict[str, Any]:
+def event_row(event: Body) -> dict[str, Any]:
     return {
         "time": event_time(event),
         "type": event.get("type"),

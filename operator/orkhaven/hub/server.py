@@ -29,8 +29,8 @@ SHUTDOWN_SECONDS = 10
 """For requests under way at SIGTERM; a POST takes milliseconds."""
 
 GC_THRESHOLDS = (20_000, 20, 50)
-"""Python's own (700, 10, 10) walk through all that is cached dozens of times while one large table is read: two thirds
-of the time that takes. Nothing large here is in cycles.
+"""Python's own (700, 10, 10) walk through all that is cached dozens of times while one large table is read: 1.36 CPU
+seconds, 0.48 without any collector (measured once). Nothing large here is in cycles.
 """
 
 log = logging.getLogger(__name__)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import functools
 import json
 import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -189,44 +190,10 @@ class Client:
         Raises `errors.ApiError` where it is refused, and, out of the lines, Unavailable where it breaks or says nothing
         for `idle_seconds`. An end by the server itself is just the end of the lines.
         """
-        refreshed = False
-        while True:
-            started = time.monotonic()
-            code = "unavailable"
-            try:
-                response = await self._open(path, query=query, idle_seconds=idle_seconds)
-                code = str(response.status)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                what = str(error) or type(error).__name__
-                raise Unavailable(f"GET {path}: no answer from {self.server}: {what}") from error
-            finally:
-                if self._on_call is not None:
-                    self._on_call(verb, resource, code, time.monotonic() - started)
-            try:
-                if response.status == 401 and self._reload is not None and not refreshed:
-                    refreshed = True
-                    await _maybe_await(self._reload(self.configuration))
-                    continue
-                if response.status != 200:
-                    raise _error(f"GET {path}", response.status, await response.read(), response.headers)
-                yield _lines(path, response)
-                return
-            finally:
-                # Not release(): that would wait for the rest of an answer without end.
-                response.close()
-
-    async def _open(self, path: str, *, query: Mapping[str, str], idle_seconds: float) -> aiohttp.ClientResponse:
-        _, url, headers, _, _ = await self._api.param_serialize(
-            "GET",
-            path,
-            query_params=list(query.items()),
-            header_params={"Accept": JSON},
-            auth_settings=["BearerToken"],
-        )
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=idle_seconds)
-        answer = await self._api.rest_client.request("GET", url, headers=headers, _request_timeout=timeout)
-        response: aiohttp.ClientResponse = answer.response
-        return response
+        rest = self._api.rest_client
+        open_ = functools.partial(self._open, rest, path, query, accept=JSON, idle_seconds=idle_seconds)
+        async with self._answer(open_, path, verb=verb, resource=resource) as response:
+            yield _lines(path, response)
 
     @contextlib.asynccontextmanager
     async def stream_bytes(
@@ -241,12 +208,22 @@ class Client:
             own.connection_pool_maxsize = 0  # aiohttp's word for no limit
             own.client_session_kwargs = {"read_bufsize": BYTES_BUFFER, "auto_decompress": False}
             self._byte_streams = RESTClientObject(own)
+        # The kubelet answers at once, but the API server first has to reach it.
+        open_ = functools.partial(self._open, self._byte_streams, path, query, accept="*/*", seconds=self._timeout)
+        async with self._answer(open_, path, verb=verb, resource=resource) as response:
+            yield ByteStream(path, response)
+
+    @contextlib.asynccontextmanager
+    async def _answer(
+        self, open_: Callable[[], Awaitable[aiohttp.ClientResponse]], path: str, *, verb: str, resource: str
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One that has begun with 200, the credentials read again once where they were refused."""
         refreshed = False
         while True:
             started = time.monotonic()
             code = "unavailable"
             try:
-                response = await self._open_bytes(self._byte_streams, path, query)
+                response = await open_()
                 code = str(response.status)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 what = str(error) or type(error).__name__
@@ -261,23 +238,32 @@ class Client:
                     continue
                 if response.status != 200:
                     raise _error(f"GET {path}", response.status, await response.read(), response.headers)
-                yield ByteStream(path, response)
+                yield response
                 return
             finally:
                 # Not release(): that would wait for the rest of an answer without end.
                 response.close()
 
-    async def _open_bytes(self, rest: RESTClientObject, path: str, query: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _open(
+        self,
+        rest: RESTClientObject,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        accept: str,
+        idle_seconds: float | None = None,
+        seconds: float | None = None,
+    ) -> aiohttp.ClientResponse:
+        """`seconds`: until the answer begins; `idle_seconds`: between two pieces of it, the first included."""
         _, url, headers, _, _ = await self._api.param_serialize(
             "GET",
             path,
             query_params=list(query.items()),
-            header_params={"Accept": "*/*"},
+            header_params={"Accept": accept},
             auth_settings=["BearerToken"],
         )
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
-        # The kubelet answers at once, but the API server first has to reach it.
-        async with asyncio.timeout(self._timeout):
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=idle_seconds)
+        async with asyncio.timeout(seconds):
             answer = await rest.request("GET", url, headers=headers, _request_timeout=timeout)
         response: aiohttp.ClientResponse = answer.response
         return response

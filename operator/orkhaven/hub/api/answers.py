@@ -56,7 +56,7 @@ def format_of(request: Request, wanted: Format | None) -> Format:
 
 
 def as_json(content: Any, *, headers: dict[str, str] | None = None) -> Response:
-    """NaN and the infinities as texts. A hundred times as fast as FastAPI's way for a thousand rows."""
+    """NaN and the infinities as texts. Without FastAPI's own encoder, which visits each value in Python."""
     return Response(to_json(content, inf_nan_mode="strings"), media_type="application/json", headers=headers)
 
 

@@ -329,7 +329,7 @@ class Table:
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """Of a sample of at least one; no deviation below two. `statistics` is exact, and 50 times as slow."""
+    """Of a sample of at least one; no deviation below two. `statistics` is exact, in fractions, and much slower."""
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
         return mean, None

@@ -79,7 +79,7 @@ def _tune_sqlite(engine: Engine, *, begin: str, read_only: bool) -> None:
             # FULL: an answered POST survives a power cut, not only a killed process. Group commit pays for it.
             cursor.execute("PRAGMA synchronous = FULL")
             # Live runs write the same pages again and again: carried over from the log to the file every 32 MB and not
-            # every 4, they cost one write instead of eight.
+            # every 4, a page is written there less often.
             cursor.execute("PRAGMA wal_autocheckpoint = 8000")
             # SQLite truncates a grown log only if told so.
             cursor.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")

@@ -187,7 +187,7 @@ class Reader:
         with self._engine.connect() as connection:
             names = {row[0]: row[1] for row in connection.execute(select(MetricName.id, MetricName.name))}
             # Straight from the driver, the ids (whole numbers of our own) written out: a table of 10,000 runs reads
-            # 200,000 of these rows, several times faster than as SQLAlchemy's. The same text for both databases.
+            # 200,000 of these rows, and needs nothing that SQLAlchemy makes of each. The same text for both databases.
             cursor = connection.connection.cursor()
             try:
                 cursor.execute(f"{_SUMMARIES_OF} WHERE run_id IN ({', '.join(str(int(one)) for one in run_ids)})")
