@@ -117,7 +117,8 @@ def kill_process(deployment: Deployment, component: str) -> None:
 
 class TestByHand:
     def test_a_job_and_a_pod_deleted_by_hand_are_made_up_for(self, user: User) -> None:
-        user.apply(seeds_sweep("by-hand", parallelism=2))
+        # Long enough that they are still learning when it happens: one that only writes its report ends well.
+        user.apply(seeds_sweep("by-hand", parallelism=2, template={"params": {"epochs": 10}}))
 
         def running() -> list[Body]:
             trials = user.list("experiments", "orkhaven.io/sweep=by-hand")

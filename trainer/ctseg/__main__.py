@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
+if os.getpid() == 1:
+    # The kernel drops what the first process of a container has no handler for: a pod that is deleted just after its
+    # start would go on until it is killed. There is nothing to save yet; a training puts its own handler here.
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+
 import argparse
 import sys
 from collections.abc import Sequence

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import orkrun
 from ctseg import checkpoint, config
 from ctseg.data.samples import Samples
 from ctseg.training.loop import Training
-from tests.unit.ctseg.conftest import TINY
+from tests.unit.ctseg.conftest import TINY, TRAINER
 
 OBJECTIVE: orkrun.Objective = {"metric": "val/dice_case", "direction": "Maximize"}
 
@@ -280,3 +283,12 @@ def test_without_a_config_the_way_to_a_local_run_is_told(pod: Any) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 78
     assert "start the run with parameters of its own" in errors
+
+
+def test_the_first_process_of_a_container_hears_sigterm_before_the_training_does() -> None:
+    if subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a PID namespace cannot be made here; root can")
+    script = "import ctseg.__main__, os, signal; os.kill(os.getpid(), signal.SIGTERM); print('went on')"
+    command = ["unshare", "--pid", "--fork", sys.executable, "-c", script]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(TRAINER)}, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (143, b""), done.stderr
