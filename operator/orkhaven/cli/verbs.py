@@ -225,10 +225,10 @@ def dashboard(
     sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Open its page.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0: any that is free.")] = 0,
     browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the browser, or only print the address.")
+        bool, typer.Option("--open/--no-open", help="Open the browser, or only print the address.")
     ] = True,
 ) -> int:
-    """Forward the hub's pages to this machine and open them in the browser, until Ctrl-C."""
+    """Forward the hub's pages to this machine and open them in the browser, logged in, until Ctrl-C."""
     from orkhaven.cli import dashboard as does
 
     return does.dashboard(session, sweep, port=port, browser=browser)

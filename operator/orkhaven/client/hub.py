@@ -156,6 +156,13 @@ class Hub:
         except (httpx.HTTPError, ValueError, KeyError) as error:
             raise self._unreachable(error) from error
 
+    def login_code(self) -> str | None:
+        """A code that logs a browser in as this user, once, within a minute: `/login?code=...`. None where the hub is
+        open to all. Raises NoToken, Forbidden, NoHub.
+        """
+        answer = self._request("POST", "/login/code", httpx.QueryParams())
+        return None if answer.status_code == 204 else str(answer.json()["code"])
+
     def _request(self, method: str, path: str, query: httpx.QueryParams) -> httpx.Response:
         try:
             answer = self._http.request(method, path, params=query, headers=self._headers(), timeout=60)
@@ -213,6 +220,10 @@ def open_hub(
     account: Path = SERVICE_ACCOUNT,
 ) -> Hub:
     """Raises NoHub, NoKubectl, Invalid."""
-    way = forward(target, Place.parse(place or env.get(ENV_HUB) or DEFAULT), env=env)
+    return hub_at(forward(target, Place.parse(place or env.get(ENV_HUB) or DEFAULT), env=env), token)
+
+
+def hub_at(way: Forward, token: Callable[[], str]) -> Hub:
+    """The hub at the end of an open way, which is closed with it."""
     # A proxy of the environment is for addresses beyond this machine.
     return Hub(httpx.Client(base_url=way.url, trust_env=way.url.startswith("https:")), token, on_close=way.close)
