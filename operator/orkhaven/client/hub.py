@@ -25,7 +25,7 @@ PAGE = 1000
 
 HOW = (
     f"is it installed there (kubectl get service -n orkhaven-system)? Elsewhere: {ENV_HUB}=namespace/service, or "
-    f"{ENV_HUB}=https://... where it has an address; forwarding needs the right to create pods/portforward there"
+    f"{ENV_HUB}=https://... where it has an address"
 )
 
 
@@ -85,7 +85,13 @@ def forward(target: Target, place: Place, *, port: int = 0, env: Mapping[str, st
     except ChildFailed as error:
         said = str(error).strip().splitlines()
         why = re.sub(r"^(error: |Error from server( \(\w+\))?: )+", "", said[-1]) if said else "it says nothing"
-        raise NoHub(f"the hub {place.namespace}/{place.service} cannot be reached: {why}", hint=HOW) from error
+        hint = HOW
+        if "is forbidden" in why or "cannot" in why:
+            hint = (
+                f"an administrator can let you through: kubectl create rolebinding NAME -n {place.namespace} "
+                f"--role={place.service}-forward --user=YOU (or --group, --serviceaccount)"
+            )
+        raise NoHub(f"the hub {place.namespace}/{place.service} cannot be reached: {why}", hint=hint) from error
     assert child.ready is not None
     return Forward(f"http://127.0.0.1:{child.ready[1]}", child.stop, child.wait)
 
