@@ -35,18 +35,18 @@ class Asked:
 
 
 def top(session: Session, name: str, asked: Asked, *, watch: bool = False) -> int:
-    body = find.sweep(session.kube, name)
+    body = latest = find.sweep(session.kube, name)
     if not watch:
         emit(_view(session, body, asked), session.output)
         return 0
-    for body in follow(session.kube, body):
-        view = _view(session, body, asked)
+    for latest in follow(session.kube, body):
+        view = _view(session, latest, asked)
         if session.output is Format.TABLE and live():
-            redraw(f"{line(body)}\n\n{drawn(view)}")
+            redraw(f"{line(latest)}\n\n{drawn(view)}")
         else:
             emit(view, session.output)
             sys.stdout.flush()
-    return find.exit_code(body) if finished(body) else 1
+    return find.exit_code(latest) if finished(latest) else 1
 
 
 def _view(session: Session, body: Body, asked: Asked) -> View:
