@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
 import tempfile
 import threading
@@ -23,8 +22,9 @@ from urllib.parse import urlencode
 from orkhaven.cli.session import Session
 from orkhaven.client.connect import context_namespace
 from orkhaven.client.errors import NotFound, NoToken
-from orkhaven.client.hub import DEFAULT, ENV_HUB, Forward, Hub, Place, forward, hub_at, segment
+from orkhaven.client.hub import DEFAULT, ENV_HUB, Forward, Hub, Place, forward, hub_at
 from orkhaven.client.tokens import TokenChoice, token_of
+from orkhaven.client.wire import segment
 
 _WAY_ON = """<!doctype html>
 <meta charset="utf-8">
@@ -43,8 +43,6 @@ def dashboard(session: Session, sweep: str | None, *, port: int, browser: bool) 
     def token() -> str:
         return token_of(session.target, choice, namespace=lambda: context_namespace(session.target))
 
-    # What is on the stack goes away then too: the file, and the forwarding.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     way = forward(session.target, place, port=port)
     with hub_at(way, token) as hub, ExitStack() as stack:
         url = _address(hub, path)

@@ -11,13 +11,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orkhaven.cli import find
-from orkhaven.cli.output import Column, Format, Row, View, drawn, emit, live, redraw
+from orkhaven.cli.output import Column, Format, Row, View, drawn, emit, live, number, redraw
 from orkhaven.cli.session import Session
 from orkhaven.cli.status import follow
 from orkhaven.client.board import Board, board_from_hub, board_from_status, board_of
 from orkhaven.client.errors import Invalid, NoHub, NoKubectl, NoToken
 from orkhaven.client.kube import Body
 from orkhaven.client.waiting import finished, line
+
+REPEATS = (
+    Column("MEAN", "mean", right=True),
+    Column("STD", "std", right=True, show=lambda std: f"± {number(std)}"),
+    Column("RUNS", "n", right=True),
+)
+"""Of the objective, over the runs of the same parameters under several seeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +116,7 @@ def _columns(board: Board, *, every: bool = False) -> list[Column]:
         *([Column("REASON", "reason", colour=True)] if every else []),
         Column(board.metric, "value", right=True),
         Column("STEP", "step", right=True),
+        *(REPEATS if board.has_repeats else ()),
         *(Column(_short(parameter, board.params), f"params.{parameter}", shrink=True) for parameter in board.params),
         *(Column(metric, f"metrics.{metric}", right=True) for metric in board.metrics),
     ]

@@ -234,7 +234,7 @@ def export(session: Session, sweep: SweepName) -> int:
 
 
 @app.command(short_help="Open the hub's pages in the browser")
-@takes("cluster", "hub")
+@takes("cluster", "hub", early=False)
 def dashboard(
     session: Session,
     sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Open its page.")] = None,
@@ -266,7 +266,7 @@ def lint(
 
 
 @app.command("import-haven", short_help="Take over results of Haven")
-@takes("cluster", "output")
+@takes("cluster", "output", early=False)
 def import_haven(
     session: Session,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A savedir: a folder of folders with exp_dict.json.")],
@@ -286,7 +286,7 @@ def import_haven(
 
 
 @app.command(short_help="Versions of client, cluster, operator and hub")
-@takes("cluster", "output", "hub")
+@takes("cluster", "output", "hub", early=False)
 def version(
     session: Session,
     client: Annotated[bool, typer.Option("--client", help="This program's alone: asks nobody.")] = False,

@@ -62,7 +62,7 @@ def check(body: Body, *, most: int = MOST) -> Verdict:
     if not runs_ctseg(template):
         return Verdict(total=total, unchecked="only its own image knows its parameters")
     if find_spec("ctseg") is None:
-        return Verdict(total=total, unchecked="install the trainer to check parameters: orkhaven[trainer]")
+        return Verdict(total=total, unchecked="its package ctseg is not here")
     import orkrun
     from ctseg import config
 

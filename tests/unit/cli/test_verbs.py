@@ -182,6 +182,18 @@ def test_top_asks_the_hub_for_a_filter_with_the_user_s_token(api: FakeApi, capsy
     ]
 
 
+def test_top_tells_mean_and_spread_where_runs_are_repeats(api: FakeApi, capsys: Capture) -> None:
+    def hub(_: httpx.Request) -> httpx.Response:
+        spread = {"repeats.mean": 0.5, "repeats.std": 0.0125, "repeats.n": 3}
+        items = [{"name": f"covid-{n}", "state": "Succeeded", "objective": 0.5, "objectiveStep": 3} for n in "ab"]
+        return httpx.Response(200, json={"items": [{**item, **spread} for item in items], "next": None})
+
+    top.top(TestSession(api, hub), "covid", top.Asked(count=50))
+    head, first, _ = capsys.readouterr().out.splitlines()
+    assert head.split()[-3:] == ["MEAN", "STD", "RUNS"]
+    assert first.split()[-4:] == ["0.5", "±", "0.0125", "3"]
+
+
 def test_top_by_another_metric_falls_back_to_the_resources_and_says_so(session: TestSession, capsys: Capture) -> None:
     top.top(session, "covid", top.Asked(metric="val/loss", count=2))
     done = capsys.readouterr()
@@ -444,3 +456,13 @@ def test_start_up_loads_nothing_heavy() -> None:
     )
     heavy = {"httpx", "pydantic", "yaml", "rich", "pandas", "matplotlib", "kubernetes", "torch", "orkhaven.api"}
     assert heavy.isdisjoint(done.stderr.split())
+    verbs = "from orkhaven.cli import describe, find, logs, status, steer, top, trouble, wait; import sys"
+    program = f"{verbs}; from orkhaven.client import connect, wire; print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    assert heavy.isdisjoint(done.stderr.split()), "what only asks the cluster needs none of them"
