@@ -90,29 +90,33 @@ class Session:
         return " ".join(["kubectl ork", *words, *options])
 
 
-def _option(default: Any, kind: Any, help: str, *names: str) -> tuple[Any, Any]:
-    """(annotation, default) of an option."""
-    return Annotated[kind, typer.Option(*names, help=help)], default
+def _option(default: Any, kind: Any, help: str, *names: str, shown: str | None = None) -> tuple[Any, Any]:
+    """(annotation, default) of an option. `shown`: its value in the help."""
+    return Annotated[kind, typer.Option(*names, help=help, metavar=shown)], default
 
 
 _TEXT = str | None
 
 _GROUPS: dict[str, dict[str, tuple[Any, Any]]] = {
     "cluster": {
-        "namespace": _option(None, _TEXT, "Default: that of the context.", "-n", "--namespace"),
-        "context": _option(None, _TEXT, "Context of the kubeconfig."),
-        "kubeconfig": _option(None, _TEXT, "Path of the kubeconfig."),
-        "impersonate": _option(None, _TEXT, "Act as this user, as kubectl --as does.", "--as"),
+        "namespace": _option(None, _TEXT, "Default: that of the context.", "-n", "--namespace", shown="NAME"),
+        "context": _option(None, _TEXT, "Context of the kubeconfig.", shown="NAME"),
+        "kubeconfig": _option(None, _TEXT, "Path of the kubeconfig.", shown="FILE"),
+        "impersonate": _option(None, _TEXT, "Act as this user, as kubectl --as does.", "--as", shown="USER"),
     },
     "list": {
         "everywhere": _option(False, bool, "Of all namespaces.", "-A", "--all-namespaces"),
-        "selector": _option(None, _TEXT, "Labels, as kubectl -l.", "-l", "--selector"),
+        "selector": _option(None, _TEXT, "Labels, as kubectl -l.", "-l", "--selector", shown="LABELS"),
     },
     "output": {"output": _option(Format.TABLE, Format, "How it is printed.", "-o", "--output")},
     "hub": {
-        "place": _option(None, _TEXT, "The hub: namespace/service or URL [env: ORKHAVEN_HUB]", "--hub"),
-        "token": _option(None, _TEXT, "Shown to the hub; better in the environment [env: ORKHAVEN_TOKEN]"),
-        "service_account": _option(None, _TEXT, "Show the hub this one's token [env: ORKHAVEN_SERVICE_ACCOUNT]"),
+        "place": _option(None, _TEXT, "The hub: namespace/service or URL [env: ORKHAVEN_HUB]", "--hub", shown="PLACE"),
+        "token": _option(
+            None, _TEXT, "Shown to the hub; better in the environment [env: ORKHAVEN_TOKEN]", shown="TOKEN"
+        ),
+        "service_account": _option(
+            None, _TEXT, "Show the hub this one's token [env: ORKHAVEN_SERVICE_ACCOUNT]", shown="NAME"
+        ),
     },
 }
 
