@@ -11,7 +11,8 @@ from tools.trainings import Job, run_and_tell
 
 
 def result(subset: str, fold: int, seed: int, dice: float) -> recipe.Result:
-    return recipe.Result(subset=subset, fold=fold, seed=seed, end=dice - 0.1, flips=dice, best=0.9, minutes=2.0, report=Path())
+    end = dice - 0.1
+    return recipe.Result(subset=subset, fold=fold, seed=seed, end=end, flips=dice, best=0.9, minutes=2.0, report=Path())
 
 
 def test_it_is_every_fold_of_the_example_with_and_without_the_pseudo_labels(tmp_path: Path) -> None:
