@@ -84,7 +84,7 @@ async def sweep_curves(
         with asked():
             found = await hub.queries.bands(namespace, name, metric=metric, group=band, filter=chosen, axis=x)
         if format is not None:
-            return _file(format, *_band_rows(found.bands, x), name=f"{name}-{metric}-by-{band}")
+            return as_plot_file(format, *_band_rows(found.bands, x), name=f"{name}-{metric}-by-{band}")
         made = [plots.band(one.label, one.x, one.mean, one.std, runs=len(one.experiments)) for one in found.bands]
         return columns(request, {**head, "series": made, "empty": _no_curves(metric, chosen, band=True)})
     series: list[tuple[Curve, bool]] = []
@@ -99,12 +99,12 @@ async def sweep_curves(
     above = {one.experiment for one, _ in series}
     series += [(one, False) for one in best.curves if one.experiment not in above]
     if format is not None:
-        return _file(format, *_curve_rows([one for one, _ in series], metric, x), name=f"{name}-{metric}")
+        return as_plot_file(format, *_curve_rows([one for one, _ in series], metric, x), name=f"{name}-{metric}")
     drawn = [plots.curve(one.experiment, one.x, one.y, pinned=is_pinned, sweep=name) for one, is_pinned in series]
     return columns(request, {**head, "series": drawn, "empty": _no_curves(metric, chosen)})
 
 
-def _file(format: Format, keys: list[str], rows: list[Row], *, name: str) -> Response:
+def as_plot_file(format: Format, keys: list[str], rows: list[Row], *, name: str) -> Response:
     only(format, Format.JSON, Format.CSV)
     return as_download(format, same(keys), rows, name=name, headers={**HEADERS, "Cache-Control": "no-store"})
 
@@ -178,7 +178,7 @@ async def _curves_of(
         curves = found.curves
     if format is not None:
         name = f"{names[0] if len(names) == 1 else 'compared'}-{metric}"
-        return _file(format, *_curve_rows(curves, metric, x), name=name)
+        return as_plot_file(format, *_curve_rows(curves, metric, x), name=name)
     series = [plots.curve(one.experiment, one.x, one.y) for one in curves]
     why = plots.empty(
         "No curve yet.", f"Nothing was reported under {metric!r}." if metric else "No metric was reported."
@@ -202,7 +202,7 @@ async def parallel(
         ]
         names, values = await hub.queries.values(namespace, name, refs, filter=filter)
     if format is not None:
-        return _file(format, *_value_rows(refs, names, values), name=f"{name}-parameters")
+        return as_plot_file(format, *_value_rows(refs, names, values), name=f"{name}-parameters")
     # A run without the objective (failed, or not that far) has no end for its line.
     rows = [row for row, value in enumerate(values[-1]) if isinstance(value, int | float) and value == value]
     made = [
@@ -257,7 +257,7 @@ async def scatter(
         chosen = BoardState(filter=filter, brush=brush).whole_filter
         names, values = await hub.queries.values(namespace, name, refs, filter=chosen)
     if format is not None:
-        return _file(format, *_value_rows(refs, names, values), name=f"{name}-scatter")
+        return as_plot_file(format, *_value_rows(refs, names, values), name=f"{name}-scatter")
     rows = [row for row in range(len(names)) if values[0][row] is not None and values[1][row] is not None]
     made = [plots.column(ref, [one[row] for row in rows]) for ref, one in zip(refs, values, strict=True)]
     too_many = next((ref.label for ref, one in zip(refs, made, strict=True) if one is None), None)

@@ -17,6 +17,7 @@ from orkhaven.hub.pages import (
     static,
     sweep,
     sweeps,
+    timeline,
 )
 from orkhaven.hub.pages.context import make_pages
 from orkhaven.hub.settings import HubSettings
@@ -24,5 +25,18 @@ from orkhaven.hub.settings import HubSettings
 
 def install(app: FastAPI, settings: HubSettings, clocks: Clocks) -> None:
     app.state.pages = make_pages(settings, wall=clocks.wall, monotonic=clocks.monotonic)
-    for module in (static, login, start, sweeps, sweep, exports, plots, experiments, compare, events, actions):
+    for module in (
+        static,
+        login,
+        start,
+        sweeps,
+        sweep,
+        exports,
+        plots,
+        timeline,
+        experiments,
+        compare,
+        events,
+        actions,
+    ):
         app.include_router(module.router)

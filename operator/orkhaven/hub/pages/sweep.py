@@ -23,7 +23,7 @@ from orkhaven.hub.pages.views.sweeps import sweep_view
 from orkhaven.hub.query.fields import FIELDS, field, metric, param
 from orkhaven.hub.query.leaderboard import Page as TablePage
 
-PLOT_KEYS = ("metric", "top", "band", "x", "log", "smooth", "sx", "sy")
+PLOT_KEYS = ("metric", "top", "band", "x", "log", "smooth", "sx", "sy", "ta", "tz")
 AXIS_FIELDS = ("objective", "trial", "objectiveStep", "step", "seconds", "gpuSeconds", "state", "reason", "node", "gpu")
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)

@@ -155,6 +155,13 @@ class Queries:
         names = table.column(field("name"))
         return [names[i] for i in rows], [[values[i] for i in rows] for values in map(table.column, columns)]
 
+    async def rows(self, namespace: str, sweep: str, *, filter: str = "") -> list[ExperimentRow]:
+        """Runs of the sweep that the filter fits."""
+        self.sweep(namespace, sweep)
+        table, _ = await self._table(namespace, sweep)
+        mask = select_rows(table, filter)
+        return [row for index, row in enumerate(table.rows) if mask is None or mask[index]]
+
     # --- curves ---
 
     async def curves(
