@@ -91,6 +91,7 @@ export class Chart {
       this.instance = echarts.init(this.box, null, { renderer: "canvas" });
     }
     this.box.hidden = false;
+    this.option = option;
     this.instance.setOption({ animation: false, ...option }, { notMerge: true });
     this.element.dataset.drawn = String(Number(this.element.dataset.drawn ?? 0) + 1);
     if (!performance.getEntriesByName("first-plot").length) {
@@ -112,8 +113,25 @@ export class Chart {
     this.element.dataset.drawn = String(Number(this.element.dataset.drawn ?? 0) + 1);
   }
 
-  picture(type) {
-    return this.instance?.getDataURL({ type, pixelRatio: 2, backgroundColor: colour("surface") });
+  get isDrawn() {
+    return Boolean(this.instance && !this.box.hidden);
+  }
+
+  png() {
+    const canvas = this.instance.renderToCanvas({ pixelRatio: 2, backgroundColor: colour("surface") });
+    return new Promise((done) => canvas.toBlob(done, "image/png"));
+  }
+
+  // The same drawing once more, as vectors, of the size that it has on the screen.
+  svg() {
+    const { width, height } = this.box.getBoundingClientRect();
+    const drawing = echarts.init(null, null, { renderer: "svg", ssr: true, width, height });
+    try {
+      drawing.setOption({ ...this.option, animation: false, backgroundColor: colour("surface") });
+      return new Blob([drawing.renderToSVGString()], { type: "image/svg+xml" });
+    } finally {
+      drawing.dispose();
+    }
   }
 }
 
@@ -199,9 +217,52 @@ export function axis(colours, more = {}) {
   };
 }
 
-export function download(chart, name) {
+// The button [data-png] of a plot becomes a menu: the picture as PNG or SVG, what is drawn as CSV or JSON.
+export function exports(root, { chart, name, url }) {
+  const button = root.querySelector("[data-png]");
+  if (!button) return;
+  const menu = document.createElement("details");
+  menu.className = "menu";
+  const summary = document.createElement("summary");
+  summary.textContent = "Export";
+  const list = document.createElement("ul");
+  list.className = "pop";
+  menu.append(summary, list);
+  const entry = (element, label) => {
+    element.textContent = label;
+    const item = document.createElement("li");
+    item.append(element);
+    list.append(item);
+    return element;
+  };
+  const pictures = ["PNG", "SVG"].map((kind) => {
+    const one = entry(document.createElement("button"), kind);
+    one.type = "button";
+    one.className = "plain";
+    one.addEventListener("click", async () => save(await (kind === "PNG" ? chart.png() : chart.svg()), `${name()}.${kind.toLowerCase()}`));
+    return one;
+  });
+  const files = ["CSV", "JSON"].map((kind) => {
+    const one = entry(document.createElement("a"), `${kind} of the data`);
+    one.download = "";
+    return one;
+  });
+  // What is shown when the menu is opened is what is exported.
+  menu.addEventListener("toggle", () => {
+    for (const one of pictures) one.disabled = !chart.isDrawn;
+    for (const [at, kind] of ["csv", "json"].entries()) {
+      const from = new URL(url());
+      from.searchParams.set("format", kind);
+      files[at].href = from.href;
+    }
+  });
+  button.replaceWith(menu);
+}
+
+function save(blob, name) {
   const link = document.createElement("a");
-  link.href = chart.picture("png");
-  link.download = `${name}.png`;
+  link.href = URL.createObjectURL(blob);
+  link.download = name.replace(/[^A-Za-z0-9._-]+/g, "_");
   link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }

@@ -1,5 +1,5 @@
 // Parallel coordinates: the best runs in colour over the faint rest. A brush on an axis filters the leaderboard.
-import { Chart, axis, download, number, plain, plot, query, setQuery, source, theme, tooltip } from "./charts.js";
+import { Chart, exports, number, plain, plot, query, setQuery, source, theme, tooltip } from "./charts.js";
 
 const STATE = ["filter"];
 const BEST = 60; // runs in colour
@@ -159,7 +159,7 @@ export function start(root) {
     setQuery({ brush: null, cursor: null });
     document.dispatchEvent(new CustomEvent("ork:selection"));
   });
-  root.querySelector("[data-png]")?.addEventListener("click", () => download(chart, "parallel"));
+  exports(root, { chart, name: () => "parameters", url: () => source(element, STATE) });
   return parallel.refresh();
 }
 
