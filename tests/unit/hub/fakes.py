@@ -29,6 +29,8 @@ class FakeCluster:
         self.tokens: dict[str, TokenReview] = {}
         self.readers: set[tuple[str, str]] = set()
         """(username, namespace) that may get experiments."""
+        self.log_readers: set[tuple[str, str]] = set()
+        """(username, namespace) that may get pods/log."""
         self.changers: set[tuple[str, str, str]] = set()
         """(username, verb, kind) that a person may do."""
         self.patched: list[tuple[str, str, str, Body]] = []
@@ -141,6 +143,8 @@ class FakeCluster:
         self, who: TokenReview, *, verb: str, kind: str, namespace: str, subresource: str = ""
     ) -> bool:
         self._called("review access")
+        if (verb, kind, subresource) == ("get", "Pod", "log"):
+            return (who.username, namespace) in self.log_readers
         assert (verb, kind, subresource) == ("get", "Experiment", "")
         return (who.username, namespace) in self.readers
 
@@ -259,6 +263,13 @@ class FakeCluster:
                 "authentication.kubernetes.io/pod-uid": [pod["metadata"]["uid"]],
             },
         )
+        return token
+
+    def add_log_reader(self, token: str, *, namespace: str = NAMESPACE) -> str:
+        """A person's token that may get pods/log there, and nothing else by this."""
+        if token not in self.tokens:
+            self.add_reader(token, namespace=None)
+        self.log_readers.add((f"user-of-{token}", namespace))
         return token
 
     def add_reader(self, token: str, *, namespace: str | None = NAMESPACE) -> str:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, TypedDict
 from starlette.requests import Request
 
 from orkhaven.errors import ApiError
-from orkhaven.hub.auth import bearer
+from orkhaven.hub.auth import EXPERIMENTS, What, bearer
 from orkhaven.hub.cache import SharedCache
 from orkhaven.hub.context import hub_of
 from orkhaven.hub.errors import HttpError, unavailable
+from orkhaven.hub.pages.security import refuse_embedding
 from orkhaven.hub.session import Codes, Sessions, Viewer, cookie_name
 from orkhaven.hub.settings import HubSettings, ReadAuth
 
@@ -133,6 +134,19 @@ async def username_of(request: Request, token: str) -> str:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
+
+
+async def authorize(request: Request, namespace: str, *, what: What = EXPERIMENTS) -> None:
+    """For what programs and pages both read, logs and artifacts: by the bearer header, else by the login's cookie.
+    Raises HttpError 401, 403 or 503.
+    """
+    refuse_embedding(request)
+    header = request.headers.get("authorization")
+    cookie = request.cookies.get(COOKIE)
+    if header is None and cookie:
+        login = pages_of(request).sessions.find(cookie)
+        header = None if login is None else login.authorization
+    await hub_of(request).read_auth.require(header, namespace, what=what)
 
 
 async def viewer_in(request: Request, namespace: str) -> Viewer:

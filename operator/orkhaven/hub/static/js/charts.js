@@ -53,8 +53,8 @@ export function source(element, keys) {
   return url;
 }
 
-export async function load(url) {
-  const answer = await fetch(url, { headers: { Accept: "application/json" } });
+export async function load(url, options = {}) {
+  const answer = await fetch(url, { ...options, headers: { Accept: "application/json" } });
   if (answer.status === 401) location.reload();
   const body = await answer.json().catch(() => null);
   if (!answer.ok) throw new Error(body?.error?.message ?? `the hub answered ${answer.status}`);
