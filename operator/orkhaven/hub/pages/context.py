@@ -142,7 +142,7 @@ async def authorize(request: Request, namespace: str, *, what: What = EXPERIMENT
     """
     refuse_embedding(request)
     header = request.headers.get("authorization")
-    cookie = request.cookies.get(COOKIE)
+    cookie = request.cookies.get(session_cookie(request))
     if header is None and cookie:
         login = pages_of(request).sessions.find(cookie)
         header = None if login is None else login.authorization
