@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import tempfile
 import threading
@@ -42,6 +43,8 @@ def dashboard(session: Session, sweep: str | None, *, port: int, browser: bool) 
     def token() -> str:
         return token_of(session.target, choice, namespace=lambda: context_namespace(session.target))
 
+    # What is on the stack goes away then too: the file, and the forwarding.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     way = forward(session.target, place, port=port)
     with hub_at(way, token) as hub, ExitStack() as stack:
         url = _address(hub, path)

@@ -202,6 +202,8 @@ def _next(name: str, status: Body, session: Session) -> list[str]:
 def follow(kube: Kube, body: Body) -> Iterator[Body]:
     """The object now and after each change of its status, until it has ended."""
     yield body
+    if finished(body):
+        return
     last = body.get("status")
     for latest in kube.states(body):
         if latest.get("status") != last:

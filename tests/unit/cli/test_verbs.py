@@ -121,6 +121,12 @@ def test_a_picture_is_drawn_over_the_last_and_ends_where_the_window_does(monkeyp
     assert shown == ["a", "b", "(6 more lines: a taller window shows them)", "", "(Ctrl-C ends this, not the sweep)"]
 
 
+def test_what_has_ended_is_watched_no_longer(session: TestSession, capsys: Capture) -> None:
+    assert status_verb.status(session, "broken", watch=True) == 3
+    assert top.top(session, "broken", top.Asked(), watch=True) == 3
+    assert not [one for one in session.api.requests if one.url.params.get("watch")]
+
+
 def test_json_is_the_resource_itself(session: TestSession, capsys: Capture) -> None:
     session.output = Format.JSON
     status_verb.status(session, "covid", watch=False)
