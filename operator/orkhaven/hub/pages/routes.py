@@ -33,6 +33,7 @@ def install(app: FastAPI, settings: HubSettings, clocks: Clocks) -> None:
         sweeps,
         sweep,
         exports,
+        reports,
         plots,
         timeline,
         experiments,
