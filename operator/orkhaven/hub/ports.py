@@ -31,6 +31,10 @@ class People(Protocol):
 
     async def patch(self, token: str, kind: str, namespace: str, name: str, body: Body, *, uid: str) -> Body: ...
 
+    async def create(self, token: str, kind: str, namespace: str, body: Body) -> Body: ...
+
+    async def remove(self, token: str, kind: str, namespace: str, name: str, *, uid: str) -> None: ...
+
 
 class Gateway(Protocol):
     """See `kube.gateway.Gateway` for what each verb promises. Kinds are named as in YAML."""

@@ -197,7 +197,7 @@ async def parallel(
         sweep = hub.queries.sweep(namespace, name)
         schema = await hub.queries.schema(namespace, name)
         refs = [
-            *(param(one) for one in _important(schema.varying, sweep.parameters)[: MAX_AXES - 1]),
+            *(param(one) for one in searched_first(schema.varying, sweep.parameters)[: MAX_AXES - 1]),
             field("objective"),
         ]
         names, values = await hub.queries.values(namespace, name, refs, filter=filter)
@@ -230,7 +230,7 @@ async def parallel(
     )
 
 
-def _important(varying: list[str], searched: tuple[str, ...]) -> list[str]:
+def searched_first(varying: list[str], searched: tuple[str, ...]) -> list[str]:
     """Those that the sweep searches first, in its order; then what differs besides."""
     known = [name for name in searched if name in varying]
     return known + [name for name in varying if name not in known]
@@ -284,7 +284,7 @@ async def default_axes(hub: Hub, namespace: str, name: str) -> tuple[Ref, Ref]:
     """The first searched parameter that is numbers, else the first that differs, against the objective."""
     with asked():
         sweep = hub.queries.sweep(namespace, name)
-        varying = _important((await hub.queries.schema(namespace, name)).varying, sweep.parameters)
+        varying = searched_first((await hub.queries.schema(namespace, name)).varying, sweep.parameters)
         _, values = await hub.queries.values(namespace, name, [param(one) for one in varying])
     numeric = [one for one, found in zip(varying, values, strict=True) if plots.is_numeric(found)]
     most = max(numeric, key=lambda one: len(set(values[varying.index(one)])), default=None)

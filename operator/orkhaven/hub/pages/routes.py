@@ -13,6 +13,7 @@ from orkhaven.hub.pages import (
     exports,
     login,
     plots,
+    reports,
     start,
     static,
     sweep,
@@ -32,6 +33,7 @@ def install(app: FastAPI, settings: HubSettings, clocks: Clocks) -> None:
         sweeps,
         sweep,
         exports,
+        reports,
         plots,
         timeline,
         experiments,
@@ -40,3 +42,4 @@ def install(app: FastAPI, settings: HubSettings, clocks: Clocks) -> None:
         actions,
     ):
         app.include_router(module.router)
+    app.include_router(reports.api)

@@ -183,7 +183,16 @@ async def failures(request: Request, namespace: Namespace, name: Name) -> Respon
     with asked():
         row = hub_of(request).queries.sweep(namespace, name)
     view, found = sweep_view(row, now=pages_of(request).now()), row.status.get("failureClusters") or []
-    return page(request, "failures.html", viewer=viewer, namespace=namespace, name=name, sweep=view, failures=found)
+    return page(
+        request,
+        "failures.html",
+        viewer=viewer,
+        namespace=namespace,
+        name=name,
+        sweep=view,
+        failures=found,
+        allowed=await allowed(request, viewer, kind="Sweep", namespace=namespace, name=name),
+    )
 
 
 @router.get("/n/{namespace}/sweeps/{name}/importance")

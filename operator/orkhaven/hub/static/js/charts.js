@@ -34,7 +34,14 @@ function isDarkText(text) {
 
 // --- the URL is the state ---
 
-export const query = () => new URLSearchParams(location.search);
+// A saved report has no hub to ask and no URL to change: its answers stand in the page, its state is kept here.
+let answers = null;
+let kept = "";
+export function offline(answer) {
+  answers = answer;
+}
+
+export const query = () => new URLSearchParams(answers ? kept : location.search);
 
 export function setQuery(changes) {
   const now = query();
@@ -43,6 +50,10 @@ export function setQuery(changes) {
     for (const one of Array.isArray(value) ? value : [value]) if (one !== null && one !== "") now.append(key, one);
   }
   const text = now.toString();
+  if (answers) {
+    kept = text;
+    return;
+  }
   history.replaceState(history.state, "", location.pathname + (text ? `?${text}` : "") + location.hash);
 }
 
@@ -54,6 +65,7 @@ export function source(element, keys) {
 }
 
 export async function load(url, options = {}) {
+  if (answers) return answers(new URL(url));
   const answer = await fetch(url, { ...options, headers: { Accept: "application/json" } });
   if (answer.status === 401) location.reload();
   const body = await answer.json().catch(() => null);
@@ -242,7 +254,7 @@ export function exports(root, { chart, name, url }) {
     one.addEventListener("click", async () => save(await (kind === "PNG" ? chart.png() : chart.svg()), `${name()}.${kind.toLowerCase()}`));
     return one;
   });
-  const files = ["CSV", "JSON"].map((kind) => {
+  const files = (answers ? [] : ["CSV", "JSON"]).map((kind) => {
     const one = entry(document.createElement("a"), `${kind} of the data`);
     one.download = "";
     return one;
@@ -250,10 +262,10 @@ export function exports(root, { chart, name, url }) {
   // What is shown when the menu is opened is what is exported.
   menu.addEventListener("toggle", () => {
     for (const one of pictures) one.disabled = !chart.isDrawn;
-    for (const [at, kind] of ["csv", "json"].entries()) {
+    for (const [at, file] of files.entries()) {
       const from = new URL(url());
-      from.searchParams.set("format", kind);
-      files[at].href = from.href;
+      from.searchParams.set("format", ["csv", "json"][at]);
+      file.href = from.href;
     }
   });
   button.replaceWith(menu);
