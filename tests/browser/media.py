@@ -181,7 +181,7 @@ def volumes(seed: int) -> dict[str, NDArray[np.int16]]:
     z, y, x = np.mgrid[-1:1:24j, -1:1:40j, -1:1:40j]
     inside = x**2 + y**2 < 0.8
     lesion = (x - 0.3) ** 2 + y**2 + z**2 < 0.08
-    image = np.where(inside, -700, -1000) + 800 * lesion
+    image = np.where(inside, -800, -1000) + 850 * lesion + 900 * ((x**2 + y**2 > 0.65) & inside)
     return {
         "image": image.astype(np.int16),
         "mask": lesion.astype(np.int16),
