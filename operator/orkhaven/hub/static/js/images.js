@@ -40,6 +40,7 @@ export async function start(root) {
     steps = numbers("step", cases);
     slices = numbers("slice", cases);
     slider("at", steps);
+    if (form.elements.last && query().has("at")) form.elements.last.checked = false;
     slider("slice", slices);
     const kind = chooser.value.split(":")[0];
     const is = (role) => cases.some(({ of }) => of?.frames.some((frame) => frame.layers[role]));
@@ -84,6 +85,7 @@ export async function start(root) {
   }
 
   function show() {
+    form.elements.at.disabled = Boolean(form.elements.last?.checked);
     const of = (name, values) => values[Number(form.elements[name].value)];
     part("step").querySelector("output").textContent = of("at", steps) ?? "";
     part("slice").querySelector("output").textContent = of("slice", slices) ?? "";
@@ -104,6 +106,7 @@ export async function start(root) {
   function moved(change) {
     for (const [name, by] of [["slice", change.slice], ["at", change.step]]) {
       if (!by) continue;
+      if (name === "at" && form.elements.last) form.elements.last.checked = false;
       form.elements[name].value = Number(form.elements[name].value) + by;
       place();
       show();
@@ -115,7 +118,7 @@ export async function start(root) {
   const place = () =>
     setQuery({
       case: chooser.value,
-      at: steps.length > 1 ? steps[Number(form.elements.at.value)] : null,
+      at: steps.length > 1 && !form.elements.last?.checked ? steps[Number(form.elements.at.value)] : null,
       slice: slices.length > 1 ? slices[Number(form.elements.slice.value)] : null,
     });
 

@@ -94,7 +94,7 @@ async function draw(box, run, frame) {
   caption.append(title, " ", place);
   figure.append(holder, caption);
   box.append(figure);
-  const nv = new Niivue({ dragAndDropEnabled: false, logLevel: "error", loadingText: "", backColor: [0, 0, 0, 1], crosshairColor: [1, 0.84, 0.25, 0.8], isNearestInterpolation: true, show3Dcrosshair: true, crosshairWidthUnit: "percent", crosshairWidth: 0.4, viewModeHotKey: "", onLocationChange: (data) => (place.textContent = data.string) });
+  const nv = new Niivue({ dragAndDropEnabled: false, logLevel: "error", loadingText: "", backColor: [0, 0, 0, 1], crosshairColor: [1, 0.84, 0.25, 0.8], isNearestInterpolation: true, multiplanarShowRender: 0, show3Dcrosshair: true, crosshairWidthUnit: "percent", crosshairWidth: 0.4, viewModeHotKey: "", onLocationChange: (data) => (place.textContent = data.string) });
   await nv.attachToCanvas(canvas);
   for (const [role, ink] of Object.entries(TINTS)) {
     nv.addColormap(`ork-${role}`, { R: [0, ink[0]], G: [0, ink[1]], B: [0, ink[2]], A: [0, 255], I: [0, 255] });
@@ -151,7 +151,9 @@ function controls(opened) {
   };
   const views = field("view", select(Object.keys(VIEWS)), "view");
   views.addEventListener("change", () => opened.forEach(({ nv }) => nv.setSliceType(VIEWS[views.value])));
-  for (const { nv } of opened) nv.setSliceType(VIEWS["All three"]);
+  // Without a GPU a rendering in three dimensions takes seconds, and each of several runs has little room: both are asked for.
+  views.value = opened.length > 1 ? "Axial" : "All three";
+  for (const { nv } of opened) nv.setSliceType(VIEWS[views.value]);
 
   const images = opened.filter(({ roles }) => roles[0] === "image").map(({ nv }) => nv);
   if (images.length) {
