@@ -7,6 +7,7 @@ import hashlib
 import io
 import struct
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,52 @@ def add_media(cluster: FakeCluster, store: Store, names: Sequence[str]) -> None:
         add_log(store, body, training_log(body), ended=True)
         for shown in pictures(number):
             add_artifact(store, body, **shown)
+
+
+def add_events(cluster: FakeCluster, names: Sequence[str]) -> None:
+    """What the cluster says of these runs and their last pods."""
+    for name in names:
+        attempts = cluster.objects["Experiment", NAMESPACE, name]["status"].get("attempts") or []
+        about = [("Experiment", name, "Normal", "Queued", "waits for 1 GPU with 24Gi or more")]
+        if attempts:
+            pod = attempts[-1]["pod"]
+            about += [
+                ("Pod", pod, "Normal", "Pulling", "Pulling image registry.example/ctseg:0.1.0"),
+                ("Pod", pod, "Warning", "BackOff", "Back-off pulling image <img src=x onerror=alert(1)>"),
+            ]
+        for number, (kind, of, level, reason, message) in enumerate(about):
+            cluster.put(
+                "Event",
+                f"{of}.{number}",
+                type=level,
+                reason=reason,
+                message=message,
+                count=1 + 3 * number,
+                involvedObject={"kind": kind, "name": of},
+                lastTimestamp=(NOW - timedelta(minutes=10 - number)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                source={"component": "kubelet" if kind == "Pod" else "orkhaven-operator"},
+            )
+
+
+def add_attempts(cluster: FakeCluster, name: str) -> None:
+    """Before its last attempt this run had two others: one out of memory, one preempted."""
+    body = cluster.objects["Experiment", NAMESPACE, name]
+    (last,) = body["status"]["attempts"]
+    began = datetime.fromisoformat(last["startTime"])
+    earlier = []
+    for number, (start, stop, code, reason) in enumerate(
+        ((-300, -240, 137, "OutOfMemoryKilled"), (-200, -30, 143, "Preempted")), 1
+    ):
+        earlier.append(
+            {
+                **last, "number": number, "startTime": (began + timedelta(minutes=start)).isoformat(),
+                "endTime": (began + timedelta(minutes=stop)).isoformat(), "exitCode": code, "reason": reason,
+                "message": "",
+            }
+        )  # fmt: skip
+    body["metadata"]["creationTimestamp"] = (began - timedelta(minutes=420)).isoformat()
+    body["status"]["attempts"] = [*earlier, {**last, "number": 3}]
+    body["status"]["attemptCount"] = 3
 
 
 def add_log(
@@ -181,7 +228,7 @@ def volumes(seed: int) -> dict[str, NDArray[np.int16]]:
     z, y, x = np.mgrid[-1:1:24j, -1:1:40j, -1:1:40j]
     inside = x**2 + y**2 < 0.8
     lesion = (x - 0.3) ** 2 + y**2 + z**2 < 0.08
-    image = np.where(inside, -700, -1000) + 800 * lesion
+    image = np.where(inside, -800, -1000) + 850 * lesion + 900 * ((x**2 + y**2 > 0.65) & inside)
     return {
         "image": image.astype(np.int16),
         "mask": lesion.astype(np.int16),

@@ -160,6 +160,35 @@ class FakeCluster:
         self._called(f"may {verb} {kind}")
         return (self.tokens[token].username, verb, kind) in self.changers
 
+    async def events_of(self, token: str, namespace: str, *, kind: str, name: str) -> list[Body]:
+        self._called(f"events of {kind} {name}")
+        if not await self.may(token, verb="list", kind="Event", namespace=namespace, name=""):
+            raise Forbidden(f"{self.tokens[token].username} cannot list events", status=403)
+        return [
+            copy.deepcopy(body)
+            for (its_kind, its_namespace, _), body in self.objects.items()
+            if (its_kind, its_namespace) == ("Event", namespace)
+            and (body["involvedObject"]["kind"], body["involvedObject"]["name"]) == (kind, name)
+        ]
+
+    async def create(self, token: str, kind: str, namespace: str, body: Body) -> Body:
+        if not await self.may(token, verb="create", kind=kind, namespace=namespace, name=""):
+            raise Forbidden(f"{self.tokens[token].username} cannot create {kind}", status=403)
+        self._called(f"create {kind}")
+        content = {key: value for key, value in copy.deepcopy(body).items() if key not in ("kind", "metadata")}
+        name = body["metadata"].get("name") or f"{body['metadata']['generateName']}{next(self._numbers):05d}"
+        made = self.put(kind, name, namespace=namespace, **content)
+        return copy.deepcopy(made)
+
+    async def remove(self, token: str, kind: str, namespace: str, name: str, *, uid: str) -> None:
+        if not await self.may(token, verb="delete", kind=kind, namespace=namespace, name=name):
+            raise Forbidden(f"{self.tokens[token].username} cannot delete {kind}", status=403)
+        found = self.objects.get((kind, namespace, name))
+        if found is None or found["metadata"]["uid"] != uid:
+            raise NotFound(f"no {kind} {namespace}/{name}", status=404)
+        self._called(f"delete {kind}")
+        self.delete(kind, name, namespace=namespace)
+
     async def patch(self, token: str, kind: str, namespace: str, name: str, body: Body, *, uid: str) -> Body:
         self._called(f"patch {kind}")
         if not await self.may(token, verb="patch", kind=kind, namespace=namespace, name=name):

@@ -17,6 +17,7 @@ from orkhaven.hub.cache import SharedCache
 from orkhaven.hub.context import hub_of
 from orkhaven.hub.errors import HttpError, unavailable
 from orkhaven.hub.pages.security import refuse_embedding
+from orkhaven.hub.ports import Body
 from orkhaven.hub.session import Codes, Sessions, Viewer, cookie_name
 from orkhaven.hub.settings import HubSettings, ReadAuth
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from orkhaven.hub.pages.importance import Importance
 
 ANYONE = "anyone"
+HAPPENINGS_SECONDS = 5.0
 
 
 class Limits(TypedDict):
@@ -43,6 +45,8 @@ class Pages:
     """Who may patch what."""
     importances: SharedCache[Importance]
     """By sweep and number of completed trials."""
+    happenings: SharedCache[list[Body]]
+    """Events of a run as one person may see them, for a moment."""
     computing: asyncio.Semaphore
     """Of importances: one at a time, the hub has other things to do."""
     stopping: asyncio.Event
@@ -70,6 +74,7 @@ def make_pages(settings: HubSettings, *, wall: Callable[[], float], monotonic: C
         names=SharedCache(**limits),
         rights=SharedCache(**limits),
         importances=SharedCache(success_seconds=3600, failure_seconds=0, size=200, clock=monotonic),
+        happenings=SharedCache(success_seconds=HAPPENINGS_SECONDS, failure_seconds=0, size=200, clock=monotonic),
         computing=asyncio.Semaphore(1),
         stopping=asyncio.Event(),
         wall=wall,

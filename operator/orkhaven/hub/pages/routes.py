@@ -11,9 +11,12 @@ from orkhaven.hub.pages import (
     events,
     experiments,
     exports,
+    happenings,
+    images,
     login,
     plots,
     reports,
+    run_actions,
     start,
     static,
     sweep,
@@ -37,9 +40,12 @@ def install(app: FastAPI, settings: HubSettings, clocks: Clocks) -> None:
         plots,
         timeline,
         experiments,
+        images,
+        happenings,
         compare,
         events,
         actions,
+        run_actions,
     ):
         app.include_router(module.router)
     app.include_router(reports.api)

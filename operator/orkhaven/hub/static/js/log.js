@@ -218,7 +218,7 @@ export function start(root) {
     if (newest && (following || !chooser.value)) {
       newest.selected = true;
       root.querySelector("[data-none]").hidden = true;
-      root.querySelector("[data-some]").hidden = false;
+      for (const one of root.querySelectorAll("[data-some]")) one.hidden = false;
       open();
     } else if (mine && ended !== null && mine.ended === null) follow(); // a resumed run goes on in the same log
   }
