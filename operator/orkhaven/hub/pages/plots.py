@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
+from orkhaven.api.expressions import QueryError
 from orkhaven.hub.api.ingest import Name, Namespace
 from orkhaven.hub.context import Hub, hub_of
 from orkhaven.hub.errors import HttpError
@@ -18,7 +19,7 @@ from orkhaven.hub.pages.views import plots
 from orkhaven.hub.pages.views.board import BoardState
 from orkhaven.hub.query.curves import Axis
 from orkhaven.hub.query.fields import Ref, field, param
-from orkhaven.hub.query.language import QueryError, parse_ref
+from orkhaven.hub.query.language import parse_ref
 
 MAX_AXES = 12
 """Of the parallel coordinates: more stand closer than a label is wide."""
