@@ -61,40 +61,6 @@ class People:
         )
         return list(answer.get("items") or [])
 
-    async def create(self, token: str, kind: str, namespace: str, body: Body) -> Body:
-        """The new object. Raises ApiError: Forbidden, Invalid, AlreadyExists."""
-        resource = RESOURCES[kind]
-        return await self._client.request(
-            "POST",
-            resource.path(namespace=namespace),
-            verb="create",
-            resource=resource.plural,
-            query={"fieldManager": FIELD_MANAGER},
-            body=body,
-            seconds=SECONDS,
-            token=token,
-        )
-
-    async def remove(self, token: str, kind: str, namespace: str, name: str, *, uid: str) -> None:
-        """Deletes that very object, and what it owns in the background. Raises ApiError: Forbidden, NotFound; Conflict
-        for a namesake.
-        """
-        resource = RESOURCES[kind]
-        await self._client.request(
-            "DELETE",
-            resource.path(namespace=namespace, name=name),
-            verb="delete",
-            resource=resource.plural,
-            body={
-                "apiVersion": "v1",
-                "kind": "DeleteOptions",
-                "propagationPolicy": "Background",
-                "preconditions": {"uid": uid},
-            },
-            seconds=SECONDS,
-            token=token,
-        )
-
     async def patch(self, token: str, kind: str, namespace: str, name: str, body: Body, *, uid: str) -> Body:
         """Merge patch of that very object. Raises ApiError: Forbidden, NotFound, Invalid; Conflict for a namesake."""
         resource = RESOURCES[kind]

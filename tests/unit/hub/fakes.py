@@ -171,24 +171,6 @@ class FakeCluster:
             and (body["involvedObject"]["kind"], body["involvedObject"]["name"]) == (kind, name)
         ]
 
-    async def create(self, token: str, kind: str, namespace: str, body: Body) -> Body:
-        if not await self.may(token, verb="create", kind=kind, namespace=namespace, name=""):
-            raise Forbidden(f"{self.tokens[token].username} cannot create {kind}", status=403)
-        self._called(f"create {kind}")
-        content = {key: value for key, value in copy.deepcopy(body).items() if key not in ("kind", "metadata")}
-        name = body["metadata"].get("name") or f"{body['metadata']['generateName']}{next(self._numbers):05d}"
-        made = self.put(kind, name, namespace=namespace, **content)
-        return copy.deepcopy(made)
-
-    async def remove(self, token: str, kind: str, namespace: str, name: str, *, uid: str) -> None:
-        if not await self.may(token, verb="delete", kind=kind, namespace=namespace, name=name):
-            raise Forbidden(f"{self.tokens[token].username} cannot delete {kind}", status=403)
-        found = self.objects.get((kind, namespace, name))
-        if found is None or found["metadata"]["uid"] != uid:
-            raise NotFound(f"no {kind} {namespace}/{name}", status=404)
-        self._called(f"delete {kind}")
-        self.delete(kind, name, namespace=namespace)
-
     async def patch(self, token: str, kind: str, namespace: str, name: str, body: Body, *, uid: str) -> Body:
         self._called(f"patch {kind}")
         if not await self.may(token, verb="patch", kind=kind, namespace=namespace, name=name):
@@ -203,8 +185,8 @@ class FakeCluster:
 
     async def create(self, token: str, kind: str, namespace: str, body: Body) -> Body:
         self._called(f"create {kind}")
-        name = body["metadata"]["name"]
-        if not await self.may(token, verb="create", kind=kind, namespace=namespace, name=name):
+        name = body["metadata"].get("name") or f"{body['metadata']['generateName']}{next(self._numbers):05d}"
+        if not await self.may(token, verb="create", kind=kind, namespace=namespace, name=""):
             raise Forbidden(f"{self.tokens[token].username} cannot create {kind}", status=403)
         if (kind, namespace, name) in self.objects:
             raise AlreadyExists(f"{kind} {name} already exists", status=409)

@@ -16,7 +16,6 @@ from orkhaven.hub.pages import (
     login,
     plots,
     reports,
-    run_actions,
     start,
     static,
     sweep,
@@ -45,7 +44,6 @@ def install(app: FastAPI, settings: HubSettings, clocks: Clocks) -> None:
         compare,
         events,
         actions,
-        run_actions,
     ):
         app.include_router(module.router)
     app.include_router(reports.api)
