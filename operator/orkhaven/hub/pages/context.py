@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, TypedDict
 from starlette.requests import Request
 
 from orkhaven.errors import ApiError
-from orkhaven.hub.auth import bearer
+from orkhaven.hub.auth import EXPERIMENTS, What, bearer
 from orkhaven.hub.cache import SharedCache
 from orkhaven.hub.context import hub_of
 from orkhaven.hub.errors import HttpError, unavailable
+from orkhaven.hub.pages.security import refuse_embedding
+from orkhaven.hub.ports import Body
 from orkhaven.hub.session import Codes, Sessions, Viewer, cookie_name
 from orkhaven.hub.settings import HubSettings, ReadAuth
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from orkhaven.hub.pages.importance import Importance
 
 ANYONE = "anyone"
+HAPPENINGS_SECONDS = 5.0
 
 
 class Limits(TypedDict):
@@ -42,6 +45,8 @@ class Pages:
     """Who may patch what."""
     importances: SharedCache[Importance]
     """By sweep and number of completed trials."""
+    happenings: SharedCache[list[Body]]
+    """Events of a run as one person may see them, for a moment."""
     computing: asyncio.Semaphore
     """Of importances: one at a time, the hub has other things to do."""
     stopping: asyncio.Event
@@ -69,6 +74,7 @@ def make_pages(settings: HubSettings, *, wall: Callable[[], float], monotonic: C
         names=SharedCache(**limits),
         rights=SharedCache(**limits),
         importances=SharedCache(success_seconds=3600, failure_seconds=0, size=200, clock=monotonic),
+        happenings=SharedCache(success_seconds=HAPPENINGS_SECONDS, failure_seconds=0, size=200, clock=monotonic),
         computing=asyncio.Semaphore(1),
         stopping=asyncio.Event(),
         wall=wall,
@@ -133,6 +139,19 @@ async def username_of(request: Request, token: str) -> str:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
+
+
+async def authorize(request: Request, namespace: str, *, what: What = EXPERIMENTS) -> None:
+    """For what programs and pages both read, logs and artifacts: by the bearer header, else by the login's cookie.
+    Raises HttpError 401, 403 or 503.
+    """
+    refuse_embedding(request)
+    header = request.headers.get("authorization")
+    cookie = request.cookies.get(session_cookie(request))
+    if header is None and cookie:
+        login = pages_of(request).sessions.find(cookie)
+        header = None if login is None else login.authorization
+    await hub_of(request).read_auth.require(header, namespace, what=what)
 
 
 async def viewer_in(request: Request, namespace: str) -> Viewer:

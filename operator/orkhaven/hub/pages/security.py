@@ -51,6 +51,16 @@ def require_same_site(request: Request) -> None:
         raise HttpError(403, "CrossSite", f"this was sent by a page of {origin}, not by the dashboard's own")
 
 
+def refuse_embedding(request: Request) -> None:
+    """Another site's page must neither show nor fetch what only its reader may see; a link that is followed is no
+    embedding. Programs send no such headers. Raises HttpError 403.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site in (None, "same-origin", "none") or request.headers.get("sec-fetch-dest") == "document":
+        return
+    raise HttpError(403, "CrossSite", "this was asked for by a page of another site, not by the dashboard's own")
+
+
 def require_csrf(request: Request, sessions: Sessions, viewer: Viewer, form: dict[str, str]) -> None:
     """Every change carries the page's token, in a field or a header. Raises HttpError 403."""
     require_same_site(request)
