@@ -113,6 +113,10 @@ def test_the_leaderboard_is_the_same_from_the_status_and_from_the_hub(clinic: Cl
     exported = list(csv.DictReader(io.StringIO(reader.ork("export", SWEEP, "-o", "csv"))))
     assert [row["experiment"] for row in exported] == [best, second, failed]
     assert float(exported[0]["metrics.val/dice"]) == pytest.approx(by_hub[0]["value"], rel=1e-5)
+    points = list(csv.DictReader(io.StringIO(reader.ork("export", SWEEP, "--curves", "val/dice", "-o", "csv"))))
+    assert sorted((point["experiment"], point["step"]) for point in points) == sorted(
+        (name, step) for name in (best, second) for step in "12"
+    )
     assert reader.ork("export", SWEEP, "-o", "latex").count(r"\\") == 4
 
 

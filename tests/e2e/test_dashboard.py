@@ -31,9 +31,29 @@ PANELS = {
         "Failures by cause",
         "YAML",
     ),
-    "experiment": ("Curves", "Parameters", "Attempts", "YAML"),
-    "compare": ("Curves", "What differs"),
+    "experiment": (
+        "Conditions",
+        "Metrics",
+        "Curves",
+        "Parameters",
+        "Images",
+        "Log",
+        "Attempts",
+        "Events",
+        "Artifacts",
+        "YAML",
+    ),
+    "compare": ("Curves", "The same case side by side", "What differs"),
 }
+SAYS = {
+    "Conditions": "Finished",
+    "Metrics": "val/dice",
+    "Log": "epoch 2/2: train/loss",
+    "Attempts": "orkhaven-e2e-node",
+    "Events": "attempt 1 runs on node",
+    "Artifacts": "report/overlays",
+}
+"""Of the run that leads: what a panel has from the real cluster."""
 PLOTS = {"sweep": ("curves", "parallel", "scatter"), "experiment": ("curves",), "compare": ("curves",)}
 
 
@@ -77,7 +97,11 @@ class Desk:
             panel = self.page.locator("section.panel").filter(
                 has=self.page.get_by_role("heading", name=title, exact=True)
             )
+            panel.first.scroll_into_view_if_needed()  # some are fetched when they are looked at
             expect(panel.first).to_be_visible()
+            expect(panel.first.get_by_text("Being fetched")).not_to_be_visible()
+            if page == "experiment" and title in SAYS:
+                expect(panel.first).to_contain_text(SAYS[title])
         for widget in PLOTS[page]:
             wait_for(lambda widget=widget: drawn(self.page, widget), f"{widget} of the page {page} is drawn")
 

@@ -240,12 +240,18 @@ def rerun(
 
 
 @app.command(short_help="All trials of a sweep as CSV, JSON or LaTeX")
-@takes("cluster", "output")
-def export(session: Session, sweep: SweepName) -> int:
+@takes("cluster", "output", "hub")
+def export(
+    session: Session,
+    sweep: SweepName,
+    curves: Annotated[
+        str | None, typer.Option(metavar="METRIC", help="Every point of this metric instead, a row each.")
+    ] = None,
+) -> int:
     """Every trial of a sweep with parameters and results: -o csv, json, yaml or latex."""
     from orkhaven.cli import top as does
 
-    return does.export(session, sweep)
+    return does.export(session, sweep, curves=curves)
 
 
 @app.command(short_help="Open the hub's pages in the browser")

@@ -224,6 +224,26 @@ def test_export_has_every_trial(session: TestSession, capsys: Capture) -> None:
     )
 
 
+def test_export_of_curves_has_a_row_for_each_point_of_those_that_reported_it(api: FakeApi, capsys: Capture) -> None:
+    def hub(request: httpx.Request) -> httpx.Response:
+        if "covid-0a1b2c3d4e" not in request.url.path:
+            return httpx.Response(404, json={"error": {"code": "NotFound", "message": "never reported"}})
+        assert request.url.raw_path.endswith(b"/experiments/covid-0a1b2c3d4e/metrics/val%2Fdice")
+        told = {"step": [1, 2], "time": ["t1", "t2"], "value": [0.5, "NaN"], "attempt": [1, 1]}
+        return httpx.Response(200, json=told)
+
+    session = TestSession(api, hub)
+    session.output = Format.CSV
+    assert top.export(session, "covid", curves="val/dice") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "experiment,metric,step,time,value,attempt",
+        "covid-0a1b2c3d4e,val/dice,1,t1,0.5,1",
+        "covid-0a1b2c3d4e,val/dice,2,t2,NaN,1",
+    ]
+    with pytest.raises(NotFound, match="no trial has reported nope; there are: val/dice, val/loss"):
+        top.export(TestSession(api, lambda _: httpx.Response(404, json={})), "covid", curves="nope")
+
+
 def test_failures_are_told_by_cause(session: TestSession, capsys: Capture) -> None:
     trouble.failures(session, "covid")
     out = capsys.readouterr().out
