@@ -20,6 +20,7 @@ from tests.browser.conftest import ARGUMENTS, CHROMIUM, drawn, wait_for
 from tests.e2e.clinic import SWEEP, Clinic, Person
 from tests.e2e.hub import forwarded
 from tests.e2e.user import sweep
+from tools.deploy import Deployment
 
 PANELS = {
     "sweep": (
@@ -75,10 +76,10 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def hub(clinic: Clinic) -> Iterator[str]:
+@pytest.fixture
+def hub(deployment: Deployment) -> Iterator[str]:
     """The hub's address on this machine."""
-    with forwarded(clinic.user.deployment) as url:
+    with forwarded(deployment) as url:
         yield url
 
 
