@@ -11,6 +11,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -294,6 +295,7 @@ def test_a_screen_gets_a_file_that_only_its_owner_may_read(
             wait_for(opened.exists, "the browser was started", seconds=60)
         finally:
             run.terminate()
+    assert not Path(opened.read_text().splitlines()[-1].removeprefix("file://")).exists(), "it goes with the forwarding"
     modes, *_ = opened.read_text().split("<", 1)
     assert modes.split() == ["600", "700"]
     text = opened.read_text()
