@@ -103,6 +103,9 @@ FROZEN = [
     ("Sweep", {"spec.objective.direction": "Minimize"}, "spec.objective", NEW_SWEEP),
     ("Sweep", {"spec.search.seed": 3}, "spec.search.seed", NEW_SWEEP),
     ("Sweep", {"spec.search": {"algorithm": "Random", "maxTrials": 9}}, "spec.search.algorithm", NEW_SWEEP),
+    ("Sweep", {"spec.search.order": "Shuffled"}, "spec.search.order", NEW_SWEEP),
+    ("Sweep", {"spec.constraints": ["batch_size > 4"]}, "spec.constraints", NEW_SWEEP),
+    ("Sweep", {"spec.initialPoints": [{"batch_size": 8}]}, "spec.initialPoints", NEW_SWEEP),
     ("Sweep", {"spec.parameters": [{"name": "batch_size", "values": [4, 8]}]}, "spec.parameters", NEW_SWEEP),
     ("Sweep", {"spec.parameters": list(reversed(sweep()["spec"]["parameters"]))}, "spec.parameters", NEW_SWEEP),
     ("Sweep", {"spec.template.params": {"epochs": 4}}, "spec.template", NEW_SWEEP),
@@ -183,7 +186,15 @@ def test_a_large_sweep_is_within_the_cost_of_the_rules(cluster: Cluster, namespa
         }
         for i in range(64)
     ]
-    status, stored = _create(cluster, namespace, sweep({"spec.parameters": parameters}))
+    point = {parameter["name"]: {"a": list(range(20))} for parameter in parameters}
+    body = sweep(
+        {
+            "spec.parameters": parameters,
+            "spec.constraints": ["p00 == 1 and " * 150 + "p00 == 1"] * 32,
+            "spec.initialPoints": [point] * 50,
+        }
+    )
+    status, stored = _create(cluster, namespace, body)
     assert status == 201, stored
     status, stored = _put(cluster, namespace, changed(stored, {"spec.parallelism": 9}))
     assert status == 200, stored

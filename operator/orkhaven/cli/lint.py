@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -54,7 +54,7 @@ def _parameters(body: Body, *, most: int) -> tuple[list[dict[str, Any]], str]:
     spec = body["spec"]
     template = spec if body["kind"] == "Experiment" else spec.get("template") or {}
     try:
-        total, trials = _trials(body)
+        total, trials = _trials(body, most)
     except Invalid as error:
         where, _, what = str(error).partition(": ")
         return [{"where": where, "problem": what, "trials": None}], "the schema is right, its trials are not"
@@ -71,8 +71,6 @@ def _parameters(body: Body, *, most: int) -> tuple[list[dict[str, Any]], str]:
     wrong: dict[tuple[str, str], list[int]] = {}
     checked = 0
     for index, params in enumerate(trials):
-        if index == most:
-            break
         checked += 1
         try:
             config.parse(params)
@@ -96,13 +94,15 @@ def _count(total: int) -> str:
     return "1 trial" if total == 1 else f"{total:,} trials"
 
 
-def _trials(body: Body) -> tuple[int, Iterator[Mapping[str, Any]]]:
+def _trials(body: Body, most: int) -> tuple[int, list[Mapping[str, Any]]]:
+    """(how many there are, the first ones)."""
     if body["kind"] == "Experiment":
-        return 1, iter([body["spec"].get("params") or {}])
-    from orkhaven.client.plan import trials_of
+        return 1, [body["spec"].get("params") or {}]
+    from orkhaven.client.plan import first_trials, trials_of
 
     source = trials_of(body)
-    return source.total, (source.params(index) for index in range(source.total))
+    first: list[Mapping[str, Any]] = list(first_trials(source, most))
+    return source.total, first
 
 
 def _is_ctseg(image: str | None) -> bool:
