@@ -222,7 +222,7 @@ def test_kubectl_says_what_is_wrong_and_where(kubectl: Kubectl, namespace: str) 
         check=False,
     )
     assert "spec.search" in said
-    assert "Random needs search.maxTrials" in said
+    assert "Random and Sobol need search.maxTrials" in said
 
 
 PARAMS = {"encoder": {"weights": None, "name": "resnet34"}, "norm": None}
@@ -258,7 +258,7 @@ def test_kubectl_explain_is_the_manual(kubectl: Kubectl) -> None:
     said = kubectl("explain", "sweep.spec", "--recursive")
     for line in (
         "objective\t<Object> -required-",
-        "enum: Grid, Random, List",
+        "enum: Grid, Random, Sobol, List",
         "maxTrials\t<integer>",
     ):
         assert line in said, said

@@ -79,6 +79,11 @@ def _source(sweep: SweepView, spec: SweepSpec, children: Sequence[ExperimentView
     return known[1]
 
 
+def forget() -> None:
+    """As a new process would: what is remembered only saves time, and tests show that it does."""
+    _sources.clear()
+
+
 def _retire(sweep: SweepView, now: datetime) -> Plan:
     ttl = sweep.spec.ttl_seconds_after_finished if sweep.spec else None
     ended = sweep.status.completion_time
