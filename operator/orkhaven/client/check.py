@@ -95,9 +95,13 @@ def runs_ctseg(spec: Mapping[str, Any]) -> bool:
 def _trials(body: Body, most: int) -> tuple[int, Iterator[tuple[int, Mapping[str, Any]]]]:
     if body["kind"] == "Experiment":
         return 1, iter([(0, body["spec"].get("params") or {})])
-    from orkhaven.client.plan import trials_of
+    from orkhaven.client.plan import first_trials, trials_of
 
     source = trials_of(body)
+    if body["spec"].get("constraints"):
+        # What a number stands for is known once all before it are found.
+        first: list[tuple[int, Mapping[str, Any]]] = list(enumerate(first_trials(source, most)))
+        return source.total, iter(first)
     numbers: Sequence[int] = range(source.total)
     if source.total > most:
         # The first so many of a grid would all have the first value of its first parameter.
