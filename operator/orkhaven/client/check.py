@@ -98,7 +98,7 @@ def _trials(body: Body, most: int) -> tuple[int, Iterator[tuple[int, Mapping[str
     from orkhaven.client.plan import first_trials, trials_of
 
     source = trials_of(body)
-    if body["spec"].get("constraints"):
+    if body["spec"].get("constraints") or body["spec"].get("initialPoints"):
         # What a number stands for is known once all before it are found.
         first: list[tuple[int, Mapping[str, Any]]] = list(enumerate(first_trials(source, most)))
         return source.total, iter(first)
