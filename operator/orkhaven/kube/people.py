@@ -75,7 +75,7 @@ class People:
             token=token,
         )
 
-    async def remove(self, token: str, kind: str, namespace: str, name: str, *, uid: str) -> None:
+    async def delete_object(self, token: str, kind: str, namespace: str, name: str, *, uid: str) -> None:
         """Deletes that very object, and what it owns in the background. Raises ApiError: Forbidden, NotFound; Conflict
         for a namesake.
         """

@@ -177,7 +177,7 @@ class FakeCluster:
         made = self.put(kind, name, namespace=namespace, **content)
         return copy.deepcopy(made)
 
-    async def remove(self, token: str, kind: str, namespace: str, name: str, *, uid: str) -> None:
+    async def delete_object(self, token: str, kind: str, namespace: str, name: str, *, uid: str) -> None:
         if not await self.may(token, verb="delete", kind=kind, namespace=namespace, name=name):
             raise Forbidden(f"{self.tokens[token].username} cannot delete {kind}", status=403)
         found = self.objects.get((kind, namespace, name))

@@ -82,7 +82,7 @@ async def cancel(request: Request, namespace: Namespace, name: Name) -> Response
         )
     people = hub_of(request).gateway.people()
     with _errors("The run may or may not have been ended"):
-        await people.remove(token, "Experiment", namespace, name, uid=uid)
+        await people.delete_object(token, "Experiment", namespace, name, uid=uid)
     return _to(url("n", namespace, "experiments"))
 
 

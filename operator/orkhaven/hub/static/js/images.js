@@ -187,7 +187,17 @@ function gallery(host, runs) {
     const key = JSON.stringify([one.group, one.name]);
     names.set(key, [...(names.get(key) ?? []), { run, one }]);
   }
-  host.replaceChildren(...[...names.values()].flatMap((shown) => shown.map(({ run, one }) => card(run.name, one))));
+  const cards = [...names.values()].map((shown) => shown.map(({ run, one }) => card(run.name, one)));
+  host.replaceChildren(
+    ...(runs.length < 2
+      ? cards.flat()
+      : cards.map((of) => {
+          const row = document.createElement("div");
+          row.className = "row";
+          row.append(...of);
+          return row;
+        })),
+  );
 }
 
 function card(run, { name, shots }) {
