@@ -143,6 +143,7 @@ export async function start(root) {
   async function refresh() {
     const answer = await load(root.dataset.src);
     const fresh = answer.runs ?? [{ name: "", ...answer }];
+    const chosen = JSON.stringify(found().map(({ of }) => of));
     if (JSON.stringify(fresh) === JSON.stringify(runs)) return;
     runs = fresh;
     viewer.perPane = runs.length > 1;
@@ -157,7 +158,8 @@ export async function start(root) {
     const nothing = !cases.size && !runs.some((run) => run.gallery.length);
     why.hidden = !nothing && !hidden;
     why.textContent = nothing ? empty(hidden) : `${hidden} more in the list of artifacts: of a kind that is a download only, such as SVG.`;
-    if (cases.size) await choose();
+    // What is looked at and has not changed stays as it is.
+    if (cases.size && (chooser.value !== before || JSON.stringify(found().map(({ of }) => of)) !== chosen)) await choose();
     root.dataset.ready = "1";
   }
 
