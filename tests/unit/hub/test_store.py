@@ -174,8 +174,11 @@ def test_old_histories_are_forgotten_whole(store: Store) -> None:
 
 
 def test_the_migrations_make_what_the_models_say(store: Store) -> None:
+    def is_made(thing: Any, name: str | None, *_: Any) -> bool:
+        return name != "points_by_step" or not store.engines.is_sqlite  # of PostgreSQL alone
+
     with store.engines.writer.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": is_made})
         assert compare_metadata(context, models.Base.metadata) == []
 
 
