@@ -293,11 +293,10 @@ class Table:
         the hub.
         """
         part = "bestStep" if step else "best"
-        best = {
-            row.objective.metric: self.column(metric(row.objective.metric, part))
-            for row in self.rows
-            if row.objective is not None
-        }
+        # One column per metric, not per row: there is mostly one, and a live sweep of 10,000 runs makes this anew all
+        # the time.
+        names = {row.objective.metric for row in self.rows if row.objective is not None}
+        best = {name: self.column(metric(name, part)) for name in names}
         values: Values = []
         for index, row in enumerate(self.rows):
             value = best[row.objective.metric][index] if row.objective is not None else None
