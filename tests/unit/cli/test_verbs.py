@@ -367,7 +367,7 @@ def test_submit_sends_nothing_that_the_trainer_would_refuse(
         OrkhavenError, match=r"params.model.architecture: 'UNet\+\+\+' is unknown; did you mean Unet"
     ) as error:
         _submit(session, _file(tmp_path, body))
-    assert "(6 of 12 trials, the first is number 6)" in str(error.value)
+    assert "(6 of 12 trials, the first is number 0)" in str(error.value)
     assert "--no-check" in error.value.hint
     assert not api.requests
     assert _submit(session, _file(tmp_path, body), check_params=False) == 0

@@ -91,7 +91,7 @@ reports = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lines=st.lists(reports, min_size=1, max_size=12, unique_by=lambda line: (line.attempt, line.seq)),
     seed=st.integers(0, 2**32),
