@@ -233,7 +233,7 @@ class TestSweep:
         while not world.children:
             world.look()
             looks += 1
-        assert 4 <= looks <= 8
+        assert 9 <= looks <= 13
         world.settle()
         assert world.status["trials"]["total"] == 1
         world.end(world.by_trial()[0], 0.5)
