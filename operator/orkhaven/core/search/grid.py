@@ -71,7 +71,8 @@ class Grid:
 
     axes: tuple[_Axis, ...]
     _counts: dict[tuple[int, State], int] = field(default_factory=dict)
-    _looks: int = 0
+    looks: int = 0
+    """Values that counting has looked at for constraints."""
 
     @classmethod
     def of(
@@ -200,8 +201,8 @@ class Grid:
                 yield None, self._next(position, state, 0)
             return
         if axis.tracked and (position, state) not in self._counts:
-            self._looks += len(axis.values)
-            if self._looks > MAX_LOOKS:
+            self.looks += len(axis.values)
+            if self.looks > MAX_LOOKS:
                 raise TooMany(
                     f"spec.constraints: they tie more than {MAX_LOOKS:,} combinations together, too many to count; "
                     "name fewer parameters in one constraint, give them fewer values, or use algorithm Random or Sobol"
