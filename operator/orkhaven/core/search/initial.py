@@ -83,8 +83,8 @@ class _Grid:
         self._looks += grid.looks
         if self._looks > MAX_LOOKS:
             raise ValueError(
-                f"spec.initialPoints[{index}]: more than {MAX_LOOKS:,} combinations were looked at for what the points "
-                "leave out: name more parameters in them"
+                f"spec.initialPoints[{index}]: too many combinations were looked at for what the points leave out; "
+                "name more parameters in them"
             )
         return found
 
