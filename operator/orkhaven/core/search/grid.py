@@ -8,8 +8,10 @@ grid of 10^12 costs microseconds.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from orkhaven.api.search import Parameter
@@ -77,6 +79,7 @@ class Grid:
 
     axes: tuple[_Axis, ...]
     _counts: dict[tuple[int, State], int] = field(default_factory=dict)
+    _tables: dict[tuple[int, State], tuple[list[int], list[tuple[int | None, State]]]] = field(default_factory=dict)
     looks: int = 0
     """Values that counting has looked at for constraints."""
 
@@ -148,14 +151,12 @@ class Grid:
                 place, index = divmod(index, self._count(position + 1, state))
                 chosen[axis.name] = axis.values[place]
                 continue
-            for found, after in self._branches(position, state):
-                below = self._count(position + 1, after)
-                if index < below:
-                    if found is not None:
-                        chosen[axis.name] = axis.values[found]
-                    state = after
-                    break
-                index -= below
+            ends, branches = self._table(position, state)
+            at = bisect_right(ends, index)
+            index -= ends[at - 1] if at else 0
+            found, state = branches[at]
+            if found is not None:
+                chosen[axis.name] = axis.values[found]
         return chosen
 
     def index_of(self, overlay: Overlay) -> int:
@@ -198,6 +199,15 @@ class Grid:
             count = sum(size * self._count(position + 1, after) for after, size in groups.items())
         self._counts[(position, state)] = count
         return count
+
+    def _table(self, position: int, state: State) -> tuple[list[int], list[tuple[int | None, State]]]:
+        """The branches, and before which combination each ends."""
+        known = self._tables.get((position, state))
+        if known is None:
+            branches = list(self._branches(position, state))
+            ends = list(accumulate(self._count(position + 1, after) for _, after in branches))
+            known = self._tables[(position, state)] = ends, branches
+        return known
 
     def _branches(self, position: int, state: State) -> Iterator[tuple[int | None, State]]:
         """The values that the parameter can have here, by number (None: it is left out), each with what follows from
