@@ -11,7 +11,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from orkhaven.errors import Conflict, Forbidden, Gone, NotFound, Unavailable
+from orkhaven.errors import AlreadyExists, Conflict, Forbidden, Gone, NotFound, Unavailable
 from orkhaven.hub.ports import Body
 from orkhaven.kube import TokenReview
 from orkrun import contract
@@ -29,10 +29,15 @@ class FakeCluster:
         self.tokens: dict[str, TokenReview] = {}
         self.readers: set[tuple[str, str]] = set()
         """(username, namespace) that may get experiments."""
+        self.log_readers: set[tuple[str, str]] = set()
+        """(username, namespace) that may get pods/log."""
         self.changers: set[tuple[str, str, str]] = set()
         """(username, verb, kind) that a person may do."""
         self.patched: list[tuple[str, str, str, Body]] = []
         """(username, kind, name, patch) of each change in a person's name."""
+        self.created: list[tuple[str, str, str]] = []
+        """(username, kind, name) of each object made in a person's name; `removed`: of each deleted one."""
+        self.removed: list[tuple[str, str, str]] = []
         self.applied: list[tuple[str, Body]] = []
         """(experiment, status) of each write that took effect."""
         self.calls: list[str] = []
@@ -141,6 +146,8 @@ class FakeCluster:
         self, who: TokenReview, *, verb: str, kind: str, namespace: str, subresource: str = ""
     ) -> bool:
         self._called("review access")
+        if (verb, kind, subresource) == ("get", "Pod", "log"):
+            return (who.username, namespace) in self.log_readers
         assert (verb, kind, subresource) == ("get", "Experiment", "")
         return (who.username, namespace) in self.readers
 
@@ -153,6 +160,17 @@ class FakeCluster:
         self._called(f"may {verb} {kind}")
         return (self.tokens[token].username, verb, kind) in self.changers
 
+    async def events_of(self, token: str, namespace: str, *, kind: str, name: str) -> list[Body]:
+        self._called(f"events of {kind} {name}")
+        if not await self.may(token, verb="list", kind="Event", namespace=namespace, name=""):
+            raise Forbidden(f"{self.tokens[token].username} cannot list events", status=403)
+        return [
+            copy.deepcopy(body)
+            for (its_kind, its_namespace, _), body in self.objects.items()
+            if (its_kind, its_namespace) == ("Event", namespace)
+            and (body["involvedObject"]["kind"], body["involvedObject"]["name"]) == (kind, name)
+        ]
+
     async def patch(self, token: str, kind: str, namespace: str, name: str, body: Body, *, uid: str) -> Body:
         self._called(f"patch {kind}")
         if not await self.may(token, verb="patch", kind=kind, namespace=namespace, name=name):
@@ -164,6 +182,29 @@ class FakeCluster:
         found["spec"] = {**found.get("spec", {}), **body["spec"]}
         self.touch(kind, namespace, name)
         return copy.deepcopy(found)
+
+    async def create(self, token: str, kind: str, namespace: str, body: Body) -> Body:
+        self._called(f"create {kind}")
+        name = body["metadata"].get("name") or f"{body['metadata']['generateName']}{next(self._numbers):05d}"
+        if not await self.may(token, verb="create", kind=kind, namespace=namespace, name=""):
+            raise Forbidden(f"{self.tokens[token].username} cannot create {kind}", status=403)
+        if (kind, namespace, name) in self.objects:
+            raise AlreadyExists(f"{kind} {name} already exists", status=409)
+        made = self.put(kind, name, namespace=namespace, spec=copy.deepcopy(body["spec"]))
+        self.created.append((self.tokens[token].username, kind, name))
+        return copy.deepcopy(made)
+
+    async def remove(self, token: str, kind: str, namespace: str, name: str, *, uid: str) -> None:
+        self._called(f"delete {kind}")
+        if not await self.may(token, verb="delete", kind=kind, namespace=namespace, name=name):
+            raise Forbidden(f"{self.tokens[token].username} cannot delete {kind}", status=403)
+        found = self.objects.get((kind, namespace, name))
+        if found is None:
+            raise NotFound(f"no {kind} {namespace}/{name}", status=404)
+        if found["metadata"]["uid"] != uid:
+            raise Conflict("the UID in the precondition is another", status=409)
+        self.removed.append((self.tokens[token].username, kind, name))
+        self.delete(kind, name, namespace=namespace)
 
     def _called(self, what: str) -> None:
         self.calls.append(what)
@@ -259,6 +300,13 @@ class FakeCluster:
                 "authentication.kubernetes.io/pod-uid": [pod["metadata"]["uid"]],
             },
         )
+        return token
+
+    def add_log_reader(self, token: str, *, namespace: str = NAMESPACE) -> str:
+        """A person's token that may get pods/log there, and nothing else by this."""
+        if token not in self.tokens:
+            self.add_reader(token, namespace=None)
+        self.log_readers.add((f"user-of-{token}", namespace))
         return token
 
     def add_reader(self, token: str, *, namespace: str | None = NAMESPACE) -> str:

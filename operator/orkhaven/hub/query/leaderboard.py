@@ -113,7 +113,7 @@ def columns_of(table: Table, text: str) -> list[Ref]:
     theirs. Raises ParameterError.
     """
     refs: list[Ref] = [field("name")]
-    for part in _split(text or DEFAULT):
+    for part in split_columns(text or DEFAULT):
         if part == DEFAULT:
             refs += _default(table)
         elif part == "params":
@@ -151,7 +151,7 @@ def _default(table: Table) -> list[Ref]:
     return refs + table.varying()
 
 
-def _split(text: str) -> list[str]:
+def split_columns(text: str) -> list[str]:
     """At commas outside of quotes and brackets; blanks around a part are dropped."""
     parts: list[str] = [""]
     quote = ""
