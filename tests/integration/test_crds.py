@@ -190,7 +190,7 @@ def test_a_large_sweep_is_within_the_cost_of_the_rules(cluster: Cluster, namespa
     body = sweep(
         {
             "spec.parameters": parameters,
-            "spec.constraints": ["p00 == 1 and " * 150 + "p00 == 1"] * 32,
+            "spec.constraints": ["p00 == 1 and " * 35 + "p00 == 1"] * 32,
             "spec.initialPoints": [point] * 50,
         }
     )

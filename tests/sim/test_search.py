@@ -90,11 +90,8 @@ def test_every_trial_is_made_once_whenever_the_operator_dies(name: str, moment: 
     assert tried(undisturbed) == planned(undisturbed.sweep())
     assert set(tried(undisturbed).values()) == {1}
     assert undisturbed.sweep()["status"]["trials"]["total"] == len(tried(undisturbed)) >= 3
-    creations = [
-        number
-        for number, write in enumerate(undisturbed.cluster.writes)
-        if (write.verb, write.kind) == ("create", "Experiment")
-    ]
+    writes = [(write.verb, write.kind) for write in undisturbed.cluster.writes]
+    creations = [number for number, write in enumerate(writes) if write == ("create", "Experiment")]
     assert len(creations) == len(tried(undisturbed))
     for number in creations:
         fault = AtWrite(number, Crash)

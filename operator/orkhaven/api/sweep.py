@@ -65,7 +65,7 @@ class SweepSpec(Model):
     search: Annotated[Search, Field(description="Which combinations are tried.")] = Search()
     parameters: Annotated[list[Parameter], Field(description="The dimensions of the search.", max_length=64)] = []
     constraints: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=2000)]],
+        list[Annotated[str, Field(min_length=1, max_length=500)]],
         Field(
             description="What every combination has to keep, such as model.encoder != 'resnet50' || batch_size <= 16; "
             "one that breaks any of them is never made. Compares parameters of the search with values or with each "

@@ -31,7 +31,7 @@ MAX_CREATIONS = 50
 """Experiments made in one plan: a plan is carried out in one go, and others want their turn."""
 AGAIN_SECONDS = 1.0
 TOO_MANY_FAILED = "MaxFailedTrials"
-MAX_TRIES = 2000
+MAX_TRIES = 1000
 """Draws in one plan, about a tenth of a second: where constraints refuse most of them, the search goes on at the
 next."""
 SAMPLE = 32

@@ -77,6 +77,17 @@ class TestPoints:
         assert message in str(caught.value)
 
 
+def test_filling_up_looks_at_a_bounded_number_of_combinations() -> None:
+    parameters = [{"name": name, "values": list(range(250))} for name in "abc"]
+    whole = [{"a": n, "b": n + 1, "c": n} for n in range(100)]
+    assert source("Grid", whole, *parameters, constraints=["a < b"]).params(99) == whole[99]
+    with pytest.raises(ValueError, match=r"spec\.initialPoints\[1\]: too many combinations were looked at"):
+        source("Grid", [{"c": n} for n in range(100)], *parameters, constraints=["a < b"])
+    wide = [{"name": name, "range": {"min": 0, "max": 1}} for name in "abc"]
+    with pytest.raises(ValueError, match=r"spec\.initialPoints\[0\]: no combination with these values was found"):
+        source("Random", [{"c": 1}], *wide, constraints=["a < 1e-9 or c < 1"])
+
+
 @pytest.mark.parametrize("algorithm", ["Random", "Sobol"])
 def test_a_continuous_value_is_taken_as_it_is_written(algorithm: str) -> None:
     lr = {"name": "lr", "range": {"min": 1e-5, "max": 1e-2, "scale": "Log"}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orkhaven.core.search import trial_params
@@ -17,6 +17,7 @@ PARAMETERS = [{"name": "a", "values": list(range(5))}, {"name": "b", "values": l
 
 
 @given(st.integers(1, 400), st.integers(0, 2**31 - 1))
+@settings(max_examples=40, deadline=None)
 def test_every_number_stands_at_one_place(count: int, seed: int) -> None:
     shuffle = Shuffle(count, seed)
     order = [shuffle[place] for place in range(count)]
@@ -25,6 +26,7 @@ def test_every_number_stands_at_one_place(count: int, seed: int) -> None:
 
 
 @given(st.integers(1, 10**200), st.integers(0, 99), st.data())
+@settings(deadline=None)
 def test_the_way_back_is_known_at_any_size(count: int, seed: int, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, count - 1))
     shuffle = Shuffle(count, seed)

@@ -57,6 +57,7 @@ def by_hand(parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 class TestGrid:
     @given(parameter_lists())
+    @settings(deadline=None)
     def test_it_is_the_product_with_nothing_twice_and_in_its_order(self, parameters: list[dict[str, Any]]) -> None:
         source = search(parameters, search={"order": "Sequential"})
         expected = by_hand(parameters)
@@ -147,7 +148,7 @@ class TestTemplate:
 
 class TestRandom:
     @given(parameter_lists(), st.integers(0, 5))
-    @settings(max_examples=60)
+    @settings(max_examples=60, deadline=None)
     def test_a_finite_space_is_drawn_whole_and_nothing_twice(self, parameters: list[dict[str, Any]], seed: int) -> None:
         source = search(parameters, search={"algorithm": "Random", "maxTrials": 100_000, "seed": seed})
         expected = sorted(map(canonical_json, by_hand(parameters)))

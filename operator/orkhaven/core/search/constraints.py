@@ -39,6 +39,15 @@ class Constraint:
     positions: tuple[int, ...]
     """Of the parameters that it names, ascending."""
     check: Check
+    atoms: Mapping[int, tuple[Check, ...]]
+    """By position: what it asks of that parameter alone. Values that answer alike are alike to it."""
+    joined: frozenset[int]
+    """Positions of parameters that it compares with each other: each of their values is one of its own."""
+
+    @property
+    def size(self) -> int:
+        """Comparisons: what a check costs."""
+        return sum(map(len, self.atoms.values())) + len(self.joined)
 
     def breaks(self, overlay: Overlay) -> bool:
         return self.check(overlay) is False
@@ -51,7 +60,7 @@ def constraints(texts: Sequence[str], parameters: Sequence[Parameter]) -> tuple[
     found = []
     for index, text in enumerate(texts):
         path = f"spec.constraints[{index}]"
-        names.named = set()
+        names.atoms, names.joined = {}, set()
         try:
             node = parse(text, names, what="a constraint")
             if node is None:
@@ -59,7 +68,10 @@ def constraints(texts: Sequence[str], parameters: Sequence[Parameter]) -> tuple[
             check = _compiled(node, names)
         except QueryError as error:
             raise ValueError(f"{path}: {error}") from error
-        found.append(Constraint(text, path, tuple(sorted(names.named)), check))
+        atoms = {position: tuple(checks) for position, checks in names.atoms.items()}
+        found.append(
+            Constraint(text, path, tuple(sorted({*atoms, *names.joined})), check, atoms, frozenset(names.joined))
+        )
     return tuple(found)
 
 
@@ -70,7 +82,8 @@ class _Parameters:
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:
         self.by_name = {parameter.name: (position, parameter) for position, parameter in enumerate(parameters)}
-        self.named: set[int] = set()
+        self.atoms: dict[int, list[Check]] = {}
+        self.joined: set[int] = set()
         first = next(iter(self.by_name), "lr")
         self.examples = f"such as {first}"
         value = next((p.values[0] for p in parameters if p.name == first and p.values), 1)
@@ -84,9 +97,14 @@ class _Parameters:
         if name not in self.by_name:
             hint = nearest(name, self.by_name) or f"; there are {', '.join(list(self.by_name)[:20])}"
             raise QueryError(f"no parameter of this search is called {name}{hint}", position=position)
-        place, parameter = self.by_name[name]
-        self.named.add(place)
-        return parameter
+        return self.by_name[name][1]
+
+    def atom(self, name: str, check: Check) -> Check:
+        self.atoms.setdefault(self.by_name[name][0], []).append(check)
+        return check
+
+    def join(self, *names: str) -> None:
+        self.joined.update(self.by_name[name][0] for name in names)
 
 
 def _compiled(node: Node, names: _Parameters) -> Check:
@@ -100,9 +118,13 @@ def _compiled(node: Node, names: _Parameters) -> Check:
         case In(left, values):
             for literal in values:
                 _check_possible(left, literal)
-            return _one_of(left.ref.name, [literal.value for literal in values])
+            return names.atom(left.ref.name, _one_of(left.ref.name, [literal.value for literal in values]))
         case Compare(left, sign, right):
-            return _compared(left, sign, right)
+            if isinstance(right, Literal):
+                return names.atom(left.ref.name, _compared(left, sign, right))
+            _check_comparable(left, sign, right)
+            names.join(left.ref.name, right.ref.name)
+            return _two(left.ref.name, sign, right.ref.name)
 
 
 def _and(left: Check, right: Check) -> Check:
@@ -136,12 +158,8 @@ def _one_of(name: str, allowed: Sequence[Any]) -> Check:
     return check
 
 
-def _compared(left: Column, sign: str, right: Literal | Column) -> Check:
-    name = left.ref.name
-    if isinstance(right, Column):
-        _check_comparable(left, sign, right)
-        return _two(name, sign, right.ref.name)
-    value = right.value
+def _compared(left: Column, sign: str, right: Literal) -> Check:
+    name, value = left.ref.name, right.value
     if sign == "~":
         if not _kinds(left.ref) & {"text"}:
             raise QueryError(f"{name} is never a text, which ~ needs", position=left.position)

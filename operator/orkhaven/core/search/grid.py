@@ -8,8 +8,10 @@ grid of 10^12 costs microseconds.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from orkhaven.api.search import Parameter
@@ -17,9 +19,10 @@ from orkhaven.core.identity import canonical_json
 from orkhaven.core.search.constraints import Constraint
 from orkhaven.core.search.space import Overlay, choices, conditions
 
-MAX_LOOKS = 100_000
-"""Values that counting may look at, about half a second: as many as the combinations of all parameters that a
-constraint ties together."""
+MAX_LOOKS = 400_000
+"""What counting may cost, about half a second: `_LOOK` for a value, and 1 for each comparison of a constraint that can
+be checked with it."""
+_LOOK = 4
 
 
 class TooMany(ValueError):
@@ -42,12 +45,17 @@ class _Axis:
     """All have to hold, or the parameter is left out."""
     signatures: tuple[int, ...]
     """Per value: the set of later conditions that it fulfils, as bits. Empty where nothing listens."""
-    tracked: bool
-    """Whether a constraint names it: then its value is remembered, not only what it fulfils."""
+    alike: tuple[int, ...]
+    """Of a parameter that a constraint names, per value: the first value that all constraints and conditions take as
+    the same. That one is remembered, not only what it fulfils. Empty where none names it."""
     closing: tuple[Constraint, ...]
     """Constraints whose last parameter this is: with its value they can be checked."""
     needed_until: int
     """Position of the last parameter that listens to this one or ends a constraint with it; its own where none."""
+
+    @property
+    def tracked(self) -> bool:
+        return bool(self.alike)
 
     @property
     def plain(self) -> bool:
@@ -62,7 +70,7 @@ class _Axis:
 
 State = tuple[tuple[int, int], ...]
 """(position, choice) of the earlier parameters that matter to later ones. The choice is the set of fulfilled
-conditions, or of a tracked parameter the value's number from 1; 0: left out."""
+conditions, or of a tracked parameter the number from 1 of the first value that is alike; 0: left out."""
 
 
 @dataclass(slots=True)
@@ -71,7 +79,9 @@ class Grid:
 
     axes: tuple[_Axis, ...]
     _counts: dict[tuple[int, State], int] = field(default_factory=dict)
-    _looks: int = 0
+    _tables: dict[tuple[int, State], tuple[list[int], list[tuple[int | None, State]]]] = field(default_factory=dict)
+    looks: int = 0
+    """Values that counting has looked at for constraints."""
 
     @classmethod
     def of(
@@ -110,15 +120,16 @@ class Grid:
             if values is None:
                 raise ValueError(f"spec.parameters[{index}].range: Grid needs values, scale Integer or a step")
             heard = listeners.get(index, [])
-            if heard and len(values) > MAX_LOOKS:
-                raise TooMany(f"spec.parameters[{index}]: {len(values):,} values, and another's `when` listens to them")
+            if (heard or index in tracked) and len(values) > MAX_LOOKS // _LOOK:
+                raise TooMany(f"spec.parameters[{index}]: {len(values):,} values are too many to tell apart")
+            signatures = tuple(_signature(value, heard) for value in values) if heard else ()
             axes.append(
                 _Axis(
                     parameter.name,
                     values,
                     clauses[index],
-                    tuple(_signature(value, heard) for value in values) if heard else (),
-                    index in tracked,
+                    signatures,
+                    _alike(index, parameter.name, values, signatures, constraints) if index in tracked else (),
                     tuple(closing.get(index, ())),
                     last.get(index, index),
                 )
@@ -140,14 +151,12 @@ class Grid:
                 place, index = divmod(index, self._count(position + 1, state))
                 chosen[axis.name] = axis.values[place]
                 continue
-            for found, after in self._branches(position, state):
-                below = self._count(position + 1, after)
-                if index < below:
-                    if found is not None:
-                        chosen[axis.name] = axis.values[found]
-                    state = after
-                    break
-                index -= below
+            ends, branches = self._table(position, state)
+            at = bisect_right(ends, index)
+            index -= ends[at - 1] if at else 0
+            found, state = branches[at]
+            if found is not None:
+                chosen[axis.name] = axis.values[found]
         return chosen
 
     def index_of(self, overlay: Overlay) -> int:
@@ -191,6 +200,15 @@ class Grid:
         self._counts[(position, state)] = count
         return count
 
+    def _table(self, position: int, state: State) -> tuple[list[int], list[tuple[int | None, State]]]:
+        """The branches, and before which combination each ends."""
+        known = self._tables.get((position, state))
+        if known is None:
+            branches = list(self._branches(position, state))
+            ends = list(accumulate(self._count(position + 1, after) for _, after in branches))
+            known = self._tables[(position, state)] = ends, branches
+        return known
+
     def _branches(self, position: int, state: State) -> Iterator[tuple[int | None, State]]:
         """The values that the parameter can have here, by number (None: it is left out), each with what follows from
         it."""
@@ -200,16 +218,16 @@ class Grid:
                 yield None, self._next(position, state, 0)
             return
         if axis.tracked and (position, state) not in self._counts:
-            self._looks += len(axis.values)
-            if self._looks > MAX_LOOKS:
+            self.looks += len(axis.values) * (_LOOK + sum(constraint.size for constraint in axis.closing))
+            if self.looks > MAX_LOOKS:
                 raise TooMany(
-                    f"spec.constraints: they tie more than {MAX_LOOKS:,} combinations together, too many to count; "
-                    "name fewer parameters in one constraint, give them fewer values, or use algorithm Random or Sobol"
+                    "spec.constraints: they tie too many combinations together to count them; compare fewer parameters "
+                    "with each other, give them fewer values, or use algorithm Random or Sobol"
                 )
         for place in range(len(axis.values)):
             if not axis.closing or self._allowed(axis, state, position, place):
                 fulfilled = axis.signatures[place] if axis.signatures else 0
-                yield place, self._next(position, state, place + 1 if axis.tracked else fulfilled)
+                yield place, self._next(position, state, axis.alike[place] + 1 if axis.tracked else fulfilled)
 
     def _allowed(self, axis: _Axis, state: State, position: int, place: int | None) -> bool:
         chosen = {
@@ -230,6 +248,20 @@ class Grid:
 def _signature(value: Any, heard: Sequence[frozenset[bytes]]) -> int:
     text = canonical_json(value)
     return sum(1 << bit for bit, allowed in enumerate(heard) if text in allowed)
+
+
+def _alike(
+    position: int, name: str, values: Sequence[Any], signatures: Sequence[int], constraints: Sequence[Constraint]
+) -> tuple[int, ...]:
+    if any(position in constraint.joined for constraint in constraints):
+        return tuple(range(len(values)))
+    atoms = [atom for constraint in constraints for atom in constraint.atoms.get(position, ())]
+    first: dict[tuple[Any, ...], int] = {}
+    found = []
+    for place, value in enumerate(values):
+        answers = (signatures[place] if signatures else 0, *(atom({name: value}) for atom in atoms))
+        found.append(first.setdefault(answers, place))
+    return tuple(found)
 
 
 def _holds(clauses: Sequence[_Clause], state: State, axes: Sequence[_Axis]) -> bool:

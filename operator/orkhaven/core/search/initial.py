@@ -11,31 +11,29 @@ from orkhaven.api.search import Algorithm, Parameter
 from orkhaven.api.sweep import SweepSpec
 from orkhaven.core.identity import canonical_json
 from orkhaven.core.search.constraints import Constraint
-from orkhaven.core.search.grid import Grid
+from orkhaven.core.search.grid import MAX_LOOKS, Grid
 from orkhaven.core.search.random import Space, Uniform, hashed
 from orkhaven.core.search.space import Overlay, choices, holds_value
 
-MAX_TRIES = 1000
-"""Draws of what a point leaves out."""
+MAX_TRIES = 10_000
+"""Draws of what the points leave out, over all of them: half a second."""
 
 
 def initial_points(spec: SweepSpec, constraints: Sequence[Constraint]) -> list[Overlay]:
     """The points of spec.initialPoints, each with what it leaves out: of a Grid the first combination that has the
     rest, otherwise drawn at random. Points that come to the same stand once.
 
-    Raises ValueError with the field's path where a point is outside the space or breaks a constraint.
+    Raises ValueError with the field's path where a point is outside the space or breaks a constraint, and where too
+    much of it would have to be looked for.
     """
-    space = Space(spec.parameters)
+    fill = _Grid(spec, constraints) if spec.search.algorithm is Algorithm.GRID else _Drawn(spec, constraints)
     found: dict[bytes, Overlay] = {}
     for index, point in enumerate(spec.initial_points):
         path = f"spec.initialPoints[{index}]"
         fixed = _checked(point, spec.parameters, path)
-        if spec.search.algorithm is Algorithm.GRID:
-            whole = _of_grid(spec.parameters, constraints, fixed)
-        else:
-            whole = _drawn(space, spec, constraints, fixed, index)
+        whole = fill.up(fixed, index)
         if whole is None:
-            raise ValueError(f"{path}: {_why_not(space, spec.parameters, constraints, fixed)}")
+            raise ValueError(f"{path}: {_why_not(spec.parameters, constraints, fixed)}")
         found.setdefault(canonical_json(whole), whole)
     return list(found.values())
 
@@ -64,38 +62,56 @@ def _equal(one: Any, other: Any) -> bool:
     return canonical_json(one) == canonical_json(other)
 
 
-def _of_grid(
-    parameters: Sequence[Parameter], constraints: Sequence[Constraint], fixed: Mapping[str, Any]
-) -> Overlay | None:
-    only = {name: [value] for name, value in fixed.items()}
-    for parameter in reversed(parameters):  # a condition's own conditions stand before it
-        if parameter.name in only:
-            for name, allowed in parameter.when.items():
-                held = only.get(name) or next(choices(other) or [] for other in parameters if other.name == name)
-                only[name] = [value for value in held if any(_equal(value, one) for one in allowed)]
-    if not all(only.values()):
+class _Grid:
+    """Fills a point up with the first combination that has its values."""
+
+    def __init__(self, spec: SweepSpec, constraints: Sequence[Constraint]) -> None:
+        self._parameters, self._constraints = spec.parameters, constraints
+        self._looks = 0
+
+    def up(self, fixed: Mapping[str, Any], index: int) -> Overlay | None:
+        only = {name: [value] for name, value in fixed.items()}
+        for parameter in reversed(self._parameters):  # a condition's own conditions stand before it
+            if parameter.name in only:
+                for name, allowed in parameter.when.items():
+                    held = only.get(name) or next(choices(p) or [] for p in self._parameters if p.name == name)
+                    only[name] = [value for value in held if any(_equal(value, one) for one in allowed)]
+        if not all(only.values()):
+            return None
+        grid = Grid.of(self._parameters, self._constraints, only=only)
+        found = grid.overlay(0) if grid.count else None
+        self._looks += grid.looks
+        if self._looks > MAX_LOOKS:
+            raise ValueError(
+                f"spec.initialPoints[{index}]: too many combinations were looked at for what the points leave out; "
+                "name more parameters in them"
+            )
+        return found
+
+
+class _Drawn:
+    """Fills a point up at random."""
+
+    def __init__(self, spec: SweepSpec, constraints: Sequence[Constraint]) -> None:
+        self._space, self._seed, self._constraints = Space(spec.parameters), spec.search.seed, constraints
+        self._names = [parameter.name for parameter in spec.parameters]
+        self._tries = 0
+
+    def up(self, fixed: Mapping[str, Any], index: int) -> Overlay | None:
+        for redraw in range(MAX_TRIES):
+            whole = self._space.at(self._uniform(index, redraw), fixed=fixed)
+            if fixed.keys() <= whole.keys() and not any(one.breaks(whole) for one in self._constraints):
+                return whole
+            self._tries += 1
+            if self._tries >= MAX_TRIES:
+                break
         return None
-    grid = Grid.of(parameters, constraints, only=only)
-    return grid.overlay(0) if grid.count else None
+
+    def _uniform(self, index: int, redraw: int) -> Uniform:
+        return lambda position: hashed(self._seed, f"initial {index}", redraw, self._names[position])
 
 
-def _drawn(
-    space: Space, spec: SweepSpec, constraints: Sequence[Constraint], fixed: Mapping[str, Any], index: int
-) -> Overlay | None:
-    for redraw in range(MAX_TRIES):
-        whole = space.at(_uniform(spec, index, redraw), fixed=fixed)
-        if fixed.keys() <= whole.keys() and not any(constraint.breaks(whole) for constraint in constraints):
-            return whole
-    return None
-
-
-def _uniform(spec: SweepSpec, index: int, redraw: int) -> Uniform:
-    return lambda position: hashed(spec.search.seed, f"initial {index}", redraw, spec.parameters[position].name)
-
-
-def _why_not(
-    space: Space, parameters: Sequence[Parameter], constraints: Sequence[Constraint], fixed: Mapping[str, Any]
-) -> str:
+def _why_not(parameters: Sequence[Parameter], constraints: Sequence[Constraint], fixed: Mapping[str, Any]) -> str:
     by_name = {parameter.name: parameter for parameter in parameters}
     for name in fixed:
         for other, allowed in by_name[name].when.items():
@@ -105,7 +121,7 @@ def _why_not(
     broken = next((constraint for constraint in constraints if constraint.breaks(fixed)), None)
     if broken is not None:
         return f"breaks {broken.path}: {broken.text}"
-    return "no combination with these values keeps the conditions and the constraints"
+    return "no combination with these values was found that keeps the conditions and the constraints"
 
 
 def _values(parameter: Parameter) -> str:

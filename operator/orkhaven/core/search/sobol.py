@@ -70,7 +70,8 @@ def scrambled(number: int, dimension: int, *, seed: int) -> float:
     """The coordinate of a point, in [0, 1), 53 bits."""
     plain, found = sobol(number, dimension), 0
     for level in range(0, BITS, _LEVEL):
-        coins = _coins(seed, dimension, level, plain >> (BITS - level))
+        # The first two levels have few trees, which every point asks.
+        coins = (_coins if level > _LEVEL else _known_coins)(seed, dimension, level, plain >> (BITS - level))
         node = 1
         for at in range(BITS - 1 - level, BITS - 1 - level - _LEVEL, -1):
             bit = plain >> at & 1
@@ -82,3 +83,6 @@ def scrambled(number: int, dimension: int, *, seed: int) -> float:
 
 def _coins(seed: int, dimension: int, level: int, before: int) -> int:
     return int.from_bytes(hashlib.sha256(f"sobol/{seed}/{dimension}/{level}/{before}".encode()).digest(), "big")
+
+
+_known_coins = lru_cache(maxsize=8192)(_coins)
