@@ -11,6 +11,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -20,6 +21,7 @@ from tests.browser.conftest import ARGUMENTS, CHROMIUM, drawn, wait_for
 from tests.e2e.clinic import SWEEP, Clinic, Person
 from tests.e2e.hub import forwarded
 from tests.e2e.user import sweep
+from tools.deploy import Deployment
 
 PANELS = {
     "sweep": (
@@ -75,10 +77,10 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def hub(clinic: Clinic) -> Iterator[str]:
+@pytest.fixture
+def hub(deployment: Deployment) -> Iterator[str]:
     """The hub's address on this machine."""
-    with forwarded(clinic.user.deployment) as url:
+    with forwarded(deployment) as url:
         yield url
 
 
@@ -293,6 +295,7 @@ def test_a_screen_gets_a_file_that_only_its_owner_may_read(
             wait_for(opened.exists, "the browser was started", seconds=60)
         finally:
             run.terminate()
+    assert not Path(opened.read_text().splitlines()[-1].removeprefix("file://")).exists(), "it goes with the forwarding"
     modes, *_ = opened.read_text().split("<", 1)
     assert modes.split() == ["600", "700"]
     text = opened.read_text()
