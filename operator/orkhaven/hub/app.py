@@ -268,8 +268,7 @@ class Measured:
                 await JSONResponse(body, status_code=500)(scope, receive, note)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._telemetry.requests.labels(route, scope["method"], str(code)).inc()
-            self._telemetry.latency.labels(route).observe(time.perf_counter() - started)
+            self._telemetry.answered(route, scope["method"], code, seconds=time.perf_counter() - started)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

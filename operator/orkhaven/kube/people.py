@@ -46,6 +46,21 @@ class People:
         )
         return bool((answer.get("status") or {}).get("allowed"))
 
+    async def events_of(self, token: str, namespace: str, *, kind: str, name: str) -> list[Body]:
+        """The newest Events of one object that this person may see, 100 at most. Raises ApiError: Forbidden."""
+        resource = RESOURCES["Event"]
+        answer = await self._client.request(
+            "GET",
+            resource.path(namespace=namespace),
+            verb="list",
+            resource=resource.plural,
+            # Names are DNS labels, and a comma or an equals sign in one would be another selector.
+            query={"fieldSelector": f"involvedObject.kind={kind},involvedObject.name={name}", "limit": "100"},
+            seconds=SECONDS,
+            token=token,
+        )
+        return list(answer.get("items") or [])
+
     async def patch(self, token: str, kind: str, namespace: str, name: str, body: Body, *, uid: str) -> Body:
         """Merge patch of that very object. Raises ApiError: Forbidden, NotFound, Invalid; Conflict for a namesake."""
         resource = RESOURCES[kind]

@@ -29,6 +29,8 @@ class FakeCluster:
         self.tokens: dict[str, TokenReview] = {}
         self.readers: set[tuple[str, str]] = set()
         """(username, namespace) that may get experiments."""
+        self.log_readers: set[tuple[str, str]] = set()
+        """(username, namespace) that may get pods/log."""
         self.changers: set[tuple[str, str, str]] = set()
         """(username, verb, kind) that a person may do."""
         self.patched: list[tuple[str, str, str, Body]] = []
@@ -144,6 +146,8 @@ class FakeCluster:
         self, who: TokenReview, *, verb: str, kind: str, namespace: str, subresource: str = ""
     ) -> bool:
         self._called("review access")
+        if (verb, kind, subresource) == ("get", "Pod", "log"):
+            return (who.username, namespace) in self.log_readers
         assert (verb, kind, subresource) == ("get", "Experiment", "")
         return (who.username, namespace) in self.readers
 
@@ -155,6 +159,17 @@ class FakeCluster:
     async def may(self, token: str, *, verb: str, kind: str, namespace: str, name: str) -> bool:
         self._called(f"may {verb} {kind}")
         return (self.tokens[token].username, verb, kind) in self.changers
+
+    async def events_of(self, token: str, namespace: str, *, kind: str, name: str) -> list[Body]:
+        self._called(f"events of {kind} {name}")
+        if not await self.may(token, verb="list", kind="Event", namespace=namespace, name=""):
+            raise Forbidden(f"{self.tokens[token].username} cannot list events", status=403)
+        return [
+            copy.deepcopy(body)
+            for (its_kind, its_namespace, _), body in self.objects.items()
+            if (its_kind, its_namespace) == ("Event", namespace)
+            and (body["involvedObject"]["kind"], body["involvedObject"]["name"]) == (kind, name)
+        ]
 
     async def patch(self, token: str, kind: str, namespace: str, name: str, body: Body, *, uid: str) -> Body:
         self._called(f"patch {kind}")
@@ -170,8 +185,8 @@ class FakeCluster:
 
     async def create(self, token: str, kind: str, namespace: str, body: Body) -> Body:
         self._called(f"create {kind}")
-        name = body["metadata"]["name"]
-        if not await self.may(token, verb="create", kind=kind, namespace=namespace, name=name):
+        name = body["metadata"].get("name") or f"{body['metadata']['generateName']}{next(self._numbers):05d}"
+        if not await self.may(token, verb="create", kind=kind, namespace=namespace, name=""):
             raise Forbidden(f"{self.tokens[token].username} cannot create {kind}", status=403)
         if (kind, namespace, name) in self.objects:
             raise AlreadyExists(f"{kind} {name} already exists", status=409)
@@ -285,6 +300,13 @@ class FakeCluster:
                 "authentication.kubernetes.io/pod-uid": [pod["metadata"]["uid"]],
             },
         )
+        return token
+
+    def add_log_reader(self, token: str, *, namespace: str = NAMESPACE) -> str:
+        """A person's token that may get pods/log there, and nothing else by this."""
+        if token not in self.tokens:
+            self.add_reader(token, namespace=None)
+        self.log_readers.add((f"user-of-{token}", namespace))
         return token
 
     def add_reader(self, token: str, *, namespace: str | None = NAMESPACE) -> str:

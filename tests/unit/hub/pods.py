@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 
 from orkhaven.errors import Invalid, NotFound, Unavailable
 from orkhaven.hub.logs.stamps import SECOND, parse
-from orkhaven.kube import TokenReview
 from orkrun import contract
 from tests.unit.hub.fakes import NAMESPACE, FakeCluster, owner
 
@@ -69,7 +68,6 @@ class LogCluster(FakeCluster):
         self.block = 1 << 16
         self.opened: list[tuple[str, str | None, bool]] = []
         """(pod, since, follow) of each request for a log."""
-        self.log_readers: set[tuple[str, str]] = set()
 
     # --- ports.Gateway ---
 
@@ -86,20 +84,7 @@ class LogCluster(FakeCluster):
             raise Invalid(f'container "{container}" in pod "{pod}" is waiting to start', status=400)
         yield Stream(self, said, since=since, follow=follow)
 
-    async def access_review(
-        self, who: TokenReview, *, verb: str, kind: str, namespace: str, subresource: str = ""
-    ) -> bool:
-        if (kind, subresource) == ("Pod", "log"):
-            self._called("review access")
-            return (who.username, namespace) in self.log_readers
-        return await super().access_review(who, verb=verb, kind=kind, namespace=namespace)
-
     # --- builders ---
-
-    def add_log_reader(self, token: str, *, namespace: str = NAMESPACE) -> str:
-        self.add_reader(token, namespace=None)
-        self.log_readers.add((f"user-of-{token}", namespace))
-        return token
 
     def add_talker(self, name: str, *, attempt: int = 1, running: bool = True, suffix: str = "abcde") -> str:
         """An Experiment with a Job and a running pod; returns the pod's name."""

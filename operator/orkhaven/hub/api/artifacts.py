@@ -26,6 +26,7 @@ from orkhaven.hub.artifacts.volume import NotServed
 from orkhaven.hub.auth import bearer
 from orkhaven.hub.context import Hub, hub_of, storage_trouble
 from orkhaven.hub.errors import HttpError, unavailable
+from orkhaven.hub.pages.context import authorize
 from orkhaven.hub.settings import HubSettings
 from orkhaven.hub.storage.ingest import RunIdentity
 from orkhaven.hub.writer import BusyError, Writer, beside
@@ -140,9 +141,8 @@ async def _place(hub: Hub, run: RunIdentity) -> Place:
 
 
 async def _authorize(request: Request, namespace: str) -> Hub:
-    hub = hub_of(request)
-    await hub.read_auth.require(request.headers.get("authorization"), namespace)
-    return hub
+    await authorize(request, namespace)
+    return hub_of(request)
 
 
 @router.get(contract.artifacts_path("{namespace}", "{experiment}"))

@@ -23,6 +23,7 @@ from orkhaven.hub.errors import HttpError
 from orkhaven.hub.logs import view
 from orkhaven.hub.logs.grep import GrepError
 from orkhaven.hub.logs.store import LogInfo, LogStore
+from orkhaven.hub.pages.context import authorize, pages_of
 
 T = TypeVar("T")
 
@@ -31,12 +32,19 @@ MAX_BYTES = 4 * 1024 * 1024
 """Of one JSON answer."""
 POLL_SECONDS = 2.0
 """Who follows a log that another hub collects learns of it this late; also how soon it is seen that the client left."""
-SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
-"""A log is anybody's text: no browser is to take it for anything else."""
+WAIT_SECONDS = 20.0
+"""Of a JSON page that is followed: then it is answered as it is, so that no proxy takes the connection for dead."""
+SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""A log is anybody's text: no browser is to take it for anything else, or to keep it for whoever looks next."""
 
 
 async def _authorized(request: Request, namespace: Namespace) -> None:
-    await hub_of(request).read_auth.require(request.headers.get("authorization"), namespace, what=POD_LOGS)
+    await authorize(request, namespace, what=POD_LOGS)
 
 
 router = APIRouter(
@@ -140,11 +148,20 @@ async def get_log(
     experiment: Name,
     attempt: Attempt,
     offset: Annotated[int | None, Query(ge=0, description="First byte wanted.")] = None,
+    before: Annotated[
+        int | None, Query(ge=0, description="With `format=json`: the page that ends before this byte.")
+    ] = None,
     limit: Annotated[
         int, Query(ge=1, le=MAX_BYTES, description="Bytes of a JSON page; with `grep` matches, 500 at most.")
     ] = DEFAULT_BYTES,
     tail: Annotated[int | None, Query(ge=0, le=100_000, description="The last so many lines, of 1 MiB.")] = None,
-    follow: Annotated[bool, Query(description="Go on until the attempt has ended.")] = False,
+    follow: Annotated[
+        bool,
+        Query(
+            description="Go on until the attempt has ended; with `format=json` wait for more than there is, at most "
+            f"{WAIT_SECONDS:.0f} seconds."
+        ),
+    ] = False,
     download: Annotated[bool, Query(description="All of it as a file, gzip.")] = False,
     grep: Annotated[str | None, Query(max_length=1000, description="A regular expression (Python's).")] = None,
     ignore_case: Annotated[bool, Query(description="For `grep`.")] = False,
@@ -167,21 +184,22 @@ async def get_log(
     start = offset or 0
     if tail is not None and offset is None:
         start = await _call(hub, lambda logs: view.tail_start(logs, info, tail))
-    if format == "json" and not follow:
+
+    async def allowed() -> bool:
+        """A right that was taken away ends what it had begun; asked as often as for any other request."""
+        try:
+            await _authorized(request, namespace)
+        except HttpError:
+            return False
+        return not pages_of(request).stopping.is_set() and not await request.is_disconnected()
+
+    if format == "json":
+        if before is not None:
+            start, limit = await _call(hub, lambda logs: view.page_before(logs, info, before, limit))
+        elif follow:
+            info = await _newer(hub, info, start, allowed)
         return JSONResponse(await _call(hub, lambda logs: _page(logs, info, start, limit)), headers=SAFE)
-    if follow:
-
-        async def allowed() -> bool:
-            """A right that was taken away ends what it had begun; asked as often as for any other request."""
-            try:
-                await _authorized(request, namespace)
-            except HttpError:
-                return False
-            return not await request.is_disconnected()
-
-        text = _follow(hub, info, start, allowed)
-    else:
-        text = _text(hub.store.logs, info, start)
+    text = _follow(hub, info, start, allowed) if follow else _text(hub.store.logs, info, start)
     return StreamingResponse(text, media_type="text/plain; charset=utf-8", headers=SAFE)
 
 
@@ -280,9 +298,32 @@ async def _gzip(logs: LogStore, info: LogInfo) -> AsyncIterator[bytes]:
     yield packer.flush()
 
 
+async def _newer(hub: Hub, info: LogInfo, start: int, allowed: Callable[[], Awaitable[bool]]) -> LogInfo:
+    """The log once it has more than `start` bytes, has ended, or WAIT_SECONDS are over."""
+    deadline = hub.clocks.monotonic() + WAIT_SECONDS
+    while info.size <= start and info.ended is None and hub.clocks.monotonic() < deadline:
+        newer = await _changed(hub, info)
+        if newer is None or not await allowed():
+            return info
+        info = newer
+    return info
+
+
+async def _changed(hub: Hub, info: LogInfo) -> LogInfo | None:
+    """What has become of it, at once or after POLL_SECONDS at most. None: it is gone."""
+    bell = hub.collector.bell if hub.collector is not None else None
+    ticket = None if bell is None else bell.ticket(info.id)
+    newer = await asyncio.to_thread(hub.store.logs.refresh, info.id)
+    changed = newer is None or newer.size != info.size or newer.ended is not None
+    if bell is not None and ticket is not None:
+        await bell.wait(info.id, ticket, seconds=0 if changed else POLL_SECONDS)
+    elif not changed:
+        await asyncio.sleep(POLL_SECONDS)
+    return newer
+
+
 async def _follow(hub: Hub, info: LogInfo, start: int, allowed: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
     logs, decoder = hub.store.logs, view.decoder()
-    bell = hub.collector.bell if hub.collector is not None else None
     position = min(start, info.size)
     while True:
         ended = info.ended is not None
@@ -292,13 +333,7 @@ async def _follow(hub: Hub, info: LogInfo, start: int, allowed: Callable[[], Awa
         if ended:
             yield decoder.decode(b"", True).encode()
             return
-        ticket = None if bell is None else bell.ticket(info.id)
-        newer = await asyncio.to_thread(logs.refresh, info.id)
-        changed = newer is None or newer.size != info.size or newer.ended is not None
-        if bell is not None and ticket is not None:
-            await bell.wait(info.id, ticket, seconds=0 if changed else POLL_SECONDS)
-        elif not changed:
-            await asyncio.sleep(POLL_SECONDS)
+        newer = await _changed(hub, info)
         if newer is None or not await allowed():
             return
         info = newer

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
+from orkhaven.api.expressions import MAX_LENGTH
 from orkhaven.errors import ApiError, NotFound
 from orkhaven.hub import status
 from orkhaven.hub.api import schemas
@@ -25,7 +26,6 @@ from orkhaven.hub.context import Hub, hub_of, storage_trouble
 from orkhaven.hub.errors import HttpError, unavailable
 from orkhaven.hub.ports import Body
 from orkhaven.hub.query import leaderboard as boards
-from orkhaven.hub.query.language import MAX_LENGTH
 from orkhaven.hub.query.lists import EXPERIMENT_COLUMNS, SWEEP_COLUMNS, same, sweep_line
 from orkhaven.hub.query.rows import ExperimentRow, SweepRow, experiment_row, sweep_row
 from orkhaven.hub.storage.read import MetricSummary, Reader, RunSnapshot, thin_out

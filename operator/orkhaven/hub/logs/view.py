@@ -72,6 +72,25 @@ def tail_start(logs: LogStore, info: LogInfo, lines: int) -> int:
     return info.size - len(text) + at + 1
 
 
+def page_before(logs: LogStore, info: LogInfo, end: int, limit: int) -> tuple[int, int]:
+    """(first byte, bytes) of the page of whole lines that ends before byte `end`; where all of it was left out, of the
+    one before that. (0, 1) stands for the very beginning.
+    """
+    end = min(end, info.size)
+    kept = [(first, min(last, end)) for first, last in logs.extents(info.id) if first < end]
+    if not kept:
+        return 0, 1
+    first, last = kept[-1]
+    start = max(first, last - limit)
+    if start > first:
+        # A line that begins before the page is left to the page before, unless it is all there is. The byte before the
+        # page says whether one does.
+        text = b"".join(piece.data for piece in logs.read(info.id, start - 1, last))
+        cut = text.find(b"\n", 0, len(text) - 1)
+        start += cut if cut >= 0 else 0
+    return start, last - start
+
+
 def joined(pieces: Iterator[Piece], *, whole: bool) -> list[Piece]:
     """Neighbours as one. Unless `whole`, the last one ends with its last line, so that the next page begins with one;
     of a line longer than the page only a character that is cut in two waits.

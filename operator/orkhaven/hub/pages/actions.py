@@ -27,12 +27,13 @@ from orkhaven.hub.pages.context import pages_of, viewer_in
 from orkhaven.hub.pages.data import asked, resource
 from orkhaven.hub.pages.render import PageRoute, url
 from orkhaven.hub.pages.security import HEADERS, form_of, require_csrf
-from orkhaven.hub.ports import is_finished
+from orkhaven.hub.pages.views.experiments import again
 from orkhaven.hub.query.rows import ExperimentRow
 from orkhaven.hub.session import Viewer
 from orkrun import contract
 
 MAX_PARALLELISM = 10_000
+MAX_SEED = 2**31 - 1
 MAX_RERUNS = 100
 """By one click."""
 MOST_NAMED = 20
@@ -87,6 +88,17 @@ async def change_experiment(request: Request, namespace: Namespace, name: Name) 
     return await _change(request, "Experiment", namespace, name)
 
 
+@router.post("/n/{namespace}/experiments/{name}/again")
+async def run_again(request: Request, namespace: Namespace, name: Name) -> Response:
+    """The same run under a seed as a run of its own."""
+    token, form = await _person(request, namespace)
+    body = again(await resource(hub_of(request), "Experiment", namespace, name))
+    body["spec"] = {**body["spec"], "seed": _whole(form, "seed", most=MAX_SEED)}
+    with answered("Experiment", name, namespace):
+        made = await hub_of(request).gateway.people().create(token, "Experiment", namespace, body)
+    return _see_other(url("n", namespace, "experiments", made["metadata"]["name"]))
+
+
 @router.post("/n/{namespace}/sweeps/{name}/rerun")
 async def rerun_failed(request: Request, namespace: Namespace, name: Name) -> Response:
     """The failed runs of one cause once more, as Experiments of their own: what `kubectl ork rerun` makes."""
@@ -101,20 +113,20 @@ async def rerun_failed(request: Request, namespace: Namespace, name: Name) -> Re
         raise HttpError(404, "NotFound", f"No run of {name} has failed by {form.get('reason', '')!r} any more.")
     made: list[str] = []
     for row in chosen:
-        again = free_name(row.name, taken)
-        if again is None:
+        new = free_name(row.name, taken)
+        if new is None:
             continue  # it is being run again: a second click makes no second run
         old = await resource(hub, "Experiment", namespace, row.name)
         spec = {key: value for key, value in old["spec"].items() if key != "suspend"}
         body = {
             "apiVersion": f"{GROUP}/v1alpha1",
             "kind": "Experiment",
-            "metadata": {"name": again, "namespace": namespace},
+            "metadata": {"name": new, "namespace": namespace},
             "spec": spec,
         }
-        with answered("Experiment", again, namespace, so_far=f"{len(made)} of {len(chosen)} were made. "):
+        with answered("Experiment", new, namespace, so_far=f"{len(made)} of {len(chosen)} were made. "):
             await hub.gateway.people().create(token, "Experiment", namespace, body)
-        made.append(again)
+        made.append(new)
     if not made:
         raise HttpError(409, "UnderWay", f"All {len(chosen)} of them are being run again already.")
     shown = f"name in ({', '.join(json.dumps(one) for one in made)})" if len(made) <= MOST_NAMED else None
@@ -178,7 +190,7 @@ async def _change(request: Request, kind: str, namespace: str, name: str) -> Res
             await people.patch(token, kind, namespace, name, {"spec": spec}, uid=uid)
         return _see_other(url("n", namespace, plural, name))
     sweep = (body["metadata"].get("labels") or {}).get(contract.LABEL_SWEEP)
-    if kind == "Experiment" and sweep and not is_finished(body):
+    if kind == "Experiment" and sweep:
         raise HttpError(
             409, "OfASweep", f"This is a trial of sweep {sweep}, which would make it again: suspend it, or cancel that."
         )
@@ -199,8 +211,12 @@ def spec_of(kind: str, form: dict[str, str]) -> dict[str, Any]:
         case "resume":
             return {"suspend": False}
         case "parallelism" if kind == "Sweep":
-            text = form.get("parallelism", "").strip()
-            if not text.isascii() or not text.isdigit() or int(text) > MAX_PARALLELISM:
-                raise HttpError(400, "BadParallelism", f"Parallelism is a whole number from 0 to {MAX_PARALLELISM}.")
-            return {"parallelism": int(text)}
+            return {"parallelism": _whole(form, "parallelism", most=MAX_PARALLELISM)}
     raise HttpError(400, "UnknownAction", "There is no such action.")
+
+
+def _whole(form: dict[str, str], field: str, *, most: int) -> int:
+    text = form.get(field, "").strip()
+    if not text.isascii() or not text.isdigit() or int(text) > most:
+        raise HttpError(400, f"Bad{field.capitalize()}", f"A {field} is a whole number from 0 to {most}.")
+    return int(text)

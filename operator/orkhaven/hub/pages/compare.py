@@ -14,33 +14,53 @@ from orkhaven.hub.errors import HttpError
 from orkhaven.hub.pages.context import pages_of, viewer_in
 from orkhaven.hub.pages.data import resource
 from orkhaven.hub.pages.experiments import summaries_of
-from orkhaven.hub.pages.render import PageRoute, page, url
+from orkhaven.hub.pages.images import pictures_of
+from orkhaven.hub.pages.render import PageRoute, columns, page, url
 from orkhaven.hub.pages.start import readable_namespaces
 from orkhaven.hub.pages.views.compare import compare_view
 from orkhaven.hub.pages.views.experiments import experiment_view
+from orkhaven.hub.ports import Body
 
 MOST = 8
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-@router.get("/n/{namespace}/compare")
-async def compare(
-    request: Request,
-    namespace: Namespace,
-    run: Annotated[list[str], Query(max_length=100)] = [],  # noqa: B006
-    metric: Annotated[str, Query(max_length=128)] = "",
-    all: bool = False,
-) -> Response:
-    """With `all`, also what is the same."""
-    viewer = await viewer_in(request, namespace)
+Runs = Annotated[list[str], Query(max_length=100)]
+
+
+async def _compared(request: Request, namespace: str, run: list[str]) -> tuple[list[str], list[Body]]:
+    """Raises HttpError 400, 404 or 503."""
     names = list(dict.fromkeys(run))
     if not 2 <= len(names) <= MOST:
         raise HttpError(
             400, "InvalidParameter", f"Pin 2 to {MOST} runs on a sweep's page to compare them, not {len(names)}."
         )
-    hub, now = hub_of(request), pages_of(request).now()
-    bodies = await asyncio.gather(*(resource(hub, "Experiment", namespace, name) for name in names))
+    hub = hub_of(request)
+    return names, list(await asyncio.gather(*(resource(hub, "Experiment", namespace, name) for name in names)))
+
+
+@router.get("/n/{namespace}/compare/images")
+async def images(request: Request, namespace: Namespace, run: Runs = []) -> Response:  # noqa: B006
+    """The pictures of each, for the page's script to put those of one case side by side."""
+    await viewer_in(request, namespace)
+    names, bodies = await _compared(request, namespace, run)
+    found = await asyncio.gather(*(pictures_of(hub_of(request), body) for body in bodies))
+    return columns(request, {"runs": [{"name": name, **of_run} for name, of_run in zip(names, found, strict=True)]})
+
+
+@router.get("/n/{namespace}/compare")
+async def compare(
+    request: Request,
+    namespace: Namespace,
+    run: Runs = [],  # noqa: B006
+    metric: Annotated[str, Query(max_length=128)] = "",
+    all: bool = False,
+) -> Response:
+    """With `all`, also what is the same."""
+    viewer = await viewer_in(request, namespace)
+    names, bodies = await _compared(request, namespace, run)
+    now = pages_of(request).now()
     summaries = await asyncio.gather(
         *(
             summaries_of(request, namespace, name, uid=body["metadata"]["uid"])

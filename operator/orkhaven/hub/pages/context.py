@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, TypedDict
 from starlette.requests import Request
 
 from orkhaven.errors import ApiError
-from orkhaven.hub.auth import bearer
+from orkhaven.hub.auth import EXPERIMENTS, What, bearer
 from orkhaven.hub.cache import SharedCache
 from orkhaven.hub.context import hub_of
 from orkhaven.hub.errors import HttpError, unavailable
-from orkhaven.hub.session import COOKIE, Sessions, Viewer
+from orkhaven.hub.pages.security import refuse_embedding
+from orkhaven.hub.ports import Body
+from orkhaven.hub.session import Codes, Sessions, Viewer, cookie_name
 from orkhaven.hub.settings import HubSettings, ReadAuth
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 ANYONE = "anyone"
 MAX_DRAWN = 24
 """Plots' data that is kept: of 10,000 runs 0.7 MB each."""
+HAPPENINGS_SECONDS = 5.0
 
 
 class Limits(TypedDict):
@@ -38,6 +41,7 @@ class Limits(TypedDict):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pages:
     sessions: Sessions
+    codes: Codes
     names: SharedCache[str]
     """Usernames of bearer tokens, by digest."""
     rights: SharedCache[bool]
@@ -46,6 +50,8 @@ class Pages:
     """Data of plots, by what they are of and the state of that: all who look at a sweep share one computation."""
     importances: SharedCache[Importance]
     """By sweep and number of completed trials."""
+    happenings: SharedCache[list[Body]]
+    """Events of a run as one person may see them, for a moment."""
     computing: asyncio.Semaphore
     """Of importances: one at a time, the hub has other things to do."""
     stopping: asyncio.Event
@@ -66,12 +72,15 @@ def make_pages(settings: HubSettings, *, wall: Callable[[], float], monotonic: C
         "size": settings.token_cache_size,
         "clock": monotonic,
     }
+    sessions = Sessions(clock=monotonic)
     return Pages(
-        sessions=Sessions(clock=monotonic),
+        sessions=sessions,
+        codes=Codes(sessions, clock=monotonic),
         names=SharedCache(**limits),
         rights=SharedCache(**limits),
         drawn=SharedCache(success_seconds=60, failure_seconds=0, size=MAX_DRAWN, clock=monotonic),
         importances=SharedCache(success_seconds=3600, failure_seconds=0, size=200, clock=monotonic),
+        happenings=SharedCache(success_seconds=HAPPENINGS_SECONDS, failure_seconds=0, size=200, clock=monotonic),
         computing=asyncio.Semaphore(1),
         stopping=asyncio.Event(),
         wall=wall,
@@ -102,11 +111,19 @@ async def _viewer(request: Request, pages: Pages) -> Viewer:
         token = bearer(header)
         username = await username_of(request, token)
         return Viewer(token=token, username=username, csrf=pages.sessions.csrf_for(token))
-    cookie = request.cookies.get(COOKIE)
+    cookie = request.cookies.get(session_cookie(request))
     viewer = pages.sessions.find(cookie) if cookie else None
     if viewer is None:
         raise HttpError(401, "LoginMissing", "log in with a Kubernetes token")
     return viewer
+
+
+def session_cookie(request: Request) -> str:
+    """The name of the login's cookie at the address that was asked. Raises HttpError 400."""
+    try:
+        return cookie_name(request.url.port)
+    except ValueError:
+        raise HttpError(400, "BadHost", "the header Host is no host and port", where="header Host") from None
 
 
 async def username_of(request: Request, token: str) -> str:
@@ -128,6 +145,19 @@ async def username_of(request: Request, token: str) -> str:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
+
+
+async def authorize(request: Request, namespace: str, *, what: What = EXPERIMENTS) -> None:
+    """For what programs and pages both read, logs and artifacts: by the bearer header, else by the login's cookie.
+    Raises HttpError 401, 403 or 503.
+    """
+    refuse_embedding(request)
+    header = request.headers.get("authorization")
+    cookie = request.cookies.get(session_cookie(request))
+    if header is None and cookie:
+        login = pages_of(request).sessions.find(cookie)
+        header = None if login is None else login.authorization
+    await hub_of(request).read_auth.require(header, namespace, what=what)
 
 
 async def viewer_in(request: Request, namespace: str) -> Viewer:

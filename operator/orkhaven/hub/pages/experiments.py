@@ -15,6 +15,7 @@ from orkhaven.hub.errors import HttpError
 from orkhaven.hub.pages.actions import allowed
 from orkhaven.hub.pages.context import pages_of, viewer_in
 from orkhaven.hub.pages.data import asked, resource
+from orkhaven.hub.pages.logs import log_panel
 from orkhaven.hub.pages.render import PageRoute, page, url
 from orkhaven.hub.pages.start import readable_namespaces
 from orkhaven.hub.pages.views.board import PAGE_ROWS, BoardState, board_of
@@ -94,6 +95,7 @@ async def experiment(request: Request, namespace: Namespace, name: Name, metric:
         metric=metric if metric in known else xp.objective if xp.objective in known else "",
         body=body,
         again=again(body),
+        log=await log_panel(request, viewer, xp),
         **values,
     )
 

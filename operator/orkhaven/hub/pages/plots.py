@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
+from orkhaven.api.expressions import QueryError
 from orkhaven.hub.api.answers import Format, as_download, only
 from orkhaven.hub.api.ingest import Name, Namespace
 from orkhaven.hub.context import Hub, hub_of
@@ -22,7 +23,7 @@ from orkhaven.hub.pages.views.board import BoardState
 from orkhaven.hub.query.curves import Axis, Band, Curve
 from orkhaven.hub.query.export import Row
 from orkhaven.hub.query.fields import Ref, field, param
-from orkhaven.hub.query.language import QueryError, parse_ref
+from orkhaven.hub.query.language import parse_ref
 from orkhaven.hub.query.lists import same
 from orkhaven.hub.query.rows import SweepRow
 

@@ -49,6 +49,7 @@ def environment() -> Environment:
         parameter=text.parameter,
         span=text.span,
         hours=text.hours,
+        bytes=text.size,
         tone=text.tone,
         yaml=text.as_yaml,
         path=lambda part: quote(str(part), safe=""),

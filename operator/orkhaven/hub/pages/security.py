@@ -42,15 +42,23 @@ async def form_of(request: Request) -> dict[str, str]:
 
 
 def require_same_site(request: Request) -> None:
-    """Refuses what another site's page sends: also behind `kubectl ork dashboard`, whose proxy adds the token to
-    whatever reaches it. Raises HttpError 403.
-    """
+    """Refuses what another site's page sends. Raises HttpError 403."""
     site = request.headers.get("sec-fetch-site")
     if site is not None and site not in ("same-origin", "none"):
         raise HttpError(403, "CrossSite", "this was sent by a page of another site, not by the dashboard's own")
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise HttpError(403, "CrossSite", f"this was sent by a page of {origin}, not by the dashboard's own")
+
+
+def refuse_embedding(request: Request) -> None:
+    """Another site's page must neither show nor fetch what only its reader may see; a link that is followed is no
+    embedding. Programs send no such headers. Raises HttpError 403.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site in (None, "same-origin", "none") or request.headers.get("sec-fetch-dest") == "document":
+        return
+    raise HttpError(403, "CrossSite", "this was asked for by a page of another site, not by the dashboard's own")
 
 
 def require_csrf(request: Request, sessions: Sessions, viewer: Viewer, form: dict[str, str]) -> None:

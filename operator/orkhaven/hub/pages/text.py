@@ -80,6 +80,16 @@ def hours(value: float | None) -> str:
     return f"{value:.1f}" if value >= 0.1 else f"{value:.3f}"
 
 
+def size(count: int) -> str:
+    """Bytes in the largest unit that leaves a whole part, as `ls -h` says it."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
 def percent(part: float, whole: float) -> float:
     return round(100 * part / whole, 2) if whole > 0 else 0.0
 

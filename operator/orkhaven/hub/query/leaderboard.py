@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orkhaven.api.expressions import QueryError
 from orkhaven.hub.query.evaluate import check_known, evaluate
 from orkhaven.hub.query.fields import METRIC_PARTS, Group, Kind, Ref, field, metric, param
-from orkhaven.hub.query.language import QueryError, parse_filter, parse_refs, parse_sort
+from orkhaven.hub.query.language import parse_filter, parse_refs, parse_sort
 from orkhaven.hub.query.table import Table, is_number
 
 MAX_COLUMNS = 500

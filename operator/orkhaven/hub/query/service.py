@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orkhaven.api.expressions import QueryError
 from orkhaven.hub.query.catalogue import Catalogue
 from orkhaven.hub.query.curves import Axis, Band, Curve, bands, thin
 from orkhaven.hub.query.evaluate import check_known
 from orkhaven.hub.query.fields import Group, Ref, field
-from orkhaven.hub.query.language import QueryError, parse_ref
+from orkhaven.hub.query.language import parse_ref
 from orkhaven.hub.query.leaderboard import Item, Page, ParameterError, Request, page_of, select_rows
 from orkhaven.hub.query.revisions import Revisions
 from orkhaven.hub.query.rows import ExperimentRow, SweepRow

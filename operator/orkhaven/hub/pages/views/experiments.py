@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from orkhaven.hub.pages.text import parse_time
+from orkhaven.hub.pages.views.timeline import Timeline, timeline
 from orkhaven.hub.query.rows import flatten
 from orkrun import contract
 
@@ -57,6 +58,11 @@ class ExperimentView:
     params: tuple[tuple[str, Any], ...]
     hashes: tuple[tuple[str, str], ...]
     image: str
+    seed: int
+    asks: str
+    """What it needs to start, in words."""
+    retry_at: str | None
+    when: Timeline | None
 
     @property
     def is_over(self) -> bool:
@@ -111,7 +117,29 @@ def experiment_view(body: Mapping[str, Any], *, now: datetime) -> ExperimentView
             if status.get(key)
         ),
         image=str(spec.get("image") or "the operator's default"),
+        seed=int(spec.get("seed") or 0),
+        asks=_asks(spec),
+        retry_at=status.get("retryAt"),
+        when=timeline(body, now=now),
     )
+
+
+def _asks(spec: Mapping[str, Any]) -> str:
+    resources = spec.get("resources") or {}
+    gpus = int(resources.get("gpus", 1))
+    models = " or ".join(resources.get("gpuModels") or [])
+    gpu = f"{gpus} GPU{'s' if gpus > 1 else ''}{f' {models}' if models else ''}" if gpus else "no GPU"
+    if gpus and resources.get("minGpuMemory"):
+        gpu += f" with {resources['minGpuMemory']} or more"
+    parts = [
+        gpu,
+        *(f"{resources[key]} {word}" for key, word in (("cpu", "CPU"), ("memory", "memory")) if key in resources),
+    ]
+    if spec.get("priority"):
+        parts.append(f"priority {spec['priority']}")
+    if spec.get("queueName"):
+        parts.append(f"queue {spec['queueName']}")
+    return ", ".join(parts)
 
 
 def _attempt(body: Mapping[str, Any], *, now: datetime) -> AttemptView:

@@ -66,9 +66,9 @@ export function source(element, keys) {
 
 const tags = new WeakMap(); // of what was loaded, how the server names it
 
-export async function load(url) {
+export async function load(url, options = {}) {
   if (answers) return answers(new URL(url));
-  const answer = await fetch(url, { headers: { Accept: "application/json" } });
+  const answer = await fetch(url, { ...options, headers: { Accept: "application/json" } });
   const tag = answer.headers.get("etag");
   if (answer.status === 401) location.reload();
   const body = await answer.json().catch(() => null);
