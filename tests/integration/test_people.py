@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orkhaven.errors import Conflict, Forbidden, Invalid, NotFound
+from orkhaven.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from orkhaven.kube import Gateway, connect
 from orkhaven.kube.people import People
 from tests.cluster import Cluster
@@ -79,6 +79,8 @@ async def test_a_run_is_made_and_ended_in_a_persons_name_and_by_nobody_else(
         await people.create(stranger, "Experiment", namespace, RUN)
     made = await people.create(doer, "Experiment", namespace, RUN)
     name, uid = made["metadata"]["name"], made["metadata"]["uid"]
+    with pytest.raises(AlreadyExists):
+        await people.create(doer, "Experiment", namespace, {**RUN, "metadata": {"name": name}})
     assert name.startswith("trial-again-")
     assert [entry["manager"] for entry in made["metadata"]["managedFields"]] == ["orkhaven-dashboard"]
     assert await people.may(doer, verb="delete", kind="Experiment", namespace=namespace, name=name)
