@@ -139,8 +139,18 @@ class TestLog:
         served.do(lambda: cluster.say(pods[0], b"unseen\n"))
         log.get_by_role("button", name="Follow").click()
         expect(log.locator(".log")).to_contain_text("unseen")
-        served.do(lambda: cluster.end(pods[0], code=0))
+        served.do(lambda: cluster.end(pods[0], code=1))
         expect(log.locator("[data-status]")).to_contain_text("ended")
+
+        def fail() -> None:
+            (attempt,) = cluster.objects["Experiment", NAMESPACE, name]["status"]["attempts"]
+            attempt |= {"exitCode": 1, "reason": "UserException", "message": "unseen"}
+            cluster.touch("Experiment", NAMESPACE, name)
+
+        served.do(fail)
+        log.get_by_role("button", name="Go to the failure").click()
+        expect(log.locator(".hit")).to_have_text("unseen")
+        expect(log.locator("select[name=attempt]")).to_contain_text("attempt 1, UserException")
 
     def test_a_large_log_is_a_bounded_page_and_its_beginning_a_few_clicks_away(
         self, page: Page, served: Served
