@@ -22,14 +22,15 @@ from tools.trainings import ROOT, Job, Trained, run_and_tell
 
 EXAMPLE = ROOT / "examples" / "covid-semiseg.yaml"
 PAGE = ROOT / "docs" / "trainer" / "covid-semiseg.md"
+CARD = ROOT / "docs" / "trainer" / "covid-semiseg-card.md"
 SEEDS = 3
 METRIC = "val/dice_slice"
 TOLD = {"doctor": "the doctors' slices", "both": "and the pseudo-labelled ones"}
 BAR = 0.70
 
 
-def jobs(root: Path, *, seeds: int, processes: int) -> list[Job]:
-    """All trials of the example under each seed."""
+def jobs(root: Path, *, seeds: int, processes: int, subsets: Sequence[str] = tuple(TOLD)) -> list[Job]:
+    """All trials of the example that learn from one of `subsets`, under each seed."""
     spec = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))["spec"]
     source = trial_params(SweepSpec.model_validate(spec), spec["template"]["params"])
     found = []
@@ -37,6 +38,8 @@ def jobs(root: Path, *, seeds: int, processes: int) -> list[Job]:
         for index in range(source.total):
             params = source.params(index)
             data = {**params["data"], "root": str(root.resolve())}
+            if data["subset"] not in subsets:
+                continue
             name = f"{data['subset']} fold {data['split']['fold']}"
             found.append(Job(name, {**params, "data": data, "threads": max(1, 2 // processes), "device": "cpu"}, seed))
     return found
@@ -57,6 +60,8 @@ class Result:
     """Of the best epoch, which these slices have chosen."""
     minutes: float
     """CPU minutes of the training."""
+    report: Path
+    """The result.json that `flips` is from."""
 
 
 FIGURES = {
@@ -89,6 +94,7 @@ def judged(found: Trained, folder: Path) -> Result:
         flips=flipped.threshold.left_out_dice,
         best=found.best(METRIC),
         minutes=found.cpu_seconds / 60,
+        report=output / "result.json",
     )
 
 
@@ -98,7 +104,8 @@ def page(results: Sequence[Result], held_out: Mapping[int, int]) -> str:
         "# COVID-SemiSeg by cross-validation",
         "",
         "The recipe is `examples/covid-semiseg.yaml`; `make recipe DATA=folder` trains it on the CPU and writes this "
-        f"page. Dice of each held-out slice, mean over {sum(held_out.values())} slices of {len(held_out)} folds, then "
+        "page and the [model card](covid-semiseg-card.md) of the best training. "
+        f"Dice of each held-out slice, mean over {sum(held_out.values())} slices of {len(held_out)} folds, then "
         "mean ± deviation over seeds. Look-alike slices are on one side of each fold. `flips`: the mean of the answers "
         "to a slice and its mirror images, each slice at the threshold that the other slices of its fold would choose.",
         "",
@@ -121,6 +128,24 @@ def page(results: Sequence[Result], held_out: Mapping[int, int]) -> str:
         if all(by_fold):
             lines.append(f"| {TOLD[subset]} | " + " | ".join(f"{statistics.fmean(v):.3f}" for v in by_fold) + " |")
     return "\n".join([*lines, "", *_verdict(groups, held_out)]) + "\n"
+
+
+def card(results: Sequence[Result], root: Path) -> str:
+    """The model card of the training with the highest `flips`, without pictures and without this machine's paths."""
+    from ctseg.report import card as model_card
+    from ctseg.report import schema
+
+    best = max(results, key=lambda one: one.flips)
+    report = schema.loads(best.report.read_bytes())
+    source = report.data.source.replace(f"{root.resolve()}/", "COVID-SemiSeg, ")
+    report = report.model_copy(update={"data": report.data.model_copy(update={"source": source})})
+    head, _, rest = model_card.card(report, pictures=()).partition("\n\n")
+    told = (
+        f"The best of the {len(results)} trainings of [the recipe](covid-semiseg.md), by {FIGURES['flips']}: chosen by "
+        "the slices that judge it, so its figures flatter. What to expect of the recipe is the mean on that page. "
+        "Written by `make recipe`; the weights are not part of the project."
+    )
+    return "\n\n".join((head, told, rest))
 
 
 def _verdict(groups: Mapping[str, Sequence[Result]], held_out: Mapping[int, int]) -> list[str]:
@@ -169,11 +194,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recipe", description=__doc__)
     parser.add_argument("data", type=Path, help="the folder of COVID-SemiSeg")
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--subset", choices=TOLD, help="only what learns from these slices; default: each")
     parser.add_argument("--folder", type=Path, default=ROOT / ".cache" / "recipe", help="trainings and their logs")
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--card", type=Path, default=CARD, help="the model card of the best training")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args(argv)
-    todo = jobs(arguments.data, seeds=arguments.seeds, processes=arguments.processes)
+    subsets = (arguments.subset,) if arguments.subset else tuple(TOLD)
+    todo = jobs(arguments.data, seeds=arguments.seeds, processes=arguments.processes, subsets=subsets)
     held_out = folds(todo[0].params)
     results = run_and_tell(
         todo,
@@ -181,8 +209,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         processes=arguments.processes,
         metric=METRIC,
     )
-    text = page([judged(found, arguments.folder) for found in results], held_out)
+    told = [judged(found, arguments.folder) for found in results]
+    text = page(told, held_out)
     arguments.page.write_text(text, encoding="utf-8")
+    arguments.card.write_text(card(told, arguments.data), encoding="utf-8")
     print(text)
     return 0
 

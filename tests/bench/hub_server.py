@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import queue
 import socket
 import sqlite3
@@ -25,6 +26,7 @@ from pydantic_core import from_json
 from starlette.responses import JSONResponse
 
 from orkhaven.hub.app import create_app
+from orkhaven.hub.server import GC_THRESHOLDS
 from orkhaven.hub.settings import HubSettings
 from orkrun import contract
 from tests.unit.hub.fakes import FakeCluster
@@ -74,7 +76,8 @@ def bare(path: str) -> FastAPI:
     @app.post(contract.metrics_path("{namespace}", "{experiment}"))
     async def post(request: Request, experiment: str) -> JSONResponse:
         rows = []
-        for raw in (await request.body()).splitlines():
+        lines = (await request.body()).splitlines()
+        for raw in lines:
             line = from_json(raw)
             step, seq, time = line["step"], line["seq"], line["time"]
             rows += [(experiment, name, step, seq, time, value) for name, value in line["metrics"].items()]
@@ -82,13 +85,14 @@ def bare(path: str) -> FastAPI:
         future = loop.create_future()
         waiting.put((rows, future, loop))
         await future
-        return JSONResponse({"accepted": len(rows)})
+        return JSONResponse({"accepted": len(lines)})
 
     return app
 
 
 def main() -> None:
     kind, database, port_file = sys.argv[1:]
+    gc.set_threshold(*GC_THRESHOLDS)
     # The protocol is named: asyncio turns Nagle's delay off only for sockets that say TCP.
     with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))

@@ -17,6 +17,7 @@ from typing import IO
 import pytest
 
 from tests.cluster import Cluster
+from tests.e2e.clinic import Clinic, opened
 from tests.e2e.user import User
 from tools.deploy import Deployment
 
@@ -92,6 +93,21 @@ def _room(locks: Path, request: pytest.FixtureRequest) -> Iterator[None]:
     how = fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH
     with _locked(locks / "room", how):
         yield
+
+
+@pytest.fixture(scope="module")
+def clinic(deployment: Deployment, locks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
+    """A sweep that has ended, and people with and without rights: shared by a module's tests, which leave it as it is.
+
+    For as long as it is there no test runs `alone`: one of those takes away the hub, and with it what it has kept.
+    """
+    with _locked(locks / "room", fcntl.LOCK_SH):
+        name = f"e2e-{uuid.uuid4().hex[:8]}"
+        deployment.namespace(name, data=None, results=deployment.cluster.shared / "results" / name)
+        user = User(deployment=deployment, namespace=name)
+        with opened(user, tmp_path_factory.mktemp("people")) as made:
+            yield made
+        deployment.cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture

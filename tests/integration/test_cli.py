@@ -106,15 +106,15 @@ def test_why_shows_the_events(user: User, covid: list[Body]) -> None:
 
 def test_submit_checks_counts_and_applies(user: User) -> None:
     file = str(EXAMPLES / "quickstart.yaml")
-    assert "nothing was kept" in user.ork("submit", file, "--dry-run").stdout
+    assert "nothing was kept" in user.ork("submit", file, "--no-check", "--dry-run").stdout
     assert user.get("sweeps", "quickstart") is None
-    assert "8 trials: 8 new" in user.ork("submit", file).stdout
+    assert "8 trials: 8 new" in user.ork("submit", file, "--no-check").stdout
     made = user.get("sweeps", "quickstart")
     assert made is not None
     assert "kubectl-ork" in {entry["manager"] for entry in made["metadata"]["managedFields"]}
-    again = user.ork("submit", file)
+    again = user.ork("submit", file, "--no-check")
     assert "applied" in again.stdout
-    refused = user.ork("submit", file, "--set", "epochs=20", code=1)
+    refused = user.ork("submit", file, "--no-check", "--set", "epochs=20", code=1)
     assert "immutable: all trials have to share it; make a new Sweep" in refused.stderr
     wrong = user.ork(
         "submit", "-", code=1, given="apiVersion: orkhaven.io/v1alpha1\nkind: Sweep\nmetadata: {name: a}\n"

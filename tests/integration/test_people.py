@@ -84,12 +84,12 @@ async def test_a_run_is_made_and_ended_in_a_persons_name_and_by_nobody_else(
     assert await people.may(doer, verb="delete", kind="Experiment", namespace=namespace, name=name)
     assert not await people.may(stranger, verb="delete", kind="Experiment", namespace=namespace, name=name)
     with pytest.raises(Forbidden):
-        await people.delete_object(stranger, "Experiment", namespace, name, uid=uid)
+        await people.remove(stranger, "Experiment", namespace, name, uid=uid)
     with pytest.raises(Conflict):
-        await people.delete_object(doer, "Experiment", namespace, name, uid="of-a-namesake")
-    await people.delete_object(doer, "Experiment", namespace, name, uid=uid)
+        await people.remove(doer, "Experiment", namespace, name, uid="of-a-namesake")
+    await people.remove(doer, "Experiment", namespace, name, uid=uid)
     assert cluster.api.call("GET", path)["items"] == []
     with pytest.raises(NotFound):
-        await people.delete_object(doer, "Experiment", namespace, name, uid=uid)
+        await people.remove(doer, "Experiment", namespace, name, uid=uid)
     with pytest.raises(Invalid):
         await people.create(doer, "Experiment", namespace, {**RUN, "spec": {"params": {}, "seed": -1}})

@@ -25,7 +25,8 @@ from orkrun.errors import (
     TryAgain,
 )
 from orkrun.files import write_atomic
-from orkrun.lifecycle import Run, run
+from orkrun.handle import Run
+from orkrun.lifecycle import run
 
 __all__ = [
     "Config",

@@ -16,8 +16,10 @@ MAX_SWEEP_NAME = 46
 """Characters: "-" + 10 of the hash + "-" + attempt have to fit into a Job's 63."""
 SWEEP_NAME = NameRule(limit=MAX_SWEEP_NAME, why='its trials are named after it, with "-" and a hash at the end')
 
-MAX_GRID_INTEGERS = 1000
-"""Numbers that one Integer range may give a Grid, as many as `values` may hold."""
+MAX_GRID_NUMBERS = 1000
+"""Numbers that one range may give a Grid, as many as `values` may hold."""
+MAX_STEPS = 10**9
+"""Steps from one end of a range to the other."""
 
 _PARAMETER = r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*"
 ParameterName = Annotated[
@@ -59,6 +61,11 @@ class Search(Model):
     ] = 0
 
 
+def _is_seen(r: Range, step: float) -> bool:
+    fine = r.scale is Scale.INTEGER or all(abs(x) <= step * 1e12 for x in (r.min, r.max))
+    return (r.max - r.min) / step <= MAX_STEPS and fine
+
+
 class Range(Model):
     """An interval, both ends included."""
 
@@ -67,8 +74,20 @@ class Range(Model):
     scale: Annotated[
         Scale, Field(description="Linear, Log (both ends above 0) or Integer (whole numbers, evenly).")
     ] = Scale.LINEAR
+    step: Annotated[
+        Number | None,
+        Field(
+            description="Only min, min + step, min + 2 step, ... up to max. For Linear and Integer; a Grid can then "
+            "take a Linear range too."
+        ),
+    ] = None
 
     rules: ClassVar[Rules] = (
+        Rule(
+            cel="[self.min, self.max].all(x, x >= -1.0e300 && x <= 1.0e300)",
+            message="both ends have to be between -1.0e300 and 1.0e300",
+            check=lambda r: all(abs(x) <= 1e300 for x in (r.min, r.max)),
+        ),
         Rule(
             cel="self.min < self.max || (self.scale == 'Integer' && self.min == self.max)",
             message="min has to be below max",
@@ -88,6 +107,40 @@ class Range(Model):
             check=lambda r: (
                 r.scale is not Scale.INTEGER or all(abs(x) <= 2**53 and x == int(x) for x in (r.min, r.max))
             ),
+        ),
+        Rule(
+            cel="!has(self.step) || self.step > 0.0",
+            message="step has to be above 0, such as 0.1",
+            check=lambda r: r.step is None or r.step > 0,
+            path=".step",
+        ),
+        Rule(
+            # A little more: 0.3 - 0.2 is less than 0.1.
+            cel="!has(self.step) || self.step <= (self.max - self.min) * 1.000001 || self.min >= self.max",
+            message="step is wider than the range: at most max - min",
+            check=lambda r: r.step is None or r.step <= (r.max - r.min) * 1.000001 or r.min >= r.max,
+            path=".step",
+        ),
+        Rule(
+            cel=f"!has(self.step) || self.step <= 0.0 || (self.max - self.min) / self.step <= {MAX_STEPS}.0 && "
+            "(self.scale == 'Integer' || "
+            "[self.min, self.max].all(x, x <= self.step * 1.0e12 && x >= self.step * -1.0e12))",
+            message="step is too small: at most 10^9 steps from min to max, each seen in 12 digits (or leave it out)",
+            check=lambda r: r.step is None or r.step <= 0 or _is_seen(r, r.step),
+            path=".step",
+        ),
+        Rule(
+            cel="!has(self.step) || self.scale != 'Log'",
+            message="scale Log takes no step: list the values instead, such as values: [1.0e-4, 1.0e-3]",
+            check=lambda r: r.step is None or r.scale is not Scale.LOG,
+            path=".step",
+        ),
+        Rule(
+            cel="!has(self.step) || self.scale != 'Integer' || (self.step <= 9007199254740992.0 && "
+            "double(int(self.step)) == self.step)",
+            message="scale Integer needs a whole step, such as 2",
+            check=lambda r: r.step is None or r.scale is not Scale.INTEGER or r.step == int(r.step),
+            path=".step",
         ),
     )
 
@@ -132,13 +185,17 @@ class FailurePolicy(Model):
     ] = None
 
 
-# What Grid cannot enumerate: a range that is not Integer, or one of too many numbers.
-_NOT_GRID = f"has(p.range) && (p.range.scale != 'Integer' || p.range.max - p.range.min >= {MAX_GRID_INTEGERS}.0)"
+# What Grid cannot enumerate: a range that is continuous, or one of too many numbers.
+_NOT_GRID = (
+    "has(p.range) && ((p.range.scale != 'Integer' && !has(p.range.step)) || p.range.max - p.range.min >= "
+    f"{MAX_GRID_NUMBERS}.0 * (has(p.range.step) ? p.range.step : 1.0))"
+)
 
 
 def _not_grid(p: Parameter) -> bool:
     return p.range is not None and (
-        p.range.scale is not Scale.INTEGER or p.range.max - p.range.min >= MAX_GRID_INTEGERS
+        (p.range.scale is not Scale.INTEGER and p.range.step is None)
+        or p.range.max - p.range.min >= MAX_GRID_NUMBERS * (1.0 if p.range.step is None else p.range.step)
     )
 
 
@@ -197,8 +254,8 @@ class SweepSpec(Model):
             cel="self.search.algorithm != 'Grid' || !has(self.parameters) || self.parameters.all(p, !("
             + _NOT_GRID
             + "))",
-            message="Grid needs values, or an Integer range of at most 1000 numbers, in every parameter "
-            "(ranges of other scales: algorithm Random)",
+            message="Grid needs values, or a range of at most 1000 numbers (scale Integer, or with a step), in every "
+            "parameter (other ranges: algorithm Random)",
             check=lambda s: s.search.algorithm is not Algorithm.GRID or not any(map(_not_grid, s.parameters)),
             path=".parameters",
             offenders=(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Sequence
 from typing import Any
 
 from orkhaven.cli.output import Column, Format, View, emit
 from orkhaven.cli.session import Session
 from orkhaven.cli.submit import load
+from orkhaven.client.check import check
 from orkhaven.client.errors import Invalid
 from orkhaven.client.kube import Body
 from orkhaven.client.manifest import Setting, changed, problems
@@ -51,62 +51,16 @@ def lint(session: Session, files: Sequence[str], *, settings: Sequence[str], mos
 
 def _parameters(body: Body, *, most: int) -> tuple[list[dict[str, Any]], str]:
     """(what the trainer would refuse, what was looked at)."""
-    spec = body["spec"]
-    template = spec if body["kind"] == "Experiment" else spec.get("template") or {}
     try:
-        total, trials = _trials(body)
+        verdict = check(body, most=most)
     except Invalid as error:
         where, _, what = str(error).partition(": ")
         return [{"where": where, "problem": what, "trials": None}], "the schema is right, its trials are not"
-    if template.get("command") or not _is_ctseg(template.get("image")):
-        return [], f"{_count(total)}; the schema is right (parameters: only its own image knows them)"
-    if find_spec("ctseg") is None:
-        return (
-            [],
-            f"{_count(total)}; the schema is right (parameters not checked: install the trainer, orkhaven[trainer])",
-        )
-    import orkrun
-    from ctseg import config
-
-    wrong: dict[tuple[str, str], list[int]] = {}
-    checked = 0
-    for index, params in enumerate(trials):
-        if index == most:
-            break
-        checked += 1
-        try:
-            config.parse(params)
-        except orkrun.InvalidParams as error:
-            where, _, what = str(error).partition(": ")
-            wrong.setdefault((where, what), []).append(index)
-    rows = [
-        {
-            "where": f"params.{where}",
-            "problem": what,
-            "trials": f"{len(at)} of {checked} trials, the first is number {at[0]}" if total > 1 else None,
-        }
-        for (where, what), at in wrong.items()
-    ]
-    rest = f", {total - checked:,} further ones not (--max-trials)" if total > checked else ""
-    verdict = "parameters are right" if not wrong else f"{sum(map(len, wrong.values()))} would fail with InvalidParams"
-    return rows, f"{_count(total)}; the schema is right, {checked:,} checked by ctseg{rest}: {verdict}"
-
-
-def _count(total: int) -> str:
-    return "1 trial" if total == 1 else f"{total:,} trials"
-
-
-def _trials(body: Body) -> tuple[int, Iterator[Mapping[str, Any]]]:
-    if body["kind"] == "Experiment":
-        return 1, iter([body["spec"].get("params") or {}])
-    from orkhaven.client.plan import trials_of
-
-    source = trials_of(body)
-    return source.total, (source.params(index) for index in range(source.total))
-
-
-def _is_ctseg(image: str | None) -> bool:
-    """Whether the image is the CT trainer's, by its name; no image: the operator's default, which is."""
-    if image is None:
-        return True
-    return image.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0] in ("trainer", "trainer-cpu")
+    total = "1 trial" if verdict.total == 1 else f"{verdict.total:,} trials"
+    if verdict.unchecked:
+        return [], f"{total}; the schema is right (parameters not checked: {verdict.unchecked})"
+    rows = [{"where": one.where, "problem": one.problem, "trials": verdict.share(one) or None} for one in verdict.wrong]
+    rest = verdict.total - verdict.checked
+    sample = f" at random, {rest:,} further ones not (--max-trials)" if rest else ""
+    said = f"{verdict.failing:,} would fail with InvalidParams" if verdict.failing else "parameters are right"
+    return rows, f"{total}; the schema is right, {verdict.checked:,} checked by ctseg{sample}: {said}"

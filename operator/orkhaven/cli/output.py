@@ -251,6 +251,33 @@ def _width(out: TextIO) -> int | None:
     return shutil.get_terminal_size().columns if out.isatty() else None
 
 
+def live(out: TextIO | None = None) -> bool:
+    """Whether a picture can be drawn over the last one."""
+    return (out or sys.stdout).isatty() and os.environ.get("TERM") != "dumb"
+
+
+def redraw(text: str, *, what: str = "sweep", out: TextIO | None = None) -> None:
+    """A picture over the last one: what is the same does not flicker. What does not fit is left out, and that is
+    said.
+    """
+    out = out or sys.stdout
+    room = max(2, shutil.get_terminal_size().lines - 3)
+    lines = text.splitlines()
+    if len(lines) > room:
+        lines = [*lines[: room - 1], f"({len(lines) - room + 1} more lines: a taller window shows them)"]
+    lines += ["", f"(Ctrl-C ends this, not the {what})"]
+    # Without wrapping; home; each line, and what the last picture had behind it; what that had below.
+    out.write("\033[?7l\033[H" + "".join(f"{line}\033[K\n" for line in lines) + "\033[J\033[?7h")
+    out.flush()
+
+
+def drawn(view: View, out: TextIO | None = None) -> str:
+    """As `emit` prints a table for people, notes included, for `redraw`."""
+    out = out or sys.stdout
+    text = table(view, width=_width(out), colour=coloured(out)) if view.rows else f"{view.empty}\n"
+    return text + "".join(f"{note}\n" for note in view.notes)
+
+
 def bold(text: str, out: TextIO | None = None) -> str:
     return f"\033[1m{text}\033[0m" if coloured(out or sys.stdout) else text
 

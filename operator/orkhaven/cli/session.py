@@ -63,7 +63,7 @@ class Session:
         choice = TokenChoice(token=self.token, service_account=self.service_account)
         namespace = self.kube.namespace
         return self.stack.enter_context(
-            open_hub(self.target, lambda: token_of(self.target, choice, namespace=namespace), place=self.place)
+            open_hub(self.target, lambda: token_of(self.target, choice, namespace=lambda: namespace), place=self.place)
         )
 
     @property

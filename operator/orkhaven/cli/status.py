@@ -14,12 +14,15 @@ from orkhaven.cli.output import (
     View,
     ago,
     bold,
+    drawn,
     dump,
     emit,
     facts,
     instant,
+    live,
     number,
     printable,
+    redraw,
     span,
     text_of,
     tinted,
@@ -56,7 +59,8 @@ def status(session: Session, name: str | None, *, watch: bool) -> int:
         if session.output is not Format.TABLE:
             dump(latest, session.output)
         else:
-            _redraw(told(latest, session=session), line(latest))
+            # In a log a line for each change.
+            redraw(told(latest, session=session)) if live() else print(line(latest), flush=True)
         body = latest
     return find.exit_code(body) if finished(body) else 1
 
@@ -76,11 +80,13 @@ def _all(session: Session, kube: Kube, *, watch: bool) -> int:
         rows = [row(body, now=session.now) for body in bodies]
         empty = f"no sweeps in {where}" + (f" with labels {session.selector}" if session.selector else "")
         view = View(columns, rows, data=bodies, empty=empty)
-        if watch and sys.stdout.isatty():
-            print("\033[H\033[2J", end="")
-        emit(view, session.output)
+        if watch and session.output is Format.TABLE and live():
+            redraw(drawn(view), what="sweeps")
+        else:
+            emit(view, session.output)
         if not watch:
             return 0
+        sys.stdout.flush()
         kube.change_of("Sweep", everywhere=session.everywhere)
 
 
@@ -193,17 +199,11 @@ def _next(name: str, status: Body, session: Session) -> list[str]:
     return lines
 
 
-def _redraw(screen: str, short: str) -> None:
-    """On a terminal the whole picture anew; in a log a line for each change."""
-    if sys.stdout.isatty():
-        print(f"\033[H\033[2J{screen}\n\n(Ctrl-C ends this, not the sweep)", flush=True)
-    else:
-        print(short, flush=True)
-
-
 def follow(kube: Kube, body: Body) -> Iterator[Body]:
     """The object now and after each change of its status, until it has ended."""
     yield body
+    if finished(body):
+        return
     last = body.get("status")
     for latest in kube.states(body):
         if latest.get("status") != last:

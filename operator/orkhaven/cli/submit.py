@@ -8,16 +8,29 @@ from pathlib import Path
 
 from orkhaven.cli import find
 from orkhaven.cli.session import MANAGER, Session
+from orkhaven.client.check import check
 from orkhaven.client.errors import Conflict, Invalid, OrkhavenError
 from orkhaven.client.kube import Body
 from orkhaven.client.manifest import Setting, changed, problems, read
 from orkhaven.client.plan import plan
 
+MOST_SHOWN = 10
+"""Lines of one object; `lint` has no end."""
+
 
 def submit(
-    session: Session, files: Sequence[str], *, settings: Sequence[str], dry_run: bool, watch: bool, force: bool
+    session: Session,
+    files: Sequence[str],
+    *,
+    settings: Sequence[str],
+    dry_run: bool,
+    watch: bool,
+    force: bool,
+    check_params: bool,
 ) -> int:
     bodies = checked(load(files), settings)
+    if check_params:
+        ask_the_trainer(bodies)
     kube = session.kube
     for body in bodies:
         namespace = body["metadata"].setdefault("namespace", kube.namespace)
@@ -83,6 +96,23 @@ def checked(bodies: Sequence[Body], settings: Sequence[str]) -> list[Body]:
     if wrong:
         raise OrkhavenError("this would be refused, so nothing was sent:\n" + "\n".join(wrong))
     return bodies
+
+
+def ask_the_trainer(bodies: Sequence[Body]) -> None:
+    """Raises OrkhavenError with the parameters that the trainer would refuse: some minutes before a pod says so."""
+    lines = []
+    for body in bodies:
+        verdict = check(body)
+        for one in verdict.wrong[:MOST_SHOWN]:
+            share = verdict.share(one)
+            lines.append(f"  {_name(body)}: {one.where}: {one.problem}" + (f" ({share})" if share else ""))
+        if len(verdict.wrong) > MOST_SHOWN:
+            lines.append(f"  {_name(body)}: and {len(verdict.wrong) - MOST_SHOWN} more; kubectl ork lint shows all")
+    if lines:
+        raise OrkhavenError(
+            "the trainer would refuse these parameters, so nothing was sent:\n" + "\n".join(lines),
+            hint="--no-check submits it all the same: such trials end as InvalidParams, the others run",
+        )
 
 
 def _name(body: Body) -> str:

@@ -8,27 +8,56 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from orkhaven.cli import find
-from orkhaven.cli.output import Column, Format, Row, View, emit
+from orkhaven.cli.output import Column, Format, Row, View, drawn, emit, live, redraw
 from orkhaven.cli.session import Session
+from orkhaven.cli.status import follow
 from orkhaven.client.board import Board, board_from_hub, board_from_status, board_of
 from orkhaven.client.errors import Invalid, NoHub, NoKubectl, NoToken
 from orkhaven.client.kube import Body
+from orkhaven.client.waiting import finished, line
 
 
-def top(
-    session: Session, name: str, *, metric: str | None, expression: str | None, sort: str | None, count: int
-) -> int:
-    body = find.sweep(session.kube, name)
-    if metric is None and expression is None and sort is None and count <= 10:
-        board, notes = board_from_status(body, count=count), []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a person wants to see of a leaderboard."""
+
+    metric: str | None = None
+    expression: str | None = None
+    sort: str | None = None
+    count: int = 10
+
+    @property
+    def is_in_status(self) -> bool:
+        return self.metric is None and self.expression is None and self.sort is None and self.count <= 10
+
+
+def top(session: Session, name: str, asked: Asked, *, watch: bool = False) -> int:
+    body = latest = find.sweep(session.kube, name)
+    if not watch:
+        emit(_view(session, body, asked), session.output)
+        return 0
+    for latest in follow(session.kube, body):
+        view = _view(session, latest, asked)
+        if session.output is Format.TABLE and live():
+            redraw(f"{line(latest)}\n\n{drawn(view)}")
+        else:
+            emit(view, session.output)
+            sys.stdout.flush()
+    return find.exit_code(latest) if finished(latest) else 1
+
+
+def _view(session: Session, body: Body, asked: Asked) -> View:
+    notes: list[str] = []
+    if asked.is_in_status:
+        board = board_from_status(body, count=asked.count)
         if not board.rows:
-            notes = [_nothing_yet(body)]
+            notes.append(_nothing_yet(body))
     else:
-        board, notes = _asked(session, body, metric=metric, expression=expression, sort=sort, count=count)
-    emit(View(_columns(board), board.rows, empty="no trial is in it", notes=notes), session.output)
-    return 0
+        board = _ask(session, body, asked, notes)
+    return View(_columns(board), board.rows, empty="no trial is in it", notes=notes)
 
 
 def _nothing_yet(body: Body) -> str:
@@ -39,22 +68,19 @@ def _nothing_yet(body: Body) -> str:
     )
 
 
-def _asked(
-    session: Session, body: Body, *, metric: str | None, expression: str | None, sort: str | None, count: int
-) -> tuple[Board, list[str]]:
-    name = body["metadata"]["name"]
-    notes: list[str] = []
+def _ask(session: Session, body: Body, asked: Asked, notes: list[str]) -> Board:
+    name, metric, sort, count = body["metadata"]["name"], asked.metric, asked.sort, asked.count
     try:
-        return board_from_hub(session.hub, body, metric=metric, expression=expression, sort=sort, count=count), notes
+        return board_from_hub(session.hub, body, metric=metric, expression=asked.expression, sort=sort, count=count)
     except (NoHub, NoToken, NoKubectl) as error:
-        if expression is not None:
+        if asked.expression is not None:
             raise
-        notes.append(f"from the resources' status, which has at most 32 metrics of a run ({error})")
+        notes.append(f"from the resources' status, which has at most 32 metrics of a run: {error}")
     trials = list(session.kube.each("Experiment", labels=f"orkhaven.io/sweep={name}"))
     board = board_of(body, trials, metric=metric, sort=sort, count=count)
     if metric is not None and trials and all(row["value"] is None for row in board.rows):
         raise Invalid(f"no trial reports a metric {metric!r}; there are: {', '.join(_metrics(trials)) or 'none'}")
-    return board, notes
+    return board
 
 
 def _metrics(trials: Iterable[Body]) -> list[str]:

@@ -46,11 +46,24 @@ def submit(
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait for the end, and tell what happens.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Take over fields that another tool has set.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Ask the trainer's own model about the parameters first.")
+    ] = True,
 ) -> int:
-    """Apply Sweeps and Experiments; says first how many trials that makes, and how many of them are new."""
+    """Apply Sweeps and Experiments, unless the trainer would refuse their parameters; says first how many trials that
+    makes, and how many of them are new.
+    """
     from orkhaven.cli import submit as does
 
-    return does.submit(session, files, settings=settings or [], dry_run=dry_run, watch=watch, force=force)
+    return does.submit(
+        session,
+        files,
+        settings=settings or [],
+        dry_run=dry_run,
+        watch=watch,
+        force=force,
+        check_params=check,
+    )
 
 
 @app.command(short_help="Progress of sweeps, or of one")
@@ -79,11 +92,13 @@ def top(
     ] = None,
     sort: Annotated[str | None, typer.Option(help="Column to sort by; -COLUMN from large to small.")] = None,
     count: Annotated[int, typer.Option("-k", "--count", min=1, max=100_000, help="Rows.")] = 10,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing it until the sweep has ended.")] = False,
 ) -> int:
     """The leaderboard of a sweep."""
     from orkhaven.cli import top as does
 
-    return does.top(session, sweep, metric=metric, expression=filter_, sort=sort, count=count)
+    asked = does.Asked(metric=metric, expression=filter_, sort=sort, count=count)
+    return does.top(session, sweep, asked, watch=watch)
 
 
 @app.command(short_help="Why trials of a sweep failed, by cause")
@@ -225,10 +240,10 @@ def dashboard(
     sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Open its page.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0: any that is free.")] = 0,
     browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the browser, or only print the address.")
+        bool, typer.Option("--open/--no-open", help="Open the browser, or only print the address.")
     ] = True,
 ) -> int:
-    """Forward the hub's pages to this machine and open them in the browser, until Ctrl-C."""
+    """Forward the hub's pages to this machine and open them in the browser, logged in, until Ctrl-C."""
     from orkhaven.cli import dashboard as does
 
     return does.dashboard(session, sweep, port=port, browser=browser)

@@ -61,15 +61,7 @@ def in_pod(env: Mapping[str, str] = os.environ, account: Path = SERVICE_ACCOUNT)
 
 def _by_proxy(target: Target) -> Kube:
     # Both at once: each takes about 50 ms.
-    asked = None
-    if target.namespace is None:
-        asked = subprocess.Popen(
-            target.kubectl("config", "view", "--minify", "-o", "jsonpath={..namespace}"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    asked = _ask_namespace(target) if target.namespace is None else None
     # mkdtemp makes it for the user alone (0700). Short, as a socket's path has at most 104 bytes.
     folder = tempfile.mkdtemp(prefix="ork-", dir="/tmp" if os.path.isdir("/tmp") else None)
     socket = f"{folder}/api"
@@ -100,6 +92,25 @@ def _by_proxy(target: Target) -> Kube:
 
 
 _CHOOSE = "kubectl config get-contexts lists the clusters that kubectl knows; --context and --kubeconfig choose one"
+
+
+def context_namespace(target: Target, *, env: Mapping[str, str] = os.environ, account: Path = SERVICE_ACCOUNT) -> str:
+    """The namespace that a command is about, without a way to the cluster. Raises NoKubectl, NoCluster."""
+    if target.namespace is not None:
+        return target.namespace
+    if shutil.which("kubectl") is None and in_pod(env, account):
+        return (account / "namespace").read_text().strip()
+    return _namespace(_ask_namespace(target))
+
+
+def _ask_namespace(target: Target) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        target.kubectl("config", "view", "--minify", "-o", "jsonpath={..namespace}"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def _namespace(asked: subprocess.Popen[str] | None) -> str:

@@ -25,7 +25,7 @@ PAGE = 1000
 
 HOW = (
     f"is it installed there (kubectl get service -n orkhaven-system)? Elsewhere: {ENV_HUB}=namespace/service, or "
-    f"{ENV_HUB}=https://... where it has an address; forwarding needs the right to create pods/portforward there"
+    f"{ENV_HUB}=https://... where it has an address"
 )
 
 
@@ -85,7 +85,13 @@ def forward(target: Target, place: Place, *, port: int = 0, env: Mapping[str, st
     except ChildFailed as error:
         said = str(error).strip().splitlines()
         why = re.sub(r"^(error: |Error from server( \(\w+\))?: )+", "", said[-1]) if said else "it says nothing"
-        raise NoHub(f"the hub {place.namespace}/{place.service} cannot be reached: {why}", hint=HOW) from error
+        hint = HOW
+        if "is forbidden" in why or "cannot" in why:
+            hint = (
+                f"an administrator can let you through: kubectl create rolebinding NAME -n {place.namespace} "
+                f"--role={place.service}-forward --user=YOU (or --group, --serviceaccount)"
+            )
+        raise NoHub(f"the hub {place.namespace}/{place.service} cannot be reached: {why}", hint=hint) from error
     assert child.ready is not None
     return Forward(f"http://127.0.0.1:{child.ready[1]}", child.stop, child.wait)
 
@@ -156,6 +162,13 @@ class Hub:
         except (httpx.HTTPError, ValueError, KeyError) as error:
             raise self._unreachable(error) from error
 
+    def login_code(self) -> str | None:
+        """A code that logs a browser in as this user, once, within a minute: `/login?code=...`. None where the hub is
+        open to all. Raises NoToken, Forbidden, NoHub.
+        """
+        answer = self._request("POST", "/login/code", httpx.QueryParams())
+        return None if answer.status_code == 204 else str(answer.json()["code"])
+
     def _request(self, method: str, path: str, query: httpx.QueryParams) -> httpx.Response:
         try:
             answer = self._http.request(method, path, params=query, headers=self._headers(), timeout=60)
@@ -213,6 +226,10 @@ def open_hub(
     account: Path = SERVICE_ACCOUNT,
 ) -> Hub:
     """Raises NoHub, NoKubectl, Invalid."""
-    way = forward(target, Place.parse(place or env.get(ENV_HUB) or DEFAULT), env=env)
+    return hub_at(forward(target, Place.parse(place or env.get(ENV_HUB) or DEFAULT), env=env), token)
+
+
+def hub_at(way: Forward, token: Callable[[], str]) -> Hub:
+    """The hub at the end of an open way, which is closed with it."""
     # A proxy of the environment is for addresses beyond this machine.
     return Hub(httpx.Client(base_url=way.url, trust_env=way.url.startswith("https:")), token, on_close=way.close)

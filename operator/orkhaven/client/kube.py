@@ -307,7 +307,7 @@ class Kube:
                     f"{self.where} does not know you: {message}", hint="log in again, or choose another --context"
                 )
             case 403:
-                return Forbidden(message, hint=_rights(kind, namespace))
+                return Forbidden(message, hint=_rights(kind, namespace, everywhere="at the cluster scope" in message))
             case 409 if status.get("reason") == "Conflict":
                 return Conflict(_conflict(message, status))
             case 400 | 409 | 422:
@@ -337,10 +337,15 @@ def _status_of(answer: httpx.Response) -> Body:
     return found if isinstance(found, dict) and found.get("kind") == "Status" else {}
 
 
-def _rights(kind: str, namespace: str) -> str:
+def _rights(kind: str, namespace: str, *, everywhere: bool) -> str:
     if not kind:
         return ""
     plural = KINDS[kind].plural + (".orkhaven.io" if kind in OURS else "")
+    if everywhere:
+        return (
+            "-n says one namespace; an administrator can let you read all by a ClusterRoleBinding to the ClusterRole "
+            f"view (read {plural})"
+        )
     return (
         f"kubectl auth can-i --list -n {namespace} shows what you may; an administrator can bind you to the "
         f"ClusterRole view (read {plural}) or edit (write them) in that namespace"

@@ -83,7 +83,7 @@ class Orkhaven:
         """The hub; opened when it is first needed. Raises NoHub."""
         target, choice, namespace = self._target, self._choice, self.namespace
         return self._stack.enter_context(
-            open_hub(target, lambda: token_of(target, choice, namespace=namespace), place=self._place)
+            open_hub(target, lambda: token_of(target, choice, namespace=lambda: namespace), place=self._place)
         )
 
     @property

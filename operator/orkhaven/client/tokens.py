@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,17 +41,17 @@ def token_of(
     target: Target,
     choice: TokenChoice,
     *,
-    namespace: str,
+    namespace: Callable[[], str],
     env: Mapping[str, str] = os.environ,
     account: Path = SERVICE_ACCOUNT,
 ) -> str:
-    """Raises NoToken, which says what would do."""
+    """`namespace`: where a service account is looked for. Raises NoToken, which says what would do."""
     given = choice.token or env.get(ENV_TOKEN)
     if given:
         return given.strip()
     named = choice.service_account or env.get(ENV_ACCOUNT)
     if named:
-        return _created(target, named, namespace=namespace)
+        return _created(target, named, namespace=namespace())
     try:
         user = _user(target)
     except NoKubectl:

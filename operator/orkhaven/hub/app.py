@@ -104,6 +104,8 @@ def create_app(
             await catalogue.start()
             stack.push_async_callback(catalogue.close)
             boards = Tables(catalogue, revisions, store.reader, clock=clocks.monotonic)
+            warming = asyncio.create_task(_warm(catalogue, boards))
+            stack.callback(warming.cancel)
             tidying = asyncio.create_task(artifacts.tidy(store.artifacts, writer, settings, clock=clocks.wall))
             stack.callback(tidying.cancel)
             if settings.retention_days is not None:
@@ -175,6 +177,16 @@ def _collector(
         rng=rng or random.Random(),
         on_bytes=telemetry.log_bytes.inc,
     )
+
+
+async def _warm(catalogue: Catalogue, boards: Tables) -> None:
+    """So that the first to look after a start waits no longer than the next one. The hub is ready without it."""
+    try:
+        await catalogue.wait_synced()
+        count = await boards.warm()
+        log.info("tables are made", extra={"sweeps": count})
+    except SQLAlchemyError as error:
+        log.warning("tables are made when they are asked for", extra={"error": str(error)})
 
 
 async def _retain(writer: Writer, seconds: float, *, clock: Callable[[], float]) -> None:
@@ -256,8 +268,7 @@ class Measured:
                 await JSONResponse(body, status_code=500)(scope, receive, note)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._telemetry.requests.labels(route, scope["method"], str(code)).inc()
-            self._telemetry.latency.labels(route).observe(time.perf_counter() - started)
+            self._telemetry.answered(route, scope["method"], code, seconds=time.perf_counter() - started)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

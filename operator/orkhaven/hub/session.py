@@ -13,13 +13,23 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-COOKIE = "orkhaven_session"
+_COOKIE = "orkhaven_session"
 LIFETIME = 8 * 3600.0
 """Seconds from login to logout: a working day. A token that expires earlier is refused by the API server earlier."""
 IDLE = 2 * 3600.0
 """Seconds without a request after which a login is forgotten. An open page's stream of events counts as use."""
 MAX_SESSIONS = 2_000
 """About 2 KB each. The one unused for longest goes first."""
+CODE_LIFETIME = 60.0
+"""Seconds within which a one-time code is exchanged for a login: a browser that starts cold takes a few."""
+MAX_CODES = 200
+
+
+def cookie_name(port: int | None) -> str:
+    """A browser sends a cookie to all ports of a host: two clusters' hubs, each forwarded to 127.0.0.1, would log each
+    other out. `port`: of the address that the browser asked; None: the scheme's own.
+    """
+    return _COOKIE if port is None else f"{_COOKIE}_{port}"
 
 
 @dataclass(slots=True)
@@ -90,6 +100,58 @@ class Sessions:
 
     def is_csrf_of(self, viewer: Viewer, sent: str) -> bool:
         return hmac.compare_digest(viewer.csrf.encode(), sent.encode())
+
+
+@dataclass(slots=True)
+class _Code:
+    token: str = field(repr=False)
+    username: str
+    ends: float
+    opened: str | None = field(default=None, repr=False)
+    """The cookie of the login that it was exchanged for."""
+
+
+class Codes:
+    """One-time codes, by which `kubectl ork dashboard` opens a browser that is logged in. Of one event loop.
+
+    A code stands in an address, and an address is seen: in the list of processes, in a history. So it is good once, for
+    a minute, in this process; and whoever comes second with it ends the login of whoever came first: one of the two is
+    a thief, and the person notices.
+    """
+
+    def __init__(self, sessions: Sessions, *, clock: Callable[[], float], size: int = MAX_CODES) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self._size = size
+        self._codes: OrderedDict[bytes, _Code] = OrderedDict()
+
+    def make(self, token: str, username: str) -> str:
+        """A new code for the login of whoever holds this token."""
+        self._forget()
+        code = secrets.token_urlsafe(32)
+        self._codes[_digest(code)] = _Code(token, username, ends=self._clock() + CODE_LIFETIME)
+        while len(self._codes) > self._size:
+            self._codes.popitem(last=False)
+        return code
+
+    def exchange(self, code: str) -> str | None:
+        """The cookie of a new login. None: unknown, too old or used; the login of a used one is closed."""
+        self._forget()
+        found = self._codes.get(_digest(code))
+        if found is None:
+            return None
+        if found.opened is not None:
+            self._sessions.close(found.opened)
+            return None
+        found.opened = self._sessions.open(found.token, found.username)
+        found.token = ""
+        return found.opened
+
+    def _forget(self) -> None:
+        """Those that are over; the oldest stand first."""
+        now = self._clock()
+        while self._codes and next(iter(self._codes.values())).ends <= now:
+            self._codes.popitem(last=False)
 
 
 def _digest(name: str) -> bytes:

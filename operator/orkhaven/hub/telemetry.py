@@ -18,6 +18,10 @@ class Telemetry:
             ["result"],
             registry=self.registry,
         )
+        # Children are looked up once: each look takes a lock and makes a key, and ingest counts thousands a second.
+        self.accepted, self.duplicates, self.rejected = (
+            self.lines.labels(result) for result in ("accepted", "duplicate", "rejected")
+        )
         self.points = Counter("orkhaven_hub_ingest_points", "Points stored.", registry=self.registry)
         self.requests = Counter(
             "orkhaven_hub_requests",
@@ -32,6 +36,7 @@ class Telemetry:
             buckets=_FAST,
             registry=self.registry,
         )
+        self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.status_writes = Counter(
             "orkhaven_hub_status_writes",
             "Looks at a run's status: written, unchanged, finished, gone, failed.",
@@ -50,3 +55,12 @@ class Telemetry:
         self.logs_followed = Gauge(
             "orkhaven_hub_logs_followed", "Pods whose log is being read, or waits to be.", registry=self.registry
         )
+
+    def answered(self, route: str, method: str, code: int, *, seconds: float) -> None:
+        """Counts and times a request."""
+        known = self._answered.get((route, method, code))
+        if known is None:  # routes, methods and codes are few
+            known = self.requests.labels(route, method, str(code)), self.latency.labels(route)
+            self._answered[route, method, code] = known
+        known[0].inc()
+        known[1].observe(seconds)

@@ -94,6 +94,10 @@ def _random(*parameters: dict[str, Any]) -> dict[str, Any]:
     return {"spec.search": {"algorithm": "Random", "maxTrials": 10}, "spec.parameters": list(parameters)}
 
 
+def _stepped(low: float, high: float, scale: str | None = None, *, step: float | None = None) -> dict[str, Any]:
+    return {"name": "a", "range": _range(low, high, scale) | ({} if step is None else {"step": step})}
+
+
 P = "spec.parameters"
 LR = {"name": "lr", "range": _range(1e-5, 1e-2, "Log")}
 
@@ -116,7 +120,7 @@ WRONG_SWEEPS = [
     ),
     Wrong("no parameters", {P: ABSENT}, P, "Grid and Random need parameters"),
     Wrong("an empty list of parameters", {P: []}, P, "Grid and Random need parameters"),
-    Wrong("Grid over a Log range", {P: [LR]}, P, "Grid needs values, or an Integer range"),
+    Wrong("Grid over a Log range", {P: [LR]}, P, "Grid needs values, or a range of at most 1000 numbers"),
     Wrong("Grid over a Log range names it", {P: [{"name": "a", "values": [1]}, LR]}, P, 'algorithm Random): ["lr"]'),
     Wrong(
         "Grid over too many integers",
@@ -173,6 +177,25 @@ WRONG_SWEEPS = [
         f"{P}[0].range",
         "scale Integer needs whole numbers",
     ),
+    Wrong("ends that are out of all proportion", _random(_stepped(-1e301, 1)), f"{P}[0].range", "both ends have to be"),
+    Wrong("a step of 0", _random(_stepped(0, 1, step=0)), f"{P}[0].range.step", "step has to be above 0"),
+    Wrong("a step below 0", _random(_stepped(0, 1, step=-0.1)), f"{P}[0].range.step", "step has to be above 0"),
+    Wrong("a step wider than the range", _random(_stepped(0, 1, step=1.5)), f"{P}[0].range.step", "at most max - min"),
+    Wrong("a step beyond counting", _random(_stepped(0, 1, step=1e-10)), f"{P}[0].range.step", "step is too small"),
+    Wrong(
+        "a step that no double shows",
+        _random(_stepped(1e15, 1e15 + 10, step=0.1)),
+        f"{P}[0].range.step",
+        "each seen in 12 digits",
+    ),
+    Wrong("a step of Log", _random(_stepped(1, 8, "Log", step=1)), f"{P}[0].range.step", "scale Log takes no step"),
+    Wrong(
+        "a broken step of Integer",
+        _random(_stepped(1, 8, "Integer", step=1.5)),
+        f"{P}[0].range.step",
+        "scale Integer needs a whole step",
+    ),
+    Wrong("Grid over too many steps", {P: [_stepped(0, 100, step=0.1)]}, P, "at most 1000 numbers"),
     Wrong(
         "an unknown scale",
         _random({"name": "a", "range": _range(1, 2, "Exp")}),
@@ -409,6 +432,10 @@ RIGHT = [
     Right("any JSON as a value", {P: [{"name": "a", "values": [None, True, 1, 2.5, "x", [1, [2]], {"b": None}]}]}),
     Right("Grid over integers", {P: [{"name": "a", "range": _range(1, 1000, "Integer")}]}),
     Right("an Integer range of one number", {P: [{"name": "a", "range": _range(3, 3, "Integer")}]}),
+    Right("Grid over steps", {P: [_stepped(0, 99.95, step=0.1)]}),
+    Right("a step that is the whole range", _random(_stepped(-1, 1, "Integer", step=2))),
+    Right("a step that is the whole range but for rounding", _random(_stepped(0.2, 0.3, step=0.1))),
+    Right("a step beside one number", _random(_stepped(3, 3, "Integer", step=2))),
     Right("Random over ranges", _random(LR, {"name": "m", "range": _range(0, 1)}, {"name": "n", "values": [1]})),
     Right(
         "when after what it names",

@@ -48,6 +48,16 @@ def test_a_name_is_refused_in_the_same_words(wrong: Wrong) -> None:
     assert rule.problem("a" * rule.limit) is None
 
 
+@pytest.mark.parametrize("end", ["min", "max", "step"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")], ids=str)
+def test_numbers_that_json_cannot_say_are_refused(end: str, value: float) -> None:
+    range_ = {"min": 0, "max": 1, end: value}
+    body = sweep(
+        {"spec.search": {"algorithm": "Random", "maxTrials": 5}, "spec.parameters": [{"name": "a", "range": range_}]}
+    )
+    assert _problems(body) == [f"spec.parameters[0].range.{end}: Input should be a finite number"]
+
+
 def test_every_rule_is_broken_by_some_case() -> None:
     broken = "\n".join(line for wrong in WRONG if wrong.rule for line in _problems(wrong.body()))
     unproven = {rule.message for rule in _rules(Sweep) | _rules(Experiment) if rule.message not in broken}

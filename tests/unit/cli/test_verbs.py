@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,8 +18,9 @@ import pytest
 from orkhaven.cli import app, describe, logs, steer, submit, top, trouble, wait
 from orkhaven.cli import status as status_verb
 from orkhaven.cli.complete import complete
-from orkhaven.cli.output import Format
+from orkhaven.cli.output import Format, redraw
 from orkhaven.cli.session import Session
+from orkhaven.client.check import check
 from orkhaven.client.errors import Invalid, NoHub, NotFound, OrkhavenError
 from orkhaven.client.hub import Hub
 from orkhaven.client.kube import Kube
@@ -94,6 +96,37 @@ def test_status_is_watched_to_the_end(api: FakeApi, session: TestSession, capsys
     assert "covid: Succeeded 4/4, 0 running, 1 failed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("cvid", "did you mean covid?"),
+        ("base", "did you mean baseline?"),
+        ("zzz", "there are baseline, broken, covid; -n says another namespace"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_nearest_right_one(name: str, hint: str, session: TestSession) -> None:
+    with pytest.raises(NotFound, match=f"no Sweep '{name}' in namespace 'radiology'") as error:
+        status_verb.status(session, name, watch=False)
+    assert error.value.hint == hint
+    with pytest.raises(NotFound) as other:
+        wait.wait(session, f"{name}", condition="Finished", timeout="1s")
+    assert other.value.hint.startswith(("did you mean", "kubectl get sweeps,experiments -n radiology lists all 10"))
+
+
+def test_a_picture_is_drawn_over_the_last_and_ends_where_the_window_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINES", "6")
+    out = io.StringIO()
+    redraw("\n".join("abcdefgh"), out=out)
+    shown = re.sub(r"\x1b\[[?0-9]*[A-Za-z]", "", out.getvalue()).splitlines()
+    assert shown == ["a", "b", "(6 more lines: a taller window shows them)", "", "(Ctrl-C ends this, not the sweep)"]
+
+
+def test_what_has_ended_is_watched_no_longer(session: TestSession, capsys: Capture) -> None:
+    assert status_verb.status(session, "broken", watch=True) == 3
+    assert top.top(session, "broken", top.Asked(), watch=True) == 3
+    assert not [one for one in session.api.requests if one.url.params.get("watch")]
+
+
 def test_json_is_the_resource_itself(session: TestSession, capsys: Capture) -> None:
     session.output = Format.JSON
     status_verb.status(session, "covid", watch=False)
@@ -107,7 +140,7 @@ def test_a_name_of_the_other_kind_is_said(session: TestSession) -> None:
 
 
 def test_top_needs_no_hub_for_the_ten_best(session: TestSession, capsys: Capture) -> None:
-    top.top(session, "covid", metric=None, expression=None, sort=None, count=10)
+    top.top(session, "covid", top.Asked())
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines[1:]] == ["covid-1b2c3d4e5f", "covid-0a1b2c3d4e", "covid-2c3d4e5f6a"]
     assert len(session.api.requests) == 1
@@ -128,7 +161,8 @@ def test_top_asks_the_hub_for_a_filter_with_the_user_s_token(api: FakeApi, capsy
         return httpx.Response(200, json={"items": [item], "next": None})
 
     session = TestSession(api, hub)
-    top.top(session, "covid", metric=None, expression="params.optimizer.lr < 1", sort="-params.optimizer.lr", count=5)
+    asked_for = top.Asked(expression="params.optimizer.lr < 1", sort="-params.optimizer.lr", count=5)
+    top.top(session, "covid", asked_for)
     (request,) = asked
     assert request.url.path == "/api/v1/namespaces/radiology/sweeps/covid/leaderboard"
     assert dict(request.url.params) == {
@@ -149,20 +183,20 @@ def test_top_asks_the_hub_for_a_filter_with_the_user_s_token(api: FakeApi, capsy
 
 
 def test_top_by_another_metric_falls_back_to_the_resources_and_says_so(session: TestSession, capsys: Capture) -> None:
-    top.top(session, "covid", metric="val/loss", expression=None, sort=None, count=2)
+    top.top(session, "covid", top.Asked(metric="val/loss", count=2))
     done = capsys.readouterr()
     assert [line.split()[1] for line in done.out.splitlines()[1:]] == ["covid-1b2c3d4e5f", "covid-0a1b2c3d4e"]
     assert "at most 32 metrics" in done.err
     with pytest.raises(Invalid, match="there are: val/dice, val/loss"):
-        top.top(session, "covid", metric="nope", expression=None, sort=None, count=2)
+        top.top(session, "covid", top.Asked(metric="nope", count=2))
     with pytest.raises(NoHub):
-        top.top(session, "covid", metric=None, expression="state == 1", sort=None, count=2)
+        top.top(session, "covid", top.Asked(expression="state == 1", count=2))
 
 
 @pytest.mark.parametrize(("sort", "first"), [("-optimizer.lr", 0.001), ("lr", 0.0001)])
 def test_top_sorts_by_a_parameter(sort: str, first: float, session: TestSession, capsys: Capture) -> None:
     session.output = Format.JSON
-    top.top(session, "covid", metric=None, expression=None, sort=sort, count=20)
+    top.top(session, "covid", top.Asked(sort=sort, count=20))
     assert json.loads(capsys.readouterr().out)[0]["params.optimizer.lr"] == first
 
 
@@ -267,7 +301,7 @@ def _file(folder: Path, body: Body) -> str:
 
 
 def _submit(session: TestSession, file: str, **options: Any) -> int:
-    given = {"settings": [], "dry_run": False, "watch": False, "force": False, **options}
+    given = {"settings": [], "dry_run": False, "watch": False, "force": False, "check_params": True, **options}
     return submit.submit(session, [file], **given)
 
 
@@ -289,6 +323,50 @@ def test_submit_sends_nothing_that_would_be_refused(api: FakeApi, session: TestS
     with pytest.raises(OrkhavenError, match=r"spec.parallelism: Input should be greater"):
         _submit(session, _file(tmp_path, body))
     assert not api.requests
+
+
+def test_submit_sends_nothing_that_the_trainer_would_refuse(
+    api: FakeApi, session: TestSession, tmp_path: Path, capsys: Capture
+) -> None:
+    body = covid()[0]
+    body["metadata"]["name"] = "typo"
+    body["spec"]["parameters"][0]["values"] = ["Unet", "UNet+++"]
+    with pytest.raises(
+        OrkhavenError, match=r"params.model.architecture: 'UNet\+\+\+' is unknown; did you mean Unet"
+    ) as error:
+        _submit(session, _file(tmp_path, body))
+    assert "(6 of 12 trials, the first is number 6)" in str(error.value)
+    assert "--no-check" in error.value.hint
+    assert not api.requests
+    assert _submit(session, _file(tmp_path, body), check_params=False) == 0
+    assert ("Sweep", "typo") in api.objects
+
+
+@pytest.mark.parametrize(
+    ("template", "checked"),
+    [
+        ({}, True),
+        ({"image": "localhost/orkhaven-trainer-cpu:dev"}, True),
+        ({"image": "registry.example:5000/ct/trainer@sha256:00"}, True),
+        ({"image": "registry.example/my-trainer:1"}, False),
+        ({"command": ["python", "train.py"]}, False),
+    ],
+    ids=["the operator's default", "the chart's", "pushed elsewhere", "another's", "another program"],
+)
+def test_only_ctseg_s_parameters_are_asked_about(template: Body, checked: bool) -> None:
+    verdict = check({"kind": "Experiment", "spec": {"params": {"epochs": 0}, **template}})
+    assert (verdict.failing == 1, verdict.unchecked == "") == (checked, checked)
+
+
+def test_of_a_large_search_a_sample_has_every_value_of_the_outermost_parameter() -> None:
+    body = covid()[0]
+    body["spec"]["parameters"] = [
+        {"name": "batch_size", "values": [4, 0]},
+        {"name": "epochs", "values": list(range(1, 1_001))},
+    ]
+    verdict = check(body, most=100)
+    assert (verdict.total, verdict.checked) == (2_000, 100)
+    assert 20 < verdict.failing < 80
 
 
 def test_submit_names_what_another_tool_has_set(api: FakeApi, session: TestSession, tmp_path: Path) -> None:

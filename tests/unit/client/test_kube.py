@@ -223,7 +223,7 @@ def test_a_user_without_a_token_is_told_what_to_do(
     _kubectl(tmp_path, f"cat <<'END'\n{json.dumps(config)}\nEND")
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     with pytest.raises(NoToken) as error:
-        token_of(Target(), TokenChoice(), namespace="a", env={}, account=tmp_path / "none")
+        token_of(Target(), TokenChoice(), namespace=lambda: "a", env={}, account=tmp_path / "none")
     assert said in str(error.value)
     assert "ORKHAVEN_TOKEN" in error.value.hint
 
@@ -239,10 +239,10 @@ def test_the_token_is_the_user_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
     }
     for wanted, user in (("abc", users["plain"]), ("from-plugin", users["from-plugin"])):
         _kubectl(tmp_path, f"cat <<'END'\n{json.dumps({'users': [{'user': user}]})}\nEND")
-        assert token_of(Target(), TokenChoice(), namespace="a", env={}) == wanted
-    assert token_of(Target(), TokenChoice(), namespace="a", env={"ORKHAVEN_TOKEN": "given"}) == "given"
+        assert token_of(Target(), TokenChoice(), namespace=lambda: "a", env={}) == wanted
+    assert token_of(Target(), TokenChoice(), namespace=lambda: "a", env={"ORKHAVEN_TOKEN": "given"}) == "given"
     _kubectl(tmp_path, 'echo "$@"')
-    made = token_of(Target(context="c"), TokenChoice(service_account="viewer"), namespace="a", env={})
+    made = token_of(Target(context="c"), TokenChoice(service_account="viewer"), namespace=lambda: "a", env={})
     assert made == "create token viewer --namespace a --context=c"
 
 

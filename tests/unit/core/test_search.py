@@ -81,6 +81,42 @@ class TestGrid:
         assert [(p["a"], type(p["a"])) for p in everything(source)] == [(1, int), (2, int), (3, int)]
 
 
+class TestSteps:
+    @pytest.mark.parametrize(
+        ("span", "numbers"),
+        [
+            ({"min": 0.1, "max": 0.5, "step": 0.1}, [0.1, 0.2, 0.3, 0.4, 0.5]),
+            ({"min": 0, "max": 1, "step": 0.4}, [0.0, 0.4, 0.8]),
+            ({"min": -1e-3, "max": 1e-3, "step": 1e-3}, [-0.001, 0.0, 0.001]),
+            ({"min": 1, "max": 8, "step": 3, "scale": "Integer"}, [1, 4, 7]),
+            ({"min": 3, "max": 3, "step": 3, "scale": "Integer"}, [3]),
+        ],
+        ids=str,
+    )
+    def test_a_grid_takes_what_the_steps_reach(self, span: dict[str, Any], numbers: list[float]) -> None:
+        tried = [p["a"] for p in everything(search([{"name": "a", "range": span}]))]
+        assert sorted(tried) == numbers
+        assert {type(number) for number in tried} == {type(numbers[0])}
+
+    @given(st.integers(-100, 100), st.integers(1, 60), st.integers(1, 60), st.sampled_from([0, 2, 5]))
+    @settings(max_examples=50, deadline=None)
+    def test_random_draws_each_of_them_once_and_nothing_else(
+        self, low: int, width: int, step: int, digits: int
+    ) -> None:
+        step = min(step, width)
+        span = {key: value / 10**digits for key, value in (("min", low), ("max", low + width), ("step", step))}
+        source = search([{"name": "a", "range": span}], search={"algorithm": "Random", "maxTrials": 1000})
+        tried = sorted(p["a"] for p in everything(source))
+        assert len(set(tried)) == len(tried) == width // step + 1
+        assert all(span["min"] <= a <= span["max"] for a in tried)
+        assert all(abs((a - span["min"]) / span["step"] - i) < 1e-6 for i, a in enumerate(tried))
+
+    def test_a_thousand_million_steps_are_no_list(self) -> None:
+        span = {"min": 0, "max": 1, "step": 1e-9}
+        drawn = everything(search([{"name": "a", "range": span}], search={"algorithm": "Random", "maxTrials": 50}))
+        assert all(a["a"] == round(a["a"], 9) for a in drawn)
+
+
 class TestTemplate:
     def test_dotted_names_reach_into_it_and_leave_the_rest(self) -> None:
         template = {"optimizer": {"lr": 1, "momentum": None}, "epochs": 3}

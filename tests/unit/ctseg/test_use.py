@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -56,6 +58,19 @@ def test_another_folder_is_judged_whole(run: Path, phantom: Path, tmp_path: Path
     assert len(result["figures"]["fixed"]["cases"]) == 2
     assert len(result["figures"]["fixed"]["case"]["dice"]["interval"]) == 2
     assert result["part"] == "other"
+
+
+def test_a_model_that_learnt_from_both_subsets_is_judged_on_a_folder_of_the_doctors_alone(
+    run: Path, semiseg: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    state = torch.load(folder / checkpoint.BEST, weights_only=True)
+    state["params"]["data"]["subset"] = "both"
+    checkpoint.save(folder / checkpoint.BEST, state)
+    out = tmp_path / "out"
+    assert main(["evaluate", str(folder), "--data", str(semiseg(3)), "--out", str(out)]) == 0
+    assert json.loads((out / "result.json").read_text())["data"]["slices"] == 3
 
 
 def predicted(run: Path, given: Path, out: Path, *more: str) -> nibabel.Nifti1Image:

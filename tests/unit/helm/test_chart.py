@@ -111,6 +111,7 @@ def test_what_is_installed_by_default(render: Render) -> None:
         ("CustomResourceDefinition", "sweeps.orkhaven.io"),
         ("Deployment", "orkhaven-hub"),
         ("Deployment", "orkhaven-operator"),
+        ("Role", "orkhaven-hub-forward"),
         ("Role", "orkhaven-operator-lease"),
         ("RoleBinding", "orkhaven-operator-lease"),
         ("Service", "orkhaven-hub"),

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from orkhaven.errors import Conflict, Forbidden, Gone, NotFound, Unavailable
+from orkhaven.errors import AlreadyExists, Conflict, Forbidden, Gone, NotFound, Unavailable
 from orkhaven.hub.ports import Body
 from orkhaven.kube import TokenReview
 from orkrun import contract
@@ -35,6 +35,9 @@ class FakeCluster:
         """(username, verb, kind) that a person may do."""
         self.patched: list[tuple[str, str, str, Body]] = []
         """(username, kind, name, patch) of each change in a person's name."""
+        self.created: list[tuple[str, str, str]] = []
+        """(username, kind, name) of each object made in a person's name; `removed`: of each deleted one."""
+        self.removed: list[tuple[str, str, str]] = []
         self.applied: list[tuple[str, Body]] = []
         """(experiment, status) of each write that took effect."""
         self.calls: list[str] = []
@@ -168,24 +171,6 @@ class FakeCluster:
             and (body["involvedObject"]["kind"], body["involvedObject"]["name"]) == (kind, name)
         ]
 
-    async def create(self, token: str, kind: str, namespace: str, body: Body) -> Body:
-        if not await self.may(token, verb="create", kind=kind, namespace=namespace, name=""):
-            raise Forbidden(f"{self.tokens[token].username} cannot create {kind}", status=403)
-        self._called(f"create {kind}")
-        content = {key: value for key, value in copy.deepcopy(body).items() if key not in ("kind", "metadata")}
-        name = body["metadata"].get("name") or f"{body['metadata']['generateName']}{next(self._numbers):05d}"
-        made = self.put(kind, name, namespace=namespace, **content)
-        return copy.deepcopy(made)
-
-    async def delete_object(self, token: str, kind: str, namespace: str, name: str, *, uid: str) -> None:
-        if not await self.may(token, verb="delete", kind=kind, namespace=namespace, name=name):
-            raise Forbidden(f"{self.tokens[token].username} cannot delete {kind}", status=403)
-        found = self.objects.get((kind, namespace, name))
-        if found is None or found["metadata"]["uid"] != uid:
-            raise NotFound(f"no {kind} {namespace}/{name}", status=404)
-        self._called(f"delete {kind}")
-        self.delete(kind, name, namespace=namespace)
-
     async def patch(self, token: str, kind: str, namespace: str, name: str, body: Body, *, uid: str) -> Body:
         self._called(f"patch {kind}")
         if not await self.may(token, verb="patch", kind=kind, namespace=namespace, name=name):
@@ -197,6 +182,29 @@ class FakeCluster:
         found["spec"] = {**found.get("spec", {}), **body["spec"]}
         self.touch(kind, namespace, name)
         return copy.deepcopy(found)
+
+    async def create(self, token: str, kind: str, namespace: str, body: Body) -> Body:
+        self._called(f"create {kind}")
+        name = body["metadata"].get("name") or f"{body['metadata']['generateName']}{next(self._numbers):05d}"
+        if not await self.may(token, verb="create", kind=kind, namespace=namespace, name=""):
+            raise Forbidden(f"{self.tokens[token].username} cannot create {kind}", status=403)
+        if (kind, namespace, name) in self.objects:
+            raise AlreadyExists(f"{kind} {name} already exists", status=409)
+        made = self.put(kind, name, namespace=namespace, spec=copy.deepcopy(body["spec"]))
+        self.created.append((self.tokens[token].username, kind, name))
+        return copy.deepcopy(made)
+
+    async def remove(self, token: str, kind: str, namespace: str, name: str, *, uid: str) -> None:
+        self._called(f"delete {kind}")
+        if not await self.may(token, verb="delete", kind=kind, namespace=namespace, name=name):
+            raise Forbidden(f"{self.tokens[token].username} cannot delete {kind}", status=403)
+        found = self.objects.get((kind, namespace, name))
+        if found is None:
+            raise NotFound(f"no {kind} {namespace}/{name}", status=404)
+        if found["metadata"]["uid"] != uid:
+            raise Conflict("the UID in the precondition is another", status=409)
+        self.removed.append((self.tokens[token].username, kind, name))
+        self.delete(kind, name, namespace=namespace)
 
     def _called(self, what: str) -> None:
         self.calls.append(what)

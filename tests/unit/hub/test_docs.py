@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from orkhaven.api.expressions import QueryError
 from orkhaven.hub.api.tables import DEFAULT_LIMIT
 from orkhaven.hub.query.evaluate import evaluate
 from orkhaven.hub.query.fields import FIELDS, METRIC_PARTS, REPEAT_PARTS
-from orkhaven.hub.query.language import QueryError, parse_filter
+from orkhaven.hub.query.language import parse_filter
 from orkhaven.hub.query.service import CURVE_POINTS
 from orkhaven.hub.query.table import Table
 from tests.unit.hub.conftest import running_hub

@@ -11,17 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orkhaven.api.expressions import MAX_DEPTH, MAX_LENGTH, And, Compare, Literal, Not, Or, QueryError
 from orkhaven.hub.query.evaluate import evaluate
 from orkhaven.hub.query.fields import FIELDS, METRIC_PARTS, Group, Ref, param
 from orkhaven.hub.query.language import (
-    MAX_DEPTH,
-    MAX_LENGTH,
-    And,
-    Compare,
-    Literal,
-    Not,
-    Or,
-    QueryError,
     parse_filter,
     parse_ref,
     parse_refs,
@@ -76,6 +69,8 @@ def shape(node: Any) -> Any:
         ("not (step==1 and not step==2)", ["not", ["and", "step1", ["not", "step2"]]]),
         ("step==1 and step==2 and step==3", ["and", ["and", "step1", "step2"], "step3"]),
         ("step == -1.5e3", "step-1500.0"),
+        ("step==1 || step==2 && step==3", ["or", "step1", ["and", "step2", "step3"]]),
+        ("!(step==1 && step==2) && step==3", ["and", ["not", ["and", "step1", "step2"]], "step3"]),
     ],
 )
 def test_what_binds_tighter(text: str, tree: Any) -> None:
@@ -100,6 +95,7 @@ def test_what_binds_tighter(text: str, tree: Any) -> None:
         ('params.a ~ "a*y*"', [4]),
         ('params.a !~ "x"', [0, 1, 2, 3, 5]),
         ('params.a in (1, "1", null)', [0, 2, 3]),
+        ('params.a in [1, "1", null]', [0, 2, 3]),
         ('params["a"] > "1"', [4]),
     ],
 )
@@ -130,7 +126,10 @@ def test_values_keep_their_types(text: str, rows: list[int]) -> None:
         ("step < null", 7, "by == and != only"),
         ("state.x == 1", 0, "state has no parts"),
         ("repeats.mode > 1", 0, "repeats has .n, .mean and .std"),
-        ("step > 1 && step < 3", 9, 'write "and"'),
+        ("step > 1 & step < 3", 9, 'write "and"'),
+        ("! step > 1", 0, '"!" stands before "("'),
+        ("step && 3", 5, "expected a comparison"),
+        ("step in (1, 2]", 13, 'expected "," or ")"'),
         ("step > 12abc", 7, "means nothing here"),
         ("", 0, ""),
     ],

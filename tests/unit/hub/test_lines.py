@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orkhaven.hub import lines
 from orkhaven.hub.lines import parse
 from tests.unit.hub.conftest import line
 
@@ -69,6 +71,7 @@ _json = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine
 @given(st.dictionaries(st.sampled_from(["attempt", "seq", "step", "time", "totalSteps", "metrics"]), _json))
 def test_no_json_at_all_makes_it_fail(value: Any) -> None:
     parsed = parse(json.dumps(value).encode())
@@ -76,3 +79,15 @@ def test_no_json_at_all_makes_it_fail(value: Any) -> None:
         assert 1 <= good.attempt < 2**31
         assert 1 <= good.seq < 2**31
         assert all(number is None or isinstance(number, float) for _, number in good.metrics)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["loss", "dice", "<b>"]),
+        st.sampled_from([0.5, -1.0, math.inf, -math.inf, math.nan, 1, True, "NaN", "x", None]),
+    )
+)
+def test_a_line_is_read_the_same_whether_its_names_are_known_or_new(metrics: dict[str, Any]) -> None:
+    body = json.dumps({**line(1), "metrics": metrics}).encode()
+    lines._known_names.clear()
+    assert parse(body) == parse(body)

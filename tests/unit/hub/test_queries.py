@@ -227,3 +227,15 @@ async def test_a_band_is_the_mean_over_runs_with_one_value(sweep: RunningHub) ->
     assert band.mean == pytest.approx([1.1 / 3, 0.6, 0.4])
     assert (band.low, band.high) == ([0.1, 0.5, 0.4], [0.7, 0.7, 0.4])
     assert (found.runs, found.matched) == (3, 5)
+
+
+async def test_after_a_start_the_tables_are_made_before_anybody_asks(
+    fake_cluster: FakeCluster, sqlite_url: str
+) -> None:
+    fake_cluster.put("Sweep", "covid", spec={"objective": {"metric": "dice"}}, status={"state": "Running"})
+    fake_cluster.add_run("a", sweep="covid", params={"lr": 1})
+    async with running_hub(fake_cluster, sqlite_url) as hub:
+        tables = hub.app.state.hub.queries._tables
+        await hub.until(lambda: bool(tables._entries))
+        assert list(tables._entries) == [(NAMESPACE, "covid")]
+        assert (await hub.get("sweeps/covid/leaderboard")).json()["total"] == 1

@@ -111,7 +111,7 @@ def test_any_order_repetition_and_split_of_the_lines_gives_the_same_store(
         posts = [Post(shuffled, tuple(part)) for part in (batch[:cut], batch[cut:]) if part]
         shared_store.ingest.write(posts, now=NOW)
         if rng.random() < 0.3:
-            shared_store.ingest._summaries.clear()  # as after a restart
+            shared_store.ingest._runs.clear()  # as after a restart
     assert content(shared_store, shuffled) == content(shared_store, once)
 
 

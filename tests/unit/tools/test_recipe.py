@@ -11,7 +11,8 @@ from tools.trainings import Job, run_and_tell
 
 
 def result(subset: str, fold: int, seed: int, dice: float) -> recipe.Result:
-    return recipe.Result(subset=subset, fold=fold, seed=seed, end=dice - 0.1, flips=dice, best=0.9, minutes=2.0)
+    end = dice - 0.1
+    return recipe.Result(subset=subset, fold=fold, seed=seed, end=end, flips=dice, best=0.9, minutes=2.0, report=Path())
 
 
 def test_it_is_every_fold_of_the_example_with_and_without_the_pseudo_labels(tmp_path: Path) -> None:
@@ -22,6 +23,8 @@ def test_it_is_every_fold_of_the_example_with_and_without_the_pseudo_labels(tmp_
         (subset, fold) for subset in ("doctor", "both") for fold in range(5)
     }
     assert {one.data.root for one in parsed} == {str(tmp_path)}
+    alone = recipe.jobs(tmp_path, seeds=3, processes=2, subsets=("doctor",))
+    assert [job.key for job in alone] == [job.key for job in jobs if job.params["data"]["subset"] == "doctor"]
 
 
 def test_folds_are_weighed_by_their_slices_and_seeds_give_the_deviation() -> None:
@@ -60,3 +63,7 @@ def test_a_training_is_judged_by_its_last_weights_and_its_last_epoch(tmp_path: P
     assert judged.end == found.epochs[-1][recipe.METRIC] <= judged.best
     assert 0 <= judged.flips <= 1
     assert recipe.judged(found, tmp_path) == judged
+    told = recipe.card([judged], tmp_path)
+    assert told.startswith("# Model card\n\nThe best of the 1 trainings")
+    assert f"each at the threshold that all others would choose: {judged.flips:.3f}" in told
+    assert "![" not in told

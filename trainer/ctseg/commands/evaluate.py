@@ -53,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     kept = None
     if arguments.data:
         split = data.split.model_copy(update={"published": False})
-        data = data.model_copy(update={"root": arguments.data, "kind": "auto", "split": split})
+        # Of both subsets only the doctor's judges: a folder without the other has all that is needed.
+        subset = "doctor" if data.subset == "both" else data.subset
+        data = data.model_copy(update={"root": arguments.data, "kind": "auto", "split": split, "subset": subset})
         samples = load(data, mount=None, workers=params.workers).judging()
     else:
         kept = run_folder.split(folder)

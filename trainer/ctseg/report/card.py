@@ -31,10 +31,11 @@ _RULES = {
 
 
 def card(result: schema.Result, *, pictures: Sequence[str]) -> str:
-    """`pictures`: names of the files beside it."""
+    """`pictures`: names of the files beside it; none for a card that stands alone."""
     sections = (_head(result), _model(result), _data(result), _recipe(result), _figures(result), _limits(result))
     lines = [line for section in sections for line in section]
-    lines += ["", "## Pictures", "", *(f"![{name.removesuffix('.png')}]({name})" for name in pictures)]
+    if pictures:
+        lines += ["", "## Pictures", "", *(f"![{name.removesuffix('.png')}]({name})" for name in pictures)]
     return "\n".join(lines) + "\n"
 
 

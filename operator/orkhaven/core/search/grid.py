@@ -66,7 +66,7 @@ class Grid:
         for index, parameter in enumerate(parameters):
             values = choices(parameter)
             if values is None:
-                raise ValueError(f"spec.parameters[{index}].range: Grid needs values or scale Integer")
+                raise ValueError(f"spec.parameters[{index}].range: Grid needs values, scale Integer or a step")
             heard = listeners.get(index, [])
             signatures = tuple(_signature(value, heard) for value in values) if heard else ()
             axes.append(_Axis(parameter.name, values, clauses[index], signatures, last.get(index, index)))

@@ -6,7 +6,8 @@ import copy
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from decimal import Decimal
+from typing import Any, Protocol, overload
 
 from orkhaven.api.sweep import Parameter, Range, Scale
 from orkhaven.core.identity import canonical_json
@@ -82,8 +83,32 @@ def choices(parameter: Parameter) -> Sequence[Any] | None:
         return distinct(parameter.values)
     span = parameter.range
     if span is not None and span.scale is Scale.INTEGER:
-        return range(int(span.min), int(span.max) + 1)
+        return range(int(span.min), int(span.max) + 1, int(span.step or 1))
+    if span is not None and span.step is not None:
+        return Steps(Decimal(repr(span.min)), Decimal(repr(span.max)), Decimal(repr(span.step)))
     return None
+
+
+class Steps(Sequence[float]):
+    """low, low + step, ... up to high, as a person would write them: 0.1 and 0.1 and 0.1 is 0.3."""
+
+    def __init__(self, low: Decimal, high: Decimal, step: Decimal) -> None:
+        self._low, self._step = low, step
+        self._count = int((high - low) // step) + 1
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> float: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[float]: ...
+    def __getitem__(self, index: int | slice) -> float | Sequence[float]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(self._count))]
+        if not -self._count <= index < self._count:
+            raise IndexError(index)
+        return float(self._low + (index % self._count) * self._step)
 
 
 def distinct(values: Iterable[Any]) -> list[Any]:

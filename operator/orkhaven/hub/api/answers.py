@@ -27,7 +27,7 @@ class Format(StrEnum):
 
 MEDIA_TYPES = {Format.JSON: "application/json", Format.CSV: "text/csv", Format.LATEX: "application/x-latex"}
 _BY_MEDIA_TYPE = {media_type: format_ for format_, media_type in MEDIA_TYPES.items()}
-SUFFIXES = {Format.CSV: "csv", Format.LATEX: "tex"}
+SUFFIXES = {Format.JSON: "json", Format.CSV: "csv", Format.LATEX: "tex"}
 
 FILES: dict[int | str, dict[str, Any]] = {
     200: {
@@ -70,12 +70,33 @@ def as_file(
 ) -> Response:
     """Columns are (key, label). `name` is without a suffix."""
     pieces = to_csv([key for key, _ in columns], rows) if format_ is Format.CSV else to_latex(columns, rows)
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)
     return StreamingResponse(
         (piece.encode() for piece in pieces),
         media_type=f"{MEDIA_TYPES[format_]}; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{safe}.{SUFFIXES[format_]}"', **(headers or {})},
+        headers={"Content-Disposition": attachment(name, SUFFIXES[format_]), **(headers or {})},
     )
+
+
+def as_download(
+    format_: Format,
+    columns: Sequence[tuple[str, str]],
+    rows: Sequence[Row],
+    *,
+    name: str,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """As `as_file`, and JSON as a file too: a list of objects by column key."""
+    if format_ is not Format.JSON:
+        return as_file(format_, columns, rows, name=name, headers=headers)
+    keys = [key for key, _ in columns]
+    content = [{key: row.get(key) for key in keys} for row in rows]
+    return as_json(content, headers={"Content-Disposition": attachment(name, "json"), **(headers or {})})
+
+
+def attachment(name: str, suffix: str) -> str:
+    """The header that makes it a file to be saved, with nothing in its name that a file system or a shell minds."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name).strip(".") or "orkhaven"
+    return f'attachment; filename="{safe}.{suffix}"'
 
 
 def etag(state: str, format_: Format) -> str:

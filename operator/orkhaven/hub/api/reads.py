@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
+from orkhaven.api.expressions import MAX_LENGTH
 from orkhaven.errors import ApiError, NotFound
 from orkhaven.hub import status
 from orkhaven.hub.api import schemas
@@ -25,7 +26,7 @@ from orkhaven.hub.context import Hub, hub_of, storage_trouble
 from orkhaven.hub.errors import HttpError, unavailable
 from orkhaven.hub.ports import Body
 from orkhaven.hub.query import leaderboard as boards
-from orkhaven.hub.query.language import MAX_LENGTH
+from orkhaven.hub.query.lists import EXPERIMENT_COLUMNS, SWEEP_COLUMNS, same, sweep_line
 from orkhaven.hub.query.rows import ExperimentRow, SweepRow, experiment_row, sweep_row
 from orkhaven.hub.storage.read import MetricSummary, Reader, RunSnapshot, thin_out
 from orkrun import contract
@@ -79,9 +80,7 @@ async def list_sweeps(
     found = queries.sweeps(namespace)
     format_ = format_of(request, format)
     if format_ is not Format.JSON:
-        return as_file(
-            format_, [(key, key) for key in _SWEEP_COLUMNS], [_sweep_line(row) for row in found], name=namespace
-        )
+        return as_file(format_, same(SWEEP_COLUMNS), [sweep_line(row) for row in found], name=namespace)
     rows, following = page(found, key=lambda row: (row.name,), limit=limit, cursor=cursor)
     return as_json(
         {
@@ -138,7 +137,7 @@ async def _experiments(
     queries = hub_of(request).queries
     format_ = format_of(request, wanted)
     if format_ is not Format.JSON:
-        asked = replace(asked, columns="sweep,trial,state,reason,objective,objectiveStep,step,created", limit=None)
+        asked = replace(asked, columns=EXPERIMENT_COLUMNS, limit=None)
         board = await queries.leaderboard(namespace, sweep, asked)
         shown = [(column.key, column.label) for column in board.columns]
         return as_file(format_, shown, board.items, name=sweep or namespace)
@@ -243,27 +242,6 @@ async def _run(hub: Hub, namespace: str, experiment: str) -> RunSnapshot:
 
 
 # --- how it is shown ---
-
-
-_SWEEP_COLUMNS = (
-    "name", "state", "objective", "direction", "best", "bestExperiment", "total", "succeeded", "failed", "running",
-    "queued", "gpuHours", "created",
-)  # fmt: skip
-
-
-def _sweep_line(row: SweepRow) -> dict[str, Any]:
-    trials, best = row.status.get("trials") or {}, row.status.get("best") or {}
-    return {
-        **{key: trials.get(key) for key in ("total", "succeeded", "failed", "running", "queued")},
-        "name": row.name,
-        "state": row.state,
-        "objective": row.objective.metric,
-        "direction": row.objective.direction,
-        "best": best.get("value"),
-        "bestExperiment": best.get("experiment"),
-        "gpuHours": (row.status.get("gpuHours") or {}).get("total"),
-        "created": row.created,
-    }
 
 
 def _sweep(row: SweepRow) -> dict[str, Any]:

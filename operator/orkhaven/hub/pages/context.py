@@ -18,7 +18,7 @@ from orkhaven.hub.context import hub_of
 from orkhaven.hub.errors import HttpError, unavailable
 from orkhaven.hub.pages.security import refuse_embedding
 from orkhaven.hub.ports import Body
-from orkhaven.hub.session import COOKIE, Sessions, Viewer
+from orkhaven.hub.session import Codes, Sessions, Viewer, cookie_name
 from orkhaven.hub.settings import HubSettings, ReadAuth
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Limits(TypedDict):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pages:
     sessions: Sessions
+    codes: Codes
     names: SharedCache[str]
     """Usernames of bearer tokens, by digest."""
     rights: SharedCache[bool]
@@ -66,8 +67,10 @@ def make_pages(settings: HubSettings, *, wall: Callable[[], float], monotonic: C
         "size": settings.token_cache_size,
         "clock": monotonic,
     }
+    sessions = Sessions(clock=monotonic)
     return Pages(
-        sessions=Sessions(clock=monotonic),
+        sessions=sessions,
+        codes=Codes(sessions, clock=monotonic),
         names=SharedCache(**limits),
         rights=SharedCache(**limits),
         importances=SharedCache(success_seconds=3600, failure_seconds=0, size=200, clock=monotonic),
@@ -102,11 +105,19 @@ async def _viewer(request: Request, pages: Pages) -> Viewer:
         token = bearer(header)
         username = await username_of(request, token)
         return Viewer(token=token, username=username, csrf=pages.sessions.csrf_for(token))
-    cookie = request.cookies.get(COOKIE)
+    cookie = request.cookies.get(session_cookie(request))
     viewer = pages.sessions.find(cookie) if cookie else None
     if viewer is None:
         raise HttpError(401, "LoginMissing", "log in with a Kubernetes token")
     return viewer
+
+
+def session_cookie(request: Request) -> str:
+    """The name of the login's cookie at the address that was asked. Raises HttpError 400."""
+    try:
+        return cookie_name(request.url.port)
+    except ValueError:
+        raise HttpError(400, "BadHost", "the header Host is no host and port", where="header Host") from None
 
 
 async def username_of(request: Request, token: str) -> str:
@@ -136,7 +147,7 @@ async def authorize(request: Request, namespace: str, *, what: What = EXPERIMENT
     """
     refuse_embedding(request)
     header = request.headers.get("authorization")
-    cookie = request.cookies.get(COOKIE)
+    cookie = request.cookies.get(session_cookie(request))
     if header is None and cookie:
         login = pages_of(request).sessions.find(cookie)
         header = None if login is None else login.authorization

@@ -17,7 +17,6 @@ from orkhaven.hub.pages.context import pages_of, viewer_in
 from orkhaven.hub.pages.data import asked, resource
 from orkhaven.hub.pages.logs import log_panel
 from orkhaven.hub.pages.render import PageRoute, page, url
-from orkhaven.hub.pages.run_actions import offered
 from orkhaven.hub.pages.start import readable_namespaces
 from orkhaven.hub.pages.views.board import PAGE_ROWS, BoardState, board_of
 from orkhaven.hub.pages.views.experiments import again, experiment_view
@@ -96,7 +95,6 @@ async def experiment(request: Request, namespace: Namespace, name: Name, metric:
         metric=metric if metric in known else xp.objective if xp.objective in known else "",
         body=body,
         again=again(body),
-        offered=await offered(request, viewer, body, is_over=xp.is_over),
         log=await log_panel(request, viewer, xp),
         **values,
     )

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
+from orkhaven.api.expressions import QueryError
+from orkhaven.hub.api.answers import Format, as_download, only
 from orkhaven.hub.api.ingest import Name, Namespace
 from orkhaven.hub.context import Hub, hub_of
 from orkhaven.hub.errors import HttpError
@@ -16,9 +18,11 @@ from orkhaven.hub.pages.render import PageRoute, columns
 from orkhaven.hub.pages.security import HEADERS
 from orkhaven.hub.pages.views import plots
 from orkhaven.hub.pages.views.board import BoardState
-from orkhaven.hub.query.curves import Axis
+from orkhaven.hub.query.curves import Axis, Band, Curve
+from orkhaven.hub.query.export import Row
 from orkhaven.hub.query.fields import Ref, field, param
-from orkhaven.hub.query.language import QueryError, parse_ref
+from orkhaven.hub.query.language import parse_ref
+from orkhaven.hub.query.lists import same
 
 MAX_AXES = 12
 """Of the parallel coordinates: more stand closer than a label is wide."""
@@ -28,6 +32,8 @@ X_LABELS = {Axis.STEP: "step", Axis.EPOCH: "epoch", Axis.TIME: "time since its s
 Text = Annotated[str, Query(max_length=2048)]
 Runs = Annotated[list[str], Query(alias="run", max_length=100)]
 Top = Annotated[int, Query(ge=1, le=MAX_TOP)]
+AsFile = Annotated[Format | None, Query(alias="format")]
+"""None: as the page's script draws it. Otherwise what is drawn, as a file."""
 
 
 class JsonRoute(PageRoute):
@@ -66,6 +72,7 @@ async def sweep_curves(
     x: Axis = Axis.STEP,
     top: Top = 10,
     run: Runs = [],  # noqa: B006
+    format: AsFile = None,
 ) -> Response:
     await viewer_in(request, namespace)
     hub = hub_of(request)
@@ -77,26 +84,51 @@ async def sweep_curves(
     if band:
         with asked():
             found = await hub.queries.bands(namespace, name, metric=metric, group=band, filter=chosen, axis=x)
+        if format is not None:
+            return as_plot_file(format, *_band_rows(found.bands, x), name=f"{name}-{metric}-by-{band}")
         made = [plots.band(one.label, one.x, one.mean, one.std, runs=len(one.experiments)) for one in found.bands]
         return columns(request, {**head, "series": made, "empty": _no_curves(metric, chosen, band=True)})
-    series = []
+    series: list[tuple[Curve, bool]] = []
     with asked():
         if run:
             known = [one for one in run if hub.queries.catalogue.experiment(namespace, one) is not None]
             pinned = (
                 await hub.queries.curves(namespace, name, metric=metric, experiments=known, axis=x) if known else None
             )
-            series = (
-                [plots.curve(one.experiment, one.x, one.y, pinned=True, sweep=name) for one in pinned.curves]
-                if pinned
-                else []
-            )
+            series = [(one, True) for one in pinned.curves] if pinned else []
         best = await hub.queries.curves(namespace, name, metric=metric, top=top, filter=chosen, axis=x)
-    above = {one["name"] for one in series}
-    series += [
-        plots.curve(one.experiment, one.x, one.y, sweep=name) for one in best.curves if one.experiment not in above
+    above = {one.experiment for one, _ in series}
+    series += [(one, False) for one in best.curves if one.experiment not in above]
+    if format is not None:
+        return as_plot_file(format, *_curve_rows([one for one, _ in series], metric, x), name=f"{name}-{metric}")
+    drawn = [plots.curve(one.experiment, one.x, one.y, pinned=is_pinned, sweep=name) for one, is_pinned in series]
+    return columns(request, {**head, "series": drawn, "empty": _no_curves(metric, chosen)})
+
+
+def as_plot_file(format: Format, keys: list[str], rows: list[Row], *, name: str) -> Response:
+    only(format, Format.JSON, Format.CSV)
+    return as_download(format, same(keys), rows, name=name, headers={**HEADERS, "Cache-Control": "no-store"})
+
+
+def _curve_rows(curves: list[Curve], metric: str, x: Axis) -> tuple[list[str], list[Row]]:
+    """A line per point; where the metric is called as the axis is, its column is `value`."""
+    y = metric if metric not in ("experiment", x.value) else "value"
+    rows: list[Row] = [
+        {"experiment": one.experiment, x.value: at, y: float("nan") if value is None else value}
+        for one in curves
+        for at, value in zip(one.x, one.y, strict=True)
     ]
-    return columns(request, {**head, "series": series, "empty": _no_curves(metric, chosen)})
+    return ["experiment", x.value, y], rows
+
+
+def _band_rows(bands: list[Band], x: Axis) -> tuple[list[str], list[Row]]:
+    parts = ("mean", "std", "low", "high", "n")
+    rows: list[Row] = [
+        {"group": one.label, x.value: at, **dict(zip(parts, values, strict=True))}
+        for one in bands
+        for at, *values in zip(one.x, *(getattr(one, part) for part in parts), strict=True)
+    ]
+    return ["group", x.value, *parts], rows
 
 
 def _no_curves(metric: str, filter: str, *, band: bool = False) -> dict[str, str]:
@@ -107,13 +139,18 @@ def _no_curves(metric: str, filter: str, *, band: bool = False) -> dict[str, str
 
 @router.get("/n/{namespace}/experiments/{name}/curves")
 async def run_curves(
-    request: Request, namespace: Namespace, name: Name, metric: Text = "", x: Axis = Axis.STEP
+    request: Request,
+    namespace: Namespace,
+    name: Name,
+    metric: Text = "",
+    x: Axis = Axis.STEP,
+    format: AsFile = None,
 ) -> Response:
     await viewer_in(request, namespace)
     with asked():
         row = hub_of(request).queries.experiment(namespace, name)
     metric = metric or (row.objective.metric if row.objective else "")
-    return await _curves_of(request, namespace, [name], metric=metric, x=x)
+    return await _curves_of(request, namespace, [name], metric=metric, x=x, format=format)
 
 
 @router.get("/n/{namespace}/compare/curves")
@@ -123,20 +160,27 @@ async def compared_curves(
     metric: Text = "",
     x: Axis = Axis.STEP,
     run: Runs = [],  # noqa: B006
+    format: AsFile = None,
 ) -> Response:
     await viewer_in(request, namespace)
     hub = hub_of(request)
     known = [row for one in run[:8] if (row := hub.queries.catalogue.experiment(namespace, one)) is not None]
     metric = metric or next((row.objective.metric for row in known if row.objective), "")
-    return await _curves_of(request, namespace, [row.name for row in known], metric=metric, x=x)
+    return await _curves_of(request, namespace, [row.name for row in known], metric=metric, x=x, format=format)
 
 
-async def _curves_of(request: Request, namespace: str, names: list[str], *, metric: str, x: Axis) -> Response:
-    series = []
+async def _curves_of(
+    request: Request, namespace: str, names: list[str], *, metric: str, x: Axis, format: Format | None
+) -> Response:
+    curves: list[Curve] = []
     if names:
         with asked():
             found = await hub_of(request).queries.curves(namespace, None, metric=metric, experiments=names, axis=x)
-        series = [plots.curve(one.experiment, one.x, one.y) for one in found.curves]
+        curves = found.curves
+    if format is not None:
+        name = f"{names[0] if len(names) == 1 else 'compared'}-{metric}"
+        return as_plot_file(format, *_curve_rows(curves, metric, x), name=name)
+    series = [plots.curve(one.experiment, one.x, one.y) for one in curves]
     why = plots.empty(
         "No curve yet.", f"Nothing was reported under {metric!r}." if metric else "No metric was reported."
     )
@@ -144,7 +188,9 @@ async def _curves_of(request: Request, namespace: str, names: list[str], *, metr
 
 
 @router.get("/n/{namespace}/sweeps/{name}/parallel")
-async def parallel(request: Request, namespace: Namespace, name: Name, filter: Text = "") -> Response:
+async def parallel(
+    request: Request, namespace: Namespace, name: Name, filter: Text = "", format: AsFile = None
+) -> Response:
     """A column per parameter that differs, then the objective."""
     await viewer_in(request, namespace)
     hub = hub_of(request)
@@ -152,10 +198,12 @@ async def parallel(request: Request, namespace: Namespace, name: Name, filter: T
         sweep = hub.queries.sweep(namespace, name)
         schema = await hub.queries.schema(namespace, name)
         refs = [
-            *(param(one) for one in _important(schema.varying, sweep.parameters)[: MAX_AXES - 1]),
+            *(param(one) for one in searched_first(schema.varying, sweep.parameters)[: MAX_AXES - 1]),
             field("objective"),
         ]
         names, values = await hub.queries.values(namespace, name, refs, filter=filter)
+    if format is not None:
+        return as_plot_file(format, *_value_rows(refs, names, values), name=f"{name}-parameters")
     # A run without the objective (failed, or not that far) has no end for its line.
     rows = [row for row, value in enumerate(values[-1]) if isinstance(value, int | float) and value == value]
     made = [
@@ -183,7 +231,7 @@ async def parallel(request: Request, namespace: Namespace, name: Name, filter: T
     )
 
 
-def _important(varying: list[str], searched: tuple[str, ...]) -> list[str]:
+def searched_first(varying: list[str], searched: tuple[str, ...]) -> list[str]:
     """Those that the sweep searches first, in its order; then what differs besides."""
     known = [name for name in searched if name in varying]
     return known + [name for name in varying if name not in known]
@@ -198,6 +246,7 @@ async def scatter(
     sy: Text = "",
     filter: Text = "",
     brush: Text = "",
+    format: AsFile = None,
 ) -> Response:
     await viewer_in(request, namespace)
     hub = hub_of(request)
@@ -208,6 +257,8 @@ async def scatter(
     with asked():
         chosen = BoardState(filter=filter, brush=brush).whole_filter
         names, values = await hub.queries.values(namespace, name, refs, filter=chosen)
+    if format is not None:
+        return as_plot_file(format, *_value_rows(refs, names, values), name=f"{name}-scatter")
     rows = [row for row in range(len(names)) if values[0][row] is not None and values[1][row] is not None]
     made = [plots.column(ref, [one[row] for row in rows]) for ref, one in zip(refs, values, strict=True)]
     too_many = next((ref.label for ref, one in zip(refs, made, strict=True) if one is None), None)
@@ -221,11 +272,20 @@ async def scatter(
     return columns(request, body)
 
 
+def _value_rows(refs: list[Ref], names: list[str], values: list[list[Any]]) -> tuple[list[str], list[Row]]:
+    keys = [ref.key for ref in refs]
+    rows: list[Row] = [
+        {"name": name, **dict(zip(keys, row, strict=True))}
+        for name, row in zip(names, zip(*values, strict=True), strict=True)
+    ]
+    return list(dict.fromkeys(["name", *keys])), rows
+
+
 async def default_axes(hub: Hub, namespace: str, name: str) -> tuple[Ref, Ref]:
     """The first searched parameter that is numbers, else the first that differs, against the objective."""
     with asked():
         sweep = hub.queries.sweep(namespace, name)
-        varying = _important((await hub.queries.schema(namespace, name)).varying, sweep.parameters)
+        varying = searched_first((await hub.queries.schema(namespace, name)).varying, sweep.parameters)
         _, values = await hub.queries.values(namespace, name, [param(one) for one in varying])
     numeric = [one for one, found in zip(varying, values, strict=True) if plots.is_numeric(found)]
     most = max(numeric, key=lambda one: len(set(values[varying.index(one)])), default=None)

@@ -10,15 +10,17 @@ from orkhaven.hub.pages import (
     compare,
     events,
     experiments,
+    exports,
     happenings,
     images,
     login,
     plots,
-    run_actions,
+    reports,
     start,
     static,
     sweep,
     sweeps,
+    timeline,
 )
 from orkhaven.hub.pages.context import make_pages
 from orkhaven.hub.settings import HubSettings
@@ -32,13 +34,16 @@ def install(app: FastAPI, settings: HubSettings, clocks: Clocks) -> None:
         start,
         sweeps,
         sweep,
+        exports,
+        reports,
         plots,
+        timeline,
         experiments,
         images,
         happenings,
         compare,
         events,
         actions,
-        run_actions,
     ):
         app.include_router(module.router)
+    app.include_router(reports.api)

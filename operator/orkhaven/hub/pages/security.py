@@ -42,9 +42,7 @@ async def form_of(request: Request) -> dict[str, str]:
 
 
 def require_same_site(request: Request) -> None:
-    """Refuses what another site's page sends: also behind `kubectl ork dashboard`, whose proxy adds the token to
-    whatever reaches it. Raises HttpError 403.
-    """
+    """Refuses what another site's page sends. Raises HttpError 403."""
     site = request.headers.get("sec-fetch-site")
     if site is not None and site not in ("same-origin", "none"):
         raise HttpError(403, "CrossSite", "this was sent by a page of another site, not by the dashboard's own")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from orkhaven.hub.api.ingest import Name, Namespace
-from orkhaven.hub.context import hub_of
+from orkhaven.hub.context import Hub, hub_of
 from orkhaven.hub.errors import HttpError
 from orkhaven.hub.pages.actions import allowed
 from orkhaven.hub.pages.context import pages_of, viewer_in
@@ -17,12 +18,12 @@ from orkhaven.hub.pages.importance import importance_of
 from orkhaven.hub.pages.plots import default_axes
 from orkhaven.hub.pages.render import PageRoute, page, url
 from orkhaven.hub.pages.start import readable_namespaces
-from orkhaven.hub.pages.views.board import PAGE_ROWS, Board, BoardState, board_of, choices_of
+from orkhaven.hub.pages.views.board import Board, BoardState, View, board_of, choices_of, sets_board
 from orkhaven.hub.pages.views.sweeps import sweep_view
 from orkhaven.hub.query.fields import FIELDS, field, metric, param
-from orkhaven.hub.query.leaderboard import Request as TableRequest
+from orkhaven.hub.query.leaderboard import Page as TablePage
 
-PLOT_KEYS = ("metric", "top", "band", "x", "log", "smooth", "sx", "sy")
+PLOT_KEYS = ("metric", "top", "band", "x", "log", "smooth", "sx", "sy", "ta", "tz")
 AXIS_FIELDS = ("objective", "trial", "objectiveStep", "step", "seconds", "gpuSeconds", "state", "reason", "node", "gpu")
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -32,11 +33,26 @@ Many = Annotated[list[str], Query(max_length=200)]
 
 
 def _state(
-    request: Request, filter: str, brush: str, sort: str, col: list[str], run: list[str], cursor: str | None
+    request: Request,
+    *,
+    filter: str,
+    brush: str,
+    sort: str,
+    col: list[str],
+    run: list[str],
+    cursor: str | None,
+    view: View,
 ) -> BoardState:
     others = {key: value for key in PLOT_KEYS if (value := request.query_params.get(key))}
     return BoardState(
-        filter=filter, brush=brush, sort=sort, columns=tuple(col), runs=tuple(run), cursor=cursor, others=others
+        filter=filter,
+        brush=brush,
+        sort=sort,
+        columns=tuple(col),
+        runs=tuple(run),
+        cursor=cursor,
+        view=view,
+        others=others,
     )
 
 
@@ -51,17 +67,18 @@ async def sweep(
     col: Many = [],  # noqa: B006
     run: Many = [],  # noqa: B006
     cursor: Annotated[str | None, Query(max_length=4096)] = None,
+    view: View = View.RUNS,
 ) -> Response:
     viewer = await viewer_in(request, namespace)
     hub, now = hub_of(request), pages_of(request).now()
-    state = _state(request, filter, brush, sort, col, run, cursor)
+    state = _state(request, filter=filter, brush=brush, sort=sort, col=col, run=run, cursor=cursor, view=view)
     in_part = "hx-request" in request.headers
     with asked():
         row = hub.queries.sweep(namespace, name)
     board = await _board(request, namespace, name, state, minimize=row.objective.minimize)
     if in_part:
         return page(request, "leaderboard.html", viewer=viewer, namespace=namespace, name=name, **board)
-    view = sweep_view(row, now=now)
+    shown = sweep_view(row, now=now)
     with asked():
         schema = await hub.queries.schema(namespace, name)
     x, y = await default_axes(hub, namespace, name)
@@ -75,7 +92,7 @@ async def sweep(
         namespaces=await readable_namespaces(request, viewer),
         events=url("n", namespace, "events", sweep=name),
         crumbs=[(namespace, url("n", namespace, "sweeps")), ("Sweeps", url("n", namespace, "sweeps")), (name, None)],
-        sweep=view,
+        sweep=shown,
         name=name,
         allowed=await allowed(request, viewer, kind="Sweep", namespace=namespace, name=name),
         metrics=schema.metrics or [row.objective.metric],
@@ -94,43 +111,51 @@ async def sweep(
 async def _board(request: Request, namespace: str, name: str, state: BoardState, *, minimize: bool) -> dict[str, Any]:
     """The leaderboard's values for the template. A filter that cannot be read is said above all runs."""
     hub = hub_of(request)
+    base = ("n", namespace, "sweeps", name)
     problem: str | None = None
-    wanted = TableRequest(
-        filter=state.whole_filter,
-        sort=state.sort,
-        columns=",".join(state.columns),
-        pinned=state.runs,
-        limit=PAGE_ROWS,
-        cursor=state.cursor,
-    )
     try:
-        with asked():
-            found = await hub.queries.leaderboard(namespace, name, wanted)
+        board, found = await _asked(hub, namespace, name, state, minimize=minimize)
     except HttpError as error:
         if error.status != 400:
             raise
         problem = f"{error.where}: {error.message}"
-        plain = TableRequest(pinned=state.runs, limit=PAGE_ROWS)
-        with asked():
-            found = await hub.queries.leaderboard(namespace, name, plain)
+        plain = replace(state, filter="", brush="", sort="", columns=(), cursor=None)
+        board, found = await _asked(hub, namespace, name, plain, minimize=minimize)
     with asked():
         schema = await hub.queries.schema(namespace, name)
-    base = ("n", namespace, "sweeps", name)
-    board: Board = board_of(found, state, base=base, minimize=minimize, sweep=name)
+        has_repeats = await hub.queries.has_repeats(namespace, name)
     return {
         "board": board,
         "state": state,
         "problem": problem,
-        "stale": found.stale_seconds,
-        "choices": choices_of(schema, found),
+        "stale": hub.queries.stale_seconds(namespace),
+        "choices": choices_of(schema, found) if found is not None else {},
+        "other_view": url(*base, **state.query(sort=None, view=None if state.view is View.SETS else View.SETS.value))
+        if has_repeats or state.view is View.SETS
+        else None,
+        "export": url(*base, "export", **state.export),
         "here": url(*base, **state.query(cursor=state.cursor)),
         "raw_query": f"?{request.url.query}" if request.url.query else "",
+        "here_without_filter": url(*base, sort=state.sort, col=list(state.columns)),
         "without_filter": url(*base, **state.query(filter=None, brush=None)),
         "without_brush": url(*base, **state.query(brush=None)),
         "compare": url("n", namespace, "compare", run=list(state.runs)) if len(state.runs) >= 2 else None,
         "hints": _hints(schema.varying, schema.metrics),
         "fields": list(FIELDS),
     }
+
+
+async def _asked(
+    hub: Hub, namespace: str, name: str, state: BoardState, *, minimize: bool
+) -> tuple[Board, TablePage | None]:
+    """Raises HttpError 400 where a filter, sort or column is wrong. The table's page, where it is one of runs."""
+    base = ("n", namespace, "sweeps", name)
+    with asked():
+        if state.view is View.SETS:
+            sets = await hub.queries.sets(namespace, name, state.request())
+            return sets_board(sets, state, base=base, minimize=minimize, sweep=name), None
+        found = await hub.queries.leaderboard(namespace, name, state.request())
+    return board_of(found, state, base=base, minimize=minimize, sweep=name), found
 
 
 def _hints(varying: list[str], metrics: list[str]) -> list[str]:
@@ -158,7 +183,16 @@ async def failures(request: Request, namespace: Namespace, name: Name) -> Respon
     with asked():
         row = hub_of(request).queries.sweep(namespace, name)
     view, found = sweep_view(row, now=pages_of(request).now()), row.status.get("failureClusters") or []
-    return page(request, "failures.html", viewer=viewer, namespace=namespace, name=name, sweep=view, failures=found)
+    return page(
+        request,
+        "failures.html",
+        viewer=viewer,
+        namespace=namespace,
+        name=name,
+        sweep=view,
+        failures=found,
+        allowed=await allowed(request, viewer, kind="Sweep", namespace=namespace, name=name),
+    )
 
 
 @router.get("/n/{namespace}/sweeps/{name}/importance")

@@ -45,6 +45,7 @@ async def sweeps(
         sort=sort,
         states=[one.value for one in SweepState],
         here=url("n", namespace, "sweeps", **here, sort=sort),
+        export=url("n", namespace, "export", "sweeps", **here, sort=sort),
         links={
             key: url("n", namespace, "sweeps", **here, sort=f"-{key}" if sort == key else key)
             if key in ("name", "state")

@@ -92,6 +92,8 @@ class _Follower:
     lost_at: float | None = None
     """Monotonic seconds since when nothing is heard; None: the watch stands."""
     trouble: str = "the first list is under way"
+    first: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set with the first whole list."""
 
 
 class Catalogue:
@@ -151,6 +153,10 @@ class Catalogue:
     def synced(self) -> bool:
         return all(follower.synced for follower in self._followers)
 
+    async def wait_synced(self) -> None:
+        """Until everything has been read once."""
+        await asyncio.gather(*(follower.first.wait() for follower in self._followers))
+
     def stale_seconds(self, namespace: str) -> float:
         """For how long the API server has been silent about the namespace; 0: what is here is up to date."""
         lost = [f.lost_at for f in self._followers if f.namespace in (None, namespace) and f.lost_at is not None]
@@ -206,6 +212,7 @@ class Catalogue:
                 if follower.version is None:
                     follower.version = await self._list(follower)
                     follower.synced = True
+                    follower.first.set()
                 async with self._gateway.watch(
                     follower.kind.kind, namespace=follower.namespace, version=follower.version
                 ) as events:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from orkhaven.api.expressions import And, Column, Compare, In, Literal, Node, Not, Or, QueryError, nearest
 from orkhaven.hub.query.fields import FIELDS, Group, Kind, Ref
-from orkhaven.hub.query.language import And, Column, Compare, In, Literal, Node, Not, Or, QueryError, nearest
 from orkhaven.hub.query.table import Table
 
 Mask = list[bool]

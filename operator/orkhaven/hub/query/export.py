@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +12,12 @@ PIECE = 500
 SIGNIFICANT = 4
 """Digits of a number in LaTeX; CSV has all of them."""
 
-_FORMULA = ("=", "+", "@", "\t", "\r", "-")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a spreadsheet takes for the start of a formula, at the start of a text; the wide ones in Japanese."""
+_QUOTED = frozenset(',;"\t\r\n')
+"""A text with one of these stands in quotes. `;` and a tab part cells where a spreadsheet's language says so: what is
+behind one would be a cell of its own, with a formula of its own.
+"""
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -35,22 +38,20 @@ _LATEX = str.maketrans(
 )
 
 Row = Mapping[str, Any]
+_ENDED = "\r\n"
 
 
 def to_csv(keys: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
     """RFC 4180, the keys as its first line; nothing for what is missing. A text that a spreadsheet would run as a
     formula gets a ' before it.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow([_csv_text(key) for key in keys])
-    for number, row in enumerate(rows, 1):
-        writer.writerow([_csv(row.get(key)) for key in keys])
-        if number % PIECE == 0:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue()
+    lines = [",".join(_csv_text(key) for key in keys)]
+    for row in rows:
+        lines.append(",".join(_csv(row.get(key)) for key in keys))
+        if len(lines) >= PIECE:
+            yield _ENDED.join((*lines, ""))
+            lines = []
+    yield _ENDED.join((*lines, ""))
 
 
 def to_latex(columns: Sequence[tuple[str, str]], rows: Iterable[Row]) -> Iterator[str]:
@@ -102,7 +103,7 @@ def _is_numeric(key: str, rows: Sequence[Row]) -> bool:
     return bool(values) and all(isinstance(value, float | int) and not isinstance(value, bool) for value in values)
 
 
-def _csv(value: Any) -> Any:
+def _csv(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -112,9 +113,11 @@ def _csv(value: Any) -> Any:
             return repr(value)
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, int):
-        return value
+        return str(value)
     return _csv_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _csv_text(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    if text.startswith(_FORMULA):
+        text = f"'{text}"
+    return '"' + text.replace('"', '""') + '"' if not _QUOTED.isdisjoint(text) else text

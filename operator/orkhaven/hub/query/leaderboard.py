@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orkhaven.api.expressions import QueryError
 from orkhaven.hub.query.evaluate import check_known, evaluate
 from orkhaven.hub.query.fields import METRIC_PARTS, Group, Kind, Ref, field, metric, param
-from orkhaven.hub.query.language import QueryError, parse_filter, parse_refs, parse_sort
+from orkhaven.hub.query.language import parse_filter, parse_refs, parse_sort
 from orkhaven.hub.query.table import Table, is_number
 
 MAX_COLUMNS = 500
@@ -112,7 +113,7 @@ def columns_of(table: Table, text: str) -> list[Ref]:
     theirs. Raises ParameterError.
     """
     refs: list[Ref] = [field("name")]
-    for part in _split(text or DEFAULT):
+    for part in split_columns(text or DEFAULT):
         if part == DEFAULT:
             refs += _default(table)
         elif part == "params":
@@ -150,7 +151,7 @@ def _default(table: Table) -> list[Ref]:
     return refs + table.varying()
 
 
-def _split(text: str) -> list[str]:
+def split_columns(text: str) -> list[str]:
     """At commas outside of quotes and brackets; blanks around a part are dropped."""
     parts: list[str] = [""]
     quote = ""

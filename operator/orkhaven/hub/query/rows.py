@@ -50,6 +50,19 @@ class StatusMetrics:
         return self.names == other.names and self.numbers.tobytes() == other.numbers.tobytes()
 
 
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """One attempt that has started. Times are seconds since the epoch."""
+
+    number: int
+    node: str | None
+    gpu_model: str | None
+    start: float
+    end: float | None
+    exit_code: int | None
+    reason: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentRow:
     """Times are RFC 3339 in UTC, as the API server writes them; None: there is none yet."""
@@ -88,6 +101,8 @@ class ExperimentRow:
     started: str | None
     ended: str | None
     metrics: StatusMetrics | None
+    trail: tuple[AttemptRow, ...]
+    """The attempts that its status names and that have started, the first one first."""
 
     @property
     def seconds(self) -> float | None:
@@ -158,6 +173,19 @@ def experiment_row(body: Body) -> ExperimentRow:
         started=status.get("startTime"),
         ended=status.get("completionTime"),
         metrics=_metrics(status.get("metrics")),
+        trail=tuple(
+            AttemptRow(
+                number=attempt.get("number", 0),
+                node=_shared(attempt.get("node")),
+                gpu_model=_shared(attempt.get("gpuModel")),
+                start=seconds_of(attempt["startTime"]),
+                end=seconds_of(attempt["endTime"]) if attempt.get("endTime") else None,
+                exit_code=attempt.get("exitCode"),
+                reason=_shared(attempt.get("reason")),
+            )
+            for attempt in sorted(attempts, key=lambda attempt: attempt.get("number", 0))
+            if attempt.get("startTime")
+        ),
     )
 
 

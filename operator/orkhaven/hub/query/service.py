@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orkhaven.api.expressions import QueryError
 from orkhaven.hub.query.catalogue import Catalogue
 from orkhaven.hub.query.curves import Axis, Band, Curve, bands, thin
 from orkhaven.hub.query.evaluate import check_known
 from orkhaven.hub.query.fields import Group, Ref, field
-from orkhaven.hub.query.language import QueryError, parse_ref
+from orkhaven.hub.query.language import parse_ref
 from orkhaven.hub.query.leaderboard import Item, Page, ParameterError, Request, page_of, select_rows
 from orkhaven.hub.query.revisions import Revisions
 from orkhaven.hub.query.rows import ExperimentRow, SweepRow
+from orkhaven.hub.query.sets import SetPage, sets_of
 from orkhaven.hub.query.table import Table
 from orkhaven.hub.query.tables import Tables
 from orkhaven.hub.storage.read import CurvePoint, Reader
@@ -123,6 +125,16 @@ class Queries:
             request = _by_name(request)
         return page_of(table, request, state=state, stale_seconds=self.stale_seconds(namespace), minimize=minimize)
 
+    async def sets(self, namespace: str, sweep: str, request: Request) -> SetPage:
+        """A page of the sweep's parameter sets: runs that differ in their seed alone are one row."""
+        minimize = self.sweep(namespace, sweep).objective.minimize
+        table, _ = await self._table(namespace, sweep)
+        return sets_of(table, request, minimize=minimize)
+
+    async def has_repeats(self, namespace: str, sweep: str) -> bool:
+        """Whether two runs have the same parameters."""
+        return (await self._table(namespace, sweep))[0].has_repeats
+
     async def state(self, namespace: str, sweep: str | None) -> str:
         """Tells the data of a leaderboard from all others of this process: where it is the same, so is the answer."""
         if sweep is not None:
@@ -143,6 +155,13 @@ class Queries:
         rows = [index for index in range(len(table)) if mask is None or mask[index]]
         names = table.column(field("name"))
         return [names[i] for i in rows], [[values[i] for i in rows] for values in map(table.column, columns)]
+
+    async def rows(self, namespace: str, sweep: str, *, filter: str = "") -> list[ExperimentRow]:
+        """Runs of the sweep that the filter fits."""
+        self.sweep(namespace, sweep)
+        table, _ = await self._table(namespace, sweep)
+        mask = select_rows(table, filter)
+        return [row for index, row in enumerate(table.rows) if mask is None or mask[index]]
 
     # --- curves ---
 

@@ -241,7 +241,7 @@ class Table:
                 order = self._by_name = sorted(range(len(rows)), key=lambda index: rows[index].name)
             # Python's sort is stable: from the least important column to the most important one.
             for ref, descending in reversed(key):
-                order = _sorted_by(order, self.column(ref), descending=descending)
+                order = sorted_by(order, self.column(ref), descending=descending)
             self._orders[key] = order
             if len(self._orders) > MAX_ORDERS:
                 self._orders.popitem(last=False)
@@ -347,7 +347,7 @@ def _varies(values: Values) -> bool:
     return any(value != first or type(value) is not kind for value in values)
 
 
-def _sorted_by(order: list[int], values: Values, *, descending: bool) -> list[int]:
+def sorted_by(order: list[int], values: Values, *, descending: bool) -> list[int]:
     """Numbers, then texts, then truth values, then other JSON; NaN and missing last, whichever direction."""
     numbers: list[int] = []
     texts: list[int] = []

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orkhaven.hub.query.catalogue import Catalogue
+from orkhaven.hub.query.fields import field as ref
 from orkhaven.hub.query.revisions import Revisions, Scope
 from orkhaven.hub.query.table import Table
 from orkhaven.hub.storage.read import Reader, RunChange
@@ -74,6 +75,26 @@ class Tables:
         self._entries.move_to_end(scope)
         self._forget()
         return entry.table, f"{entry.generation}.{entry.table.version}"
+
+    async def warm(self) -> int:
+        """Makes the tables that people are likely to ask for first, as many as are kept: sweeps that go on, then the
+        newest. Call it when the catalogue is synced. Returns how many. Raises SQLAlchemyError.
+        """
+        sweeps = [row for one in self._catalogue.namespaces() for row in self._catalogue.sweeps(one)]
+        sweeps.sort(key=lambda row: row.created or "", reverse=True)
+        sweeps.sort(key=lambda row: row.finished)
+        made = 0
+        for row in sweeps[:MAX_TABLES]:
+            if sum(entry.table.cells for entry in self._entries.values()) > MAX_CELLS:
+                break
+            table, _ = await self.of(row.namespace, row.name)
+            # Whoever asks first gets what the store has by then, not what it had now.
+            self._entries[row.namespace, row.name].looked_at = float("-inf")
+            # What every first page needs.
+            table.order([(ref("objective"), not row.objective.minimize)])
+            table.varying()
+            made += 1
+        return made
 
     def _catch_up(self, scope: Scope) -> _Entry:
         """With the cluster."""

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, cast
 
 from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql
 
-from orkhaven.hub.storage.models import Summary
+from orkhaven.hub.storage.models import Run, Summary
 
 Row = tuple[Any, ...]
 
@@ -28,6 +29,8 @@ SUMMARY_VALUES = (
 SUMMARY_COLUMNS = SUMMARY_KEY + SUMMARY_VALUES
 
 _SUMMARIES = cast(Table, Summary.__table__)
+_RUNS = cast(Table, Run.__table__)
+_PG = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 _UPSERT = "ON CONFLICT (run_id, metric_id) DO UPDATE SET " + ", ".join(
     f"{column} = excluded.{column}" for column in SUMMARY_VALUES
@@ -43,6 +46,10 @@ class Dialect(Protocol):
 
     def put_summaries(self, connection: Connection, rows: Sequence[Row]) -> None: ...
 
+    def update_runs(self, connection: Connection, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Rows hold these columns, then the run's id."""
+        ...
+
 
 class Sqlite:
     def add_lines(self, connection: Connection, rows: Sequence[Row]) -> None:
@@ -54,7 +61,11 @@ class Sqlite:
         _insert_many(connection, "points", POINT_COLUMNS, sorted(rows))
 
     def put_summaries(self, connection: Connection, rows: Sequence[Row]) -> None:
-        _insert_many(connection, "summaries", SUMMARY_COLUMNS, rows, _UPSERT)
+        _insert_many(connection, "summaries", SUMMARY_COLUMNS, sorted(rows), _UPSERT)
+
+    def update_runs(self, connection: Connection, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        assignments = ", ".join(f"{column} = ?" for column in columns)
+        connection.exec_driver_sql(f"UPDATE runs SET {assignments} WHERE id = ?", cast(Any, list(rows)))
 
 
 def _insert_many(
@@ -77,15 +88,25 @@ class Postgresql:
     def put_summaries(self, connection: Connection, rows: Sequence[Row]) -> None:
         if not rows:
             return
-        arrays = ", ".join(f"%s::{_pg_type(column)}[]" for column in SUMMARY_COLUMNS)
+        arrays = ", ".join(f"%s::{_pg_type(_SUMMARIES, column)}[]" for column in SUMMARY_COLUMNS)
         connection.exec_driver_sql(
             f"INSERT INTO summaries ({', '.join(SUMMARY_COLUMNS)}) SELECT * FROM unnest({arrays}) {_UPSERT}",
             tuple(list(column) for column in zip(*rows, strict=True)),
         )
 
+    def update_runs(self, connection: Connection, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        # One statement for all, as for summaries: each of psycopg's executemany is a round trip to its own plan.
+        arrays = ", ".join(f"%s::{_pg_type(_RUNS, column)}[]" for column in (*columns, "id"))
+        assignments = ", ".join(f"{column} = new.{column}" for column in columns)
+        connection.exec_driver_sql(
+            f"UPDATE runs SET {assignments} FROM unnest({arrays}) AS new ({', '.join(columns)}, id) "
+            "WHERE runs.id = new.id",
+            tuple(list(column) for column in zip(*rows, strict=True)),
+        )
 
-def _pg_type(column: str) -> str:
-    return str(_SUMMARIES.columns[column].type.compile()).lower().replace("double", "float8")
+
+def _pg_type(table: Table, column: str) -> str:
+    return str(table.columns[column].type.compile(dialect=_PG)).lower()
 
 
 def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import cast
+from operator import attrgetter
 
-from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from orkhaven.hub.lines import Line as MetricLine
@@ -22,11 +22,9 @@ from orkhaven.hub.storage.models import Line, MetricName, Point, Run, Summary
 from orkhaven.hub.storage.state import RunState, SummaryState
 
 CACHED_RUNS = 2_000
-"""Runs whose summaries stay in memory between commits: the live ones. About 5 KB each with 20 metrics."""
+"""Runs that stay in memory between commits, with their summaries: the live ones. About 7 KB each with 20 metrics."""
 _IN_CHUNK = 500
-_STATE_COLUMNS = [
-    getattr(Run, field.name) for field in fields(RunState) if field.name not in ("summaries", "touched", "seen")
-]
+_STATE_COLUMNS = [getattr(Run, field.name) for field in fields(RunState) if field.name not in ("summaries", "seen")]
 _CHANGED = [column.key for column in _STATE_COLUMNS if column.key != "id"]
 
 
@@ -76,8 +74,8 @@ class _Pending:
 
 
 class Ingest:
-    """State between transactions is a cache only: a run's summaries are reused while its revision is the one seen
-    last.
+    """State between transactions is a cache only: a run as it is remembered counts while its revision is the one
+    stored.
     """
 
     def __init__(self, engines: Engines, *, max_metrics_per_run: int) -> None:
@@ -88,9 +86,11 @@ class Ingest:
         by_uid = select(Run.uid, *_STATE_COLUMNS).where(Run.uid.in_(bindparam("uids", expanding=True))).order_by(Run.id)
         self._select_by_uid = by_uid if engines.is_sqlite else by_uid.with_for_update()
         """Of several hubs on PostgreSQL, a run is one's at a time. SQLite's BEGIN IMMEDIATE has locked all already."""
+        self._for_update = "" if engines.is_sqlite else " FOR UPDATE"
         self._insert = sqlite.insert if engines.is_sqlite else postgresql.insert
         self._names: dict[str, int] = {}
-        self._summaries: OrderedDict[int, tuple[int, dict[int, SummaryState]]] = OrderedDict()
+        self._runs: OrderedDict[str, RunState] = OrderedDict()
+        """By uid, least recently used first."""
 
     def write(self, posts: Sequence[Post], *, now: float) -> list[Outcome]:
         """Commits all posts or none. Raises SQLAlchemyError; the same posts may then be written again."""
@@ -105,15 +105,16 @@ class Ingest:
                 self._dialect.add_points(connection, pending.points)
                 self._put_runs(connection, runs, {post.run.uid: post.run for post in posts}, now=now)
         except BaseException:
-            # Summaries in the cache were changed in place; the rolled-back ones must not be used again.
-            self._summaries.clear()
+            # Runs in the cache were changed in place; the rolled-back ones must not be used again.
+            self._runs.clear()
             raise
         self._names.update(names)
-        for run in runs.values():
-            self._summaries[run.id] = (run.revision, run.summaries)
-            self._summaries.move_to_end(run.id)
-        while len(self._summaries) > CACHED_RUNS:
-            self._summaries.popitem(last=False)
+        for uid, run in runs.items():
+            run.seen.clear()
+            self._runs[uid] = run
+            self._runs.move_to_end(uid)
+        while len(self._runs) > CACHED_RUNS:
+            self._runs.popitem(last=False)
         return outcomes
 
     def mark_applied(self, run_id: int, *, revision: int, digest: str | None) -> None:
@@ -134,23 +135,39 @@ class Ingest:
             for table in (Point, Summary, Line):
                 connection.execute(delete(table).where(table.run_id.in_(old)))
             connection.execute(delete(Run).where(Run.id.in_(old)))
-        for run_id in old:
-            self._summaries.pop(run_id, None)
+        gone = set(old)
+        for uid in [uid for uid, run in self._runs.items() if run.id in gone]:
+            del self._runs[uid]
         return len(old)
 
     # --- inside the transaction ---
 
     def _lock_runs(self, connection: Connection, posts: Sequence[Post], *, now: float) -> dict[str, RunState]:
         identities = {post.run.uid: post.run for post in posts}
-        runs = self._select_runs(connection, identities)
-        missing = [identity for uid, identity in sorted(identities.items()) if uid not in runs]
+        runs = self._unchanged_runs(connection, identities)
+        if len(runs) == len(identities):
+            return runs
+        # All again, though some are known: of several hubs, each locks in one order.
+        stored = self._select_runs(connection, identities)
+        missing = [identity for uid, identity in sorted(identities.items()) if uid not in stored]
         if missing:
             self._insert_runs(connection, missing, now=now)
-            runs |= self._select_runs(connection, [identity.uid for identity in missing])
-        for run in runs.values():
-            revision, summaries = self._summaries.get(run.id, (-1, {}))
-            run.summaries = summaries if revision == run.revision else self._load_summaries(connection, run.id)
+            stored |= self._select_runs(connection, [identity.uid for identity in missing])
+        for uid, run in stored.items():
+            if uid not in runs:
+                run.summaries = self._load_summaries(connection, run.id)
+                runs[uid] = run
         return runs
+
+    def _unchanged_runs(self, connection: Connection, uids: Iterable[str]) -> dict[str, RunState]:
+        """Those that are remembered as they are stored, locked; none where one of them is not remembered at all."""
+        known = {uid: self._runs[uid] for uid in uids if uid in self._runs}
+        if len(known) < len(list(uids)):
+            return {}
+        ids = ", ".join(str(run.id) for run in known.values())  # whole numbers of our own
+        query = f"SELECT id, revision FROM runs WHERE id IN ({ids}) ORDER BY id{self._for_update}"
+        revisions = {row[0]: row[1] for row in connection.exec_driver_sql(query)}
+        return {uid: run for uid, run in known.items() if revisions.get(run.id) == run.revision}
 
     def _select_runs(self, connection: Connection, uids: Iterable[str]) -> dict[str, RunState]:
         rows = connection.execute(self._select_by_uid, {"uids": list(uids)}).all()
@@ -178,8 +195,12 @@ class Ingest:
             ],
         )
 
-    def _load_summaries(self, connection: Connection, run_id: int) -> dict[int, SummaryState]:
-        query = select(Summary.metric_id, *_SUMMARY_VALUES).where(Summary.run_id == run_id)
+    def _load_summaries(self, connection: Connection, run_id: int) -> dict[str, SummaryState]:
+        query = (
+            select(MetricName.name, Summary.metric_id, *_SUMMARY_VALUES)
+            .join(MetricName, MetricName.id == Summary.metric_id)
+            .where(Summary.run_id == run_id)
+        )
         return {row[0]: SummaryState(*row[1:]) for row in connection.execute(query)}
 
     def _wanted_names(self, posts: Sequence[Post], runs: dict[str, RunState]) -> list[str]:
@@ -218,7 +239,7 @@ class Ingest:
         old = self._known_seqs(connection, run, [line for line in post.lines if not run.is_certainly_new(line)])
         accepted = points = 0
         refusals: list[Refusal] = []
-        summaries, lines_out, points_out = run.summaries, pending.lines, pending.points
+        run_id, summaries, lines_out, points_out = run.id, run.summaries, pending.lines, pending.points
         for line in post.lines:
             number, attempt, seq, step, time, _, metrics = line
             key = (attempt, seq)
@@ -226,11 +247,11 @@ class Ingest:
                 continue
             accepted += 1
             run.add(line)
-            lines_out.append((run.id, attempt, seq, step, time))
+            lines_out.append((run_id, attempt, seq, step, time))
             for name, value in metrics:
-                metric = names.get(name)
-                summary = None if metric is None else summaries.get(metric)
-                if summary is None or metric is None:
+                summary = summaries.get(name)
+                if summary is None:
+                    metric = names.get(name)
                     if metric is None or len(summaries) >= self._max_metrics:
                         refusals.append(
                             Refusal(
@@ -240,10 +261,9 @@ class Ingest:
                             )
                         )
                         continue
-                    summary = summaries[metric] = SummaryState()
+                    summary = summaries[name] = SummaryState(metric)
                 summary.add(attempt, seq, step, value)
-                run.touched.add(metric)
-                points_out.append((run.id, metric, step, attempt, seq, value))
+                points_out.append((run_id, summary.metric, step, attempt, seq, value))
                 points += 1
         run.points += points
         return Outcome(
@@ -270,26 +290,25 @@ class Ingest:
     def _put_runs(
         self, connection: Connection, runs: dict[str, RunState], identities: dict[str, RunIdentity], *, now: float
     ) -> None:
+        summaries: list[dialect.Row] = []
         rows: list[dialect.Row] = []
-        updates: list[dict[str, object]] = []
         for uid, run in runs.items():
             if not run.seen:
                 continue
             identity = identities[uid]
             run.sweep, run.objective, run.minimize = identity.sweep, identity.objective, identity.minimize
             run.revision += 1
-            rows += [(run.id, metric, *run.summaries[metric].row()) for metric in sorted(run.touched)]
-            updates.append({"b_id": run.id, "updated": now, **{key: getattr(run, key) for key in _CHANGED}})
-        self._dialect.put_summaries(connection, rows)
-        if updates:
-            connection.execute(_UPDATE_RUN, updates)
+            for summary in run.summaries.values():
+                if summary.changed:
+                    summary.changed = False
+                    summaries.append((run.id, *summary.row()))
+            rows.append((now, *_changed_of(run), run.id))
+        self._dialect.put_summaries(connection, summaries)
+        if rows:
+            self._dialect.update_runs(connection, ("updated", *_CHANGED), rows)
 
 
 _NAMES = [column.key for column in _STATE_COLUMNS]
-_UPDATE_RUN = (
-    update(cast(Table, Run.__table__))
-    .where(Run.id == bindparam("b_id"))
-    .values({key: bindparam(key) for key in ("updated", *_CHANGED)})
-)
+_changed_of = attrgetter(*_CHANGED)
 _ZERO = [key for key in (*_CHANGED, "applied_revision") if key not in ("sweep", "objective", "minimize", "total_steps")]
 _SUMMARY_VALUES = [getattr(Summary, column) for column in dialect.SUMMARY_VALUES]

@@ -14,8 +14,10 @@ from orkhaven.hub.lines import Line
 
 @dataclass(slots=True)
 class SummaryState:
-    """Field for field a row of `summaries`, without its key."""
+    """Field for field a row of `summaries`, without the run."""
 
+    metric: int
+    """Its id."""
     count: int = 0
     last_attempt: int = 0
     last_seq: int = 0
@@ -25,24 +27,29 @@ class SummaryState:
     min_step: int | None = None
     max_value: float | None = None
     max_step: int | None = None
+    changed: bool = False
+    """Not in the store as it is here."""
 
     def add(self, attempt: int, seq: int, step: int, value: float | None) -> None:
         self.count += 1
+        self.changed = True
         if attempt > self.last_attempt or (attempt == self.last_attempt and seq > self.last_seq):
             self.last_attempt, self.last_seq, self.last_step, self.last_value = attempt, seq, step, value
-        if value is None or not math.isfinite(value):
+        low, high = self.min_value, self.max_value
+        if value is None or (low is not None and high is not None and low < value < high) or not math.isfinite(value):
             return
-        if self.max_value is None or self.min_value is None or self.max_step is None or self.min_step is None:
+        if low is None or high is None or self.max_step is None or self.min_step is None:
             self.min_value = self.max_value = value
             self.min_step = self.max_step = step
             return
-        if value > self.max_value or (value == self.max_value and step < self.max_step):
+        if value > high or (value == high and step < self.max_step):
             self.max_value, self.max_step = value, step
-        if value < self.min_value or (value == self.min_value and step < self.min_step):
+        if value < low or (value == low and step < self.min_step):
             self.min_value, self.min_step = value, step
 
     def row(self) -> tuple[float | int | None, ...]:
         return (
+            self.metric,
             self.count,
             self.last_attempt,
             self.last_seq,
@@ -76,10 +83,8 @@ class RunState:
     total_attempt: int
     total_seq: int
     revision: int
-    summaries: dict[int, SummaryState] = field(default_factory=dict)
-    """By metric id."""
-    touched: set[int] = field(default_factory=set)
-    """Metric ids whose summary this transaction changed."""
+    summaries: dict[str, SummaryState] = field(default_factory=dict)
+    """By metric name."""
     seen: set[tuple[int, int]] = field(default_factory=set)
     """(attempt, seq) of the lines that this transaction adds."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orkhaven.hub.pages.actions import free_name
 from tests.unit.hub.conftest import until
 from tests.unit.hub.fakes import NAMESPACE, FakeCluster
 from tests.unit.hub.pages.conftest import Browser, add_sweep
@@ -79,3 +80,99 @@ async def test_the_offered_form_stands_on_the_page_of_who_may(changer: Browser) 
     page = (await changer.get(f"/n/{NAMESPACE}/sweeps/sweep")).text
     assert 'value="suspend"' in page
     assert 'name="parallelism"' in page
+
+
+# --- cancel, and run again ---
+
+
+async def test_cancel_deletes_that_very_sweep_in_the_persons_name(changer: Browser, fake_cluster: FakeCluster) -> None:
+    form = {"action": "cancel", "csrf": await changer.csrf()}
+    assert (await changer.client.post(CHANGE, data=form)).status_code == 403
+    fake_cluster.changers.add(("user-of-reader", "delete", "Sweep"))
+    answer = await changer.client.post(CHANGE, data=form)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/n/{NAMESPACE}/sweeps")
+    assert fake_cluster.removed == [("user-of-reader", "Sweep", "sweep")]
+
+
+async def test_cancel_is_offered_only_to_who_may_delete(changer: Browser, fake_cluster: FakeCluster) -> None:
+    assert 'value="cancel"' not in (await changer.get(f"/n/{NAMESPACE}/sweeps/sweep")).text
+    fake_cluster.changers.add(("user-of-other", "delete", "Sweep"))
+    fake_cluster.add_reader("other")
+    await changer.login("other")
+    page = (await changer.get(f"/n/{NAMESPACE}/sweeps/sweep")).text
+    assert 'value="cancel"' in page
+    assert 'value="suspend"' not in page
+
+
+async def test_a_trial_that_its_sweep_would_make_again_is_not_cancelled(
+    changer: Browser, fake_cluster: FakeCluster
+) -> None:
+    fake_cluster.changers.add(("user-of-reader", "delete", "Experiment"))
+    fake_cluster.add_run("trial", sweep="sweep")
+    await changer.hub.settled()
+    form = {"action": "cancel", "csrf": await changer.csrf()}
+    answer = await changer.client.post(f"/n/{NAMESPACE}/experiments/trial/change", data=form)
+    assert answer.status_code == 409
+    assert "would make it again" in answer.text
+    assert 'value="cancel"' not in (await changer.get(f"/n/{NAMESPACE}/experiments/trial")).text
+    assert fake_cluster.removed == []
+
+
+@pytest.fixture
+async def failed(changer: Browser, fake_cluster: FakeCluster) -> Browser:
+    """Two runs out of memory and one that diverged, and whoever may make Experiments."""
+    clusters = [{"reason": "CudaOutOfMemory", "count": 2}, {"reason": "Diverged", "count": 1}]
+    add_sweep(fake_cluster, status={"state": "Running", "failureClusters": clusters})
+    for name, reason in (("a", "CudaOutOfMemory"), ("b", "CudaOutOfMemory"), ("c", "Diverged")):
+        fake_cluster.add_run(name, sweep="sweep", params={"lr": name})
+        body = fake_cluster.objects["Experiment", NAMESPACE, name]
+        body["status"] = {"state": "Failed", "reason": reason}
+        body["spec"]["suspend"] = True
+        fake_cluster.touch("Experiment", NAMESPACE, name)
+    fake_cluster.changers.add(("user-of-reader", "create", "Experiment"))
+    await changer.hub.settled()
+    return changer
+
+
+RERUN = f"/n/{NAMESPACE}/sweeps/sweep/rerun"
+
+
+async def test_the_failed_of_one_cause_are_run_again_as_the_person_and_a_second_click_does_nothing(
+    failed: Browser, fake_cluster: FakeCluster
+) -> None:
+    assert "Run again" in (await failed.get(f"/n/{NAMESPACE}/sweeps/sweep")).text
+    form = {"reason": "CudaOutOfMemory", "csrf": await failed.csrf()}
+    answer = await failed.client.post(RERUN, data=form)
+    assert answer.status_code == 303
+    assert "a-r1" in answer.headers["location"]
+    assert fake_cluster.created == [("user-of-reader", "Experiment", f"{name}-r1") for name in ("a", "b")]
+    made = fake_cluster.objects["Experiment", NAMESPACE, "a-r1"]
+    assert made["spec"] == {"params": {"lr": "a"}}
+    assert "labels" not in made["metadata"]
+    await failed.hub.settled()
+    assert (await failed.client.post(RERUN, data=form)).status_code == 409
+    assert len(fake_cluster.created) == 2
+
+
+async def test_who_may_make_no_experiments_cannot_run_again(failed: Browser, fake_cluster: FakeCluster) -> None:
+    fake_cluster.changers.clear()
+    answer = await failed.client.post(RERUN, data={"reason": "Diverged", "csrf": await failed.csrf()})
+    assert answer.status_code == 403
+    assert "0 of 1 were made" in answer.text
+    assert fake_cluster.created == []
+
+
+async def test_a_cause_that_nobody_died_of_is_said(failed: Browser) -> None:
+    answer = await failed.client.post(RERUN, data={"reason": "Timeout", "csrf": await failed.csrf()})
+    assert answer.status_code == 404
+
+
+def test_a_rerun_takes_the_next_free_name_unless_one_is_under_way() -> None:
+    def row(finished: bool) -> object:
+        return type("Row", (), {"finished": finished})()
+
+    assert free_name("x", {}) == "x-r1"
+    assert free_name("x", {"x-r1": row(True)}) == "x-r2"  # type: ignore[dict-item]
+    assert free_name("x-r1", {"x": row(True), "x-r1": row(True)}) == "x-r2"  # type: ignore[dict-item]
+    assert free_name("x", {"x-r1": row(False)}) is None  # type: ignore[dict-item]
+    assert len(free_name("y" * 57, {}) or "") == 57

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from orkhaven.hub.pages.security import safe_next
-from orkhaven.hub.session import IDLE, LIFETIME, Sessions
+from orkhaven.hub.session import CODE_LIFETIME, IDLE, LIFETIME, Codes, Sessions
 from tests.unit.hub.fakes import NAMESPACE, FakeCluster
 from tests.unit.hub.pages.conftest import Browser, add_sweep
 
@@ -162,3 +162,85 @@ def test_a_viewer_shows_no_secret_when_it_is_printed() -> None:
     assert viewer is not None
     assert "my-token" not in repr(viewer)
     assert viewer.csrf not in repr(viewer)
+
+
+# --- one-time codes ---
+
+
+async def _code(browser: Browser, token: str = "reader") -> str:
+    answer = await browser.client.post("/login/code", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.json()["expires_in"] == 60
+    return str(answer.json()["code"])
+
+
+async def test_a_code_logs_a_browser_in_once_and_leads_on_without_a_redirect(anonymous: Browser) -> None:
+    code = await _code(anonymous)
+    answer = await anonymous.get("/login", code=code, next="/n/radiology/sweeps?state=Failed")
+    assert answer.status_code == 200
+    assert '<meta http-equiv="refresh" content="0; url=/n/radiology/sweeps?state=Failed">' in answer.text
+    assert code not in answer.text
+    assert answer.headers["referrer-policy"] == "same-origin"
+    assert {"HttpOnly", "SameSite=strict"} <= set(answer.headers["set-cookie"].split("; "))
+    page = await anonymous.get("/n/radiology/sweeps")
+    assert page.status_code == 200
+    assert "user-of-reader" in page.text
+
+
+async def test_the_second_to_come_with_a_code_ends_the_login_of_the_first(anonymous: Browser) -> None:
+    code = await _code(anonymous)
+    assert (await anonymous.get("/login", code=code)).status_code == 200
+    cookies = dict(anonymous.client.cookies)
+    anonymous.client.cookies.clear()
+    late = await anonymous.get("/login", code=code)
+    assert late.status_code == 401
+    assert "somebody has used it: then that login has just been ended" in late.text
+    anonymous.client.cookies.update(cookies)
+    assert (await anonymous.get("/n/radiology/sweeps")).status_code == 303
+
+
+async def test_whoever_is_logged_in_may_load_the_address_again(anonymous: Browser) -> None:
+    code = await _code(anonymous)
+    await anonymous.get("/login", code=code)
+    again = await anonymous.get("/login", code=code, next="/n/radiology/sweeps")
+    assert (again.status_code, again.headers["location"]) == (303, "/n/radiology/sweeps")
+    assert (await anonymous.get("/n/radiology/sweeps")).status_code == 200
+
+
+@pytest.mark.parametrize("code", ["", "guess", "x" * 200], ids=["empty", "wrong", "long"])
+async def test_a_code_that_was_never_made_opens_nothing(anonymous: Browser, code: str) -> None:
+    answer = await anonymous.get("/login", code=code)
+    assert answer.status_code == 401
+    assert "set-cookie" not in answer.headers
+
+
+async def test_a_code_is_made_for_a_good_token_and_not_for_a_cookie(browser: Browser) -> None:
+    assert (await browser.client.post("/login/code")).status_code == 401
+    forged = await browser.client.post("/login/code", headers={"Authorization": "Bearer forged"})
+    assert forged.json()["error"]["code"] == "TokenRefused"
+    from_elsewhere = {"Authorization": "Bearer reader", "Sec-Fetch-Site": "cross-site"}
+    assert (await browser.client.post("/login/code", headers=from_elsewhere)).status_code == 403
+
+
+def test_a_code_is_over_after_a_minute_and_says_nothing_when_printed() -> None:
+    now = [0.0]
+    sessions = Sessions(clock=lambda: now[0])
+    codes = Codes(sessions, clock=lambda: now[0], size=2)
+    first = codes.make("my-token", "anna")
+    now[0] = CODE_LIFETIME - 1
+    second = codes.make("my-token", "anna")
+    assert "my-token" not in repr(list(codes._codes.values()))
+    now[0] = CODE_LIFETIME
+    assert codes.exchange(first) is None
+    assert codes.exchange(second) is not None
+    assert len(sessions) == 1
+    made = [codes.make("t", "anna") for _ in range(3)]
+    assert [codes.exchange(one) is None for one in made] == [True, False, False], "the oldest goes"
+
+
+async def test_hubs_at_two_ports_of_one_host_do_not_share_a_login(browser: Browser) -> None:
+    other = await browser.client.get("http://hub:8123/n/radiology/sweeps")
+    assert other.status_code == 303
+    assert (await browser.client.get("/n/radiology/sweeps")).status_code == 200
+    assert (await browser.client.get("/n/radiology/sweeps", headers={"Host": "hub:port"})).status_code == 400

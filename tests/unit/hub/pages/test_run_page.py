@@ -143,26 +143,18 @@ class TestActions:
         fake_cluster.changers |= {("user-of-reader", verb, "Experiment") for verb in ("create", "delete")}
         return fake_cluster
 
-    async def post(self, browser: Browser, action: str, **form: str) -> Any:
+    async def post(self, browser: Browser, path: str, **form: str) -> Any:
         csrf = re.search(r'name="csrf" value="([0-9a-f]{64})"', (await browser.get(RUN)).text)
         assert csrf is not None
-        return await browser.client.post(f"{RUN}/{action}", data={"csrf": csrf[1], **form})
+        return await browser.client.post(f"{RUN}/{path}", data={"csrf": csrf[1], **form})
 
     async def test_a_run_is_ended_by_deleting_it_in_the_persons_name(
         self, browser: Browser, cluster: FakeCluster
     ) -> None:
-        assert f'action="{RUN}/cancel"' in (await browser.get(RUN)).text
-        answer = await self.post(browser, "cancel")
+        assert 'value="cancel"' in (await browser.get(RUN)).text
+        answer = await self.post(browser, "change", action="cancel")
         assert (answer.status_code, answer.headers["location"]) == (303, f"/n/{NAMESPACE}/experiments")
-        assert ("Experiment", NAMESPACE, "trial") not in cluster.objects
-
-    async def test_a_trial_is_its_sweeps(self, browser: Browser, cluster: FakeCluster) -> None:
-        owner = {"kind": "Sweep", "name": "covid", "controller": True}
-        cluster.objects["Experiment", NAMESPACE, "trial"]["metadata"]["ownerReferences"] = [owner]
-        assert f'action="{RUN}/cancel"' not in (await browser.get(RUN)).text
-        answer = await self.post(browser, "cancel")
-        assert answer.status_code == 400
-        assert "a trial of sweep &#39;covid&#39;, which would make it again" in answer.text
+        assert cluster.removed == [("user-of-reader", "Experiment", "trial")]
 
     async def test_it_is_run_again_with_another_seed(self, browser: Browser, cluster: FakeCluster) -> None:
         answer = await self.post(browser, "again", seed="8")
@@ -175,12 +167,12 @@ class TestActions:
     async def test_a_seed_that_is_none_is_refused(self, browser: Browser, cluster: FakeCluster, seed: str) -> None:
         assert (await self.post(browser, "again", seed=seed)).status_code == 400
 
-    @pytest.mark.parametrize("action", ["cancel", "again"])
+    @pytest.mark.parametrize("action", ["change", "again"])
     async def test_without_the_pages_token_nothing_is_done(
         self, browser: Browser, cluster: FakeCluster, action: str
     ) -> None:
         before = set(cluster.objects)
-        assert (await browser.client.post(f"{RUN}/{action}", data={"seed": "1"})).status_code == 403
+        assert (await browser.client.post(f"{RUN}/{action}", data={"seed": "1", "action": "cancel"})).status_code == 403
         assert set(cluster.objects) == before
 
     async def test_who_may_not_is_not_offered_and_is_refused_by_the_api_server(
@@ -188,11 +180,12 @@ class TestActions:
     ) -> None:
         fake_cluster.add_run("trial")
         text = (await browser.get(RUN)).text
-        assert f"{RUN}/cancel" not in text
+        assert f"{RUN}/change" not in text
         assert f"{RUN}/again" not in text
         csrf = await browser.csrf()
-        for action in ("cancel", "again"):
-            answer = await browser.client.post(f"{RUN}/{action}", data={"csrf": csrf, "seed": "1"})
+        for path in ("change", "again"):
+            form = {"csrf": csrf, "seed": "1", "action": "cancel"}
+            answer = await browser.client.post(f"{RUN}/{path}", data=form)
             assert answer.status_code == 403
             assert "The API server does not let you" in answer.text
         assert ("Experiment", NAMESPACE, "trial") in fake_cluster.objects

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from orkhaven.hub.pages.render import url
 from orkhaven.hub.pages.text import NONE, number, parameter
 from orkhaven.hub.query.fields import FIELDS, Group, Kind, Ref, field, metric, param
 from orkhaven.hub.query.leaderboard import Item, Page
+from orkhaven.hub.query.leaderboard import Request as TableRequest
 from orkhaven.hub.query.service import Schema
+from orkhaven.hub.query.sets import ParameterSet, SetPage
 
 PAGE_ROWS = 50
-PICKABLE_PARTS = ("best", "last", "min", "max", "bestStep")
+PICKABLE_PARTS = ("best", "bestStep", "last", "lastStep", "min", "minStep", "max", "maxStep", "count")
 PICKABLE_FIELDS = (
     "trial", "state", "reason", "message", "objective", "objectiveStep", "step", "progress", "attempts", "node", "gpu",
     "exitCode", "gpuSeconds", "seconds", "created", "started", "ended", "seed",
 )  # fmt: skip
 MAX_PICKABLE_METRICS = 60
 """A picker of more is a list that nobody reads; the filter's language knows them all."""
+
+
+class View(StrEnum):
+    RUNS = "runs"
+    SETS = "sets"
+    """A row per set of parameters, over its repeats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +43,20 @@ class BoardState:
     runs: tuple[str, ...] = ()
     """Pinned."""
     cursor: str | None = None
+    view: View = View.RUNS
     others: Mapping[str, str] | None = None
     """The plots' part of the URL, which the links keep."""
+
+    def request(self, *, limit: int | None = PAGE_ROWS) -> TableRequest:
+        """What is asked of the table."""
+        return TableRequest(
+            filter=self.whole_filter,
+            sort=self.sort,
+            columns=",".join(self.columns),
+            pinned=self.runs,
+            limit=limit,
+            cursor=self.cursor if limit is not None else None,
+        )
 
     @property
     def whole_filter(self) -> str:
@@ -51,9 +72,16 @@ class BoardState:
             "sort": self.sort,
             "col": list(self.columns),
             "run": list(self.runs),
+            "view": self.view.value if self.view is not View.RUNS else None,
             "cursor": None,
             **changes,
         }
+
+    @property
+    def export(self) -> dict[str, Any]:
+        """The query of a file with all that is filtered, as it is sorted, in the columns that are shown."""
+        shown = self.query()
+        return {key: shown[key] for key in ("filter", "brush", "sort", "col", "run", "view")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +109,8 @@ class Row:
     name: str
     pinned: bool
     cells: tuple[Cell, ...]
+    href: str = ""
+    """Of a set of parameters: to its runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +168,53 @@ def board_of(page: Page, state: BoardState, *, base: Sequence[str], minimize: bo
         rows=tuple(row(item, pinned=False) for item in page.items if item["name"] not in above),
         total=page.total,
         matched=page.matched,
+        first=url(*base, **state.query()) if state.cursor else None,
+        next=url(*base, **state.query(cursor=page.next)) if page.next else None,
+    )
+
+
+def sets_board(page: SetPage, state: BoardState, *, base: Sequence[str], minimize: bool, sweep: str) -> Board:
+    """A row per set of parameters; `runs` leads to its runs."""
+    best = "mean" if minimize else "-mean"
+    current = state.sort or best
+    items = [one.item for one in page.sets]
+    heads = []
+    for column in page.columns:
+        is_number = column.kind is Kind.NUMBER or _all_numbers(items, column.key)
+        up, down = column.key, f"-{column.key}"
+        first = up if column.kind is Kind.TEXT or (minimize and column.key in ("mean", "best", "worst")) else down
+        wanted = (up if first == down else down) if current == first else first
+        heads.append(
+            Head(
+                column.key,
+                column.label,
+                is_number,
+                column.group is Group.PARAM,
+                url(*base, **state.query(sort="" if wanted == best else wanted)),
+                "ascending" if current == up else "descending" if current == down else "",
+            )
+        )
+    numbers = {head.key for head in heads if head.is_number}
+    kinds = {column.key: column.kind for column in page.columns}
+
+    def row(one: ParameterSet) -> Row:
+        cells = []
+        for key, value in one.item.items():
+            cell = _cell(key, value, kinds[key], is_number=key in numbers, sweep=sweep)
+            if key == "runs":
+                cell = Cell("runs", str(value), "")
+            elif key == "failed" and value:
+                cell = Cell("partly", "all" if value == one.item["runs"] else f"{value} of {one.item['runs']}", "")
+            cells.append(cell)
+        runs = state.query(view=None, sort=None, filter=one.filter, brush=None)
+        return Row(one.item["name"], False, tuple(cells), url(*base, **runs))
+
+    return Board(
+        heads=tuple(heads),
+        pinned=(),
+        rows=tuple(row(one) for one in page.sets),
+        total=page.total,
+        matched=page.total,
         first=url(*base, **state.query()) if state.cursor else None,
         next=url(*base, **state.query(cursor=page.next)) if page.next else None,
     )

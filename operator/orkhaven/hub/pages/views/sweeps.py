@@ -9,11 +9,10 @@ from typing import Any
 
 from orkhaven.api.sweep import SweepSpec
 from orkhaven.hub.pages.text import parse_time
+from orkhaven.hub.query.lists import OWNER_LABEL
 from orkhaven.hub.query.rows import SweepRow
 
 DEFAULT_PARALLELISM: int = SweepSpec.model_fields["parallelism"].default
-OWNER_LABEL = "orkhaven.io/owner"
-"""Kubernetes keeps no author of an object; whoever wants to be found writes this label on the Sweep."""
 
 SEGMENTS = (
     ("succeeded", "good", "succeeded"),

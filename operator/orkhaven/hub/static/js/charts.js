@@ -34,7 +34,14 @@ function isDarkText(text) {
 
 // --- the URL is the state ---
 
-export const query = () => new URLSearchParams(location.search);
+// A saved report has no hub to ask and no URL to change: its answers stand in the page, its state is kept here.
+let answers = null;
+let kept = "";
+export function offline(answer) {
+  answers = answer;
+}
+
+export const query = () => new URLSearchParams(answers ? kept : location.search);
 
 export function setQuery(changes) {
   const now = query();
@@ -43,6 +50,10 @@ export function setQuery(changes) {
     for (const one of Array.isArray(value) ? value : [value]) if (one !== null && one !== "") now.append(key, one);
   }
   const text = now.toString();
+  if (answers) {
+    kept = text;
+    return;
+  }
   history.replaceState(history.state, "", location.pathname + (text ? `?${text}` : "") + location.hash);
 }
 
@@ -54,6 +65,7 @@ export function source(element, keys) {
 }
 
 export async function load(url, options = {}) {
+  if (answers) return answers(new URL(url));
   const answer = await fetch(url, { ...options, headers: { Accept: "application/json" } });
   if (answer.status === 401) location.reload();
   const body = await answer.json().catch(() => null);
@@ -91,6 +103,7 @@ export class Chart {
       this.instance = echarts.init(this.box, null, { renderer: "canvas" });
     }
     this.box.hidden = false;
+    this.option = option;
     this.instance.setOption({ animation: false, ...option }, { notMerge: true });
     this.element.dataset.drawn = String(Number(this.element.dataset.drawn ?? 0) + 1);
     if (!performance.getEntriesByName("first-plot").length) {
@@ -112,8 +125,25 @@ export class Chart {
     this.element.dataset.drawn = String(Number(this.element.dataset.drawn ?? 0) + 1);
   }
 
-  picture(type) {
-    return this.instance?.getDataURL({ type, pixelRatio: 2, backgroundColor: colour("surface") });
+  get isDrawn() {
+    return Boolean(this.instance && !this.box.hidden);
+  }
+
+  png() {
+    const canvas = this.instance.renderToCanvas({ pixelRatio: 2, backgroundColor: colour("surface") });
+    return new Promise((done) => canvas.toBlob(done, "image/png"));
+  }
+
+  // The same drawing once more, as vectors, of the size that it has on the screen.
+  svg() {
+    const { width, height } = this.box.getBoundingClientRect();
+    const drawing = echarts.init(null, null, { renderer: "svg", ssr: true, width, height });
+    try {
+      drawing.setOption({ ...this.option, animation: false, backgroundColor: colour("surface") });
+      return new Blob([drawing.renderToSVGString()], { type: "image/svg+xml" });
+    } finally {
+      drawing.dispose();
+    }
   }
 }
 
@@ -199,9 +229,52 @@ export function axis(colours, more = {}) {
   };
 }
 
-export function download(chart, name) {
+// The button [data-png] of a plot becomes a menu: the picture as PNG or SVG, what is drawn as CSV or JSON.
+export function exports(root, { chart, name, url }) {
+  const button = root.querySelector("[data-png]");
+  if (!button) return;
+  const menu = document.createElement("details");
+  menu.className = "menu";
+  const summary = document.createElement("summary");
+  summary.textContent = "Export";
+  const list = document.createElement("ul");
+  list.className = "pop";
+  menu.append(summary, list);
+  const entry = (element, label) => {
+    element.textContent = label;
+    const item = document.createElement("li");
+    item.append(element);
+    list.append(item);
+    return element;
+  };
+  const pictures = ["PNG", "SVG"].map((kind) => {
+    const one = entry(document.createElement("button"), kind);
+    one.type = "button";
+    one.className = "plain";
+    one.addEventListener("click", async () => save(await (kind === "PNG" ? chart.png() : chart.svg()), `${name()}.${kind.toLowerCase()}`));
+    return one;
+  });
+  const files = (answers ? [] : ["CSV", "JSON"]).map((kind) => {
+    const one = entry(document.createElement("a"), `${kind} of the data`);
+    one.download = "";
+    return one;
+  });
+  // What is shown when the menu is opened is what is exported.
+  menu.addEventListener("toggle", () => {
+    for (const one of pictures) one.disabled = !chart.isDrawn;
+    for (const [at, file] of files.entries()) {
+      const from = new URL(url());
+      from.searchParams.set("format", ["csv", "json"][at]);
+      file.href = from.href;
+    }
+  });
+  button.replaceWith(menu);
+}
+
+function save(blob, name) {
   const link = document.createElement("a");
-  link.href = chart.picture("png");
-  link.download = `${name}.png`;
+  link.href = URL.createObjectURL(blob);
+  link.download = name.replace(/[^A-Za-z0-9._-]+/g, "_");
   link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }

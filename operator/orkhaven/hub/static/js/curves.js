@@ -1,5 +1,5 @@
 // Learning curves: the best runs (or the pinned ones) on top of each other.
-import { Chart, axis, controls, download, number, plain, plot, query, source, theme, tooltip } from "./charts.js";
+import { Chart, axis, controls, exports, number, plain, plot, query, source, theme, tooltip } from "./charts.js";
 
 const STATE = ["metric", "top", "band", "x", "run", "filter", "brush"];
 
@@ -125,7 +125,7 @@ export function start(root) {
   if (form) {
     controls(form, (name) => (name === "log" || name === "smooth" ? curves.show() : curves.refresh()));
   }
-  root.querySelector("[data-png]")?.addEventListener("click", () => download(chart, `curves-${query().get("metric") ?? "objective"}`));
+  exports(root, { chart, name: () => `curves-${query().get("metric") ?? "objective"}`, url: () => source(element, STATE) });
   return curves.refresh();
 }
 

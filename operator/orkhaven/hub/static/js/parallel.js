@@ -1,5 +1,5 @@
 // Parallel coordinates: the best runs in colour over the faint rest. A brush on an axis filters the leaderboard.
-import { Chart, axis, download, number, plain, plot, query, setQuery, source, theme, tooltip } from "./charts.js";
+import { Chart, exports, number, plain, plot, query, setQuery, source, theme, tooltip } from "./charts.js";
 
 const STATE = ["filter"];
 const BEST = 60; // runs in colour
@@ -71,6 +71,7 @@ export function start(root) {
   const chart = new Chart(element);
   const clear = root.querySelector("[data-clear]");
   let axes = [];
+  let names = [];
   let bound = false;
 
   function render(data) {
@@ -80,6 +81,7 @@ export function start(root) {
       return;
     }
     axes = data.columns.map(axisOf);
+    names = data.names;
     const rows = data.names.map((_, row) => axes.map((one) => one.positions[row]));
     const objective = data.columns.at(-1);
     const order = data.names.map((_, row) => row).filter((row) => typeof objective.values[row] === "number");
@@ -133,8 +135,10 @@ export function start(root) {
 
   function brushed() {
     const parts = [];
+    const chosen = [];
     chart.instance.getModel().eachComponent("parallelAxis", (model) => {
       const one = axes[model.option.dim];
+      if (model.activeIntervals?.length) chosen.push([one.positions, model.activeIntervals]);
       const ranges = (model.activeIntervals ?? []).map(([low, high]) => one.condition(low, high)).filter(Boolean);
       if (ranges.length) parts.push(ranges.length > 1 ? `(${ranges.join(" or ")})` : ranges[0]);
     });
@@ -142,6 +146,9 @@ export function start(root) {
     if (text === (query().get("brush") ?? "")) return;
     setQuery({ brush: text, cursor: null });
     clear.hidden = !text;
+    const pass = (row) => chosen.every(([positions, ranges]) => ranges.some(([low, high]) => positions[row] >= low && positions[row] <= high));
+    // Whoever cannot ask the hub which runs the filter fits takes their names.
+    document.dispatchEvent(new CustomEvent("ork:brushed", { detail: text ? names.filter((_, row) => pass(row)) : null }));
     document.dispatchEvent(new CustomEvent("ork:selection"));
   }
 
@@ -157,9 +164,10 @@ export function start(root) {
   });
   clear.addEventListener("click", () => {
     setQuery({ brush: null, cursor: null });
+    document.dispatchEvent(new CustomEvent("ork:brushed", { detail: null }));
     document.dispatchEvent(new CustomEvent("ork:selection"));
   });
-  root.querySelector("[data-png]")?.addEventListener("click", () => download(chart, "parallel"));
+  exports(root, { chart, name: () => "parameters", url: () => source(element, STATE) });
   return parallel.refresh();
 }
 

@@ -1,5 +1,5 @@
 // Any two columns against each other, a dot per run; coloured by the objective.
-import { Chart, axis, controls, download, number, plain, plot, source, theme, tooltip } from "./charts.js";
+import { Chart, axis, controls, exports, number, plain, plot, source, theme, tooltip } from "./charts.js";
 
 const STATE = ["sx", "sy", "filter", "brush"];
 
@@ -39,7 +39,7 @@ export function start(root) {
 
   const scatter = plot({ element, chart, render, url: () => source(element, STATE) });
   controls(form, () => scatter.refresh());
-  root.querySelector("[data-png]")?.addEventListener("click", () => download(chart, "scatter"));
+  exports(root, { chart, name: () => "scatter", url: () => source(element, STATE) });
   chartClicks(chart, element);
   return scatter.refresh();
 }

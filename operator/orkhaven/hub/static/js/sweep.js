@@ -1,9 +1,9 @@
 // The sweep's page: which plot lives where, and the leaderboard's part of the URL.
 import { query, setQuery } from "./charts.js";
 
-const WIDGETS = { curves: "./curves.js", parallel: "./parallel.js", scatter: "./scatter.js" };
+const WIDGETS = { curves: "./curves.js", parallel: "./parallel.js", scatter: "./scatter.js", timeline: "./timeline.js" };
 // Kept when a link of the leaderboard is followed: the plots' own state, which the server did not know when it made it.
-const OF_PLOTS = ["metric", "top", "band", "x", "log", "smooth", "sx", "sy", "brush", "run"];
+const OF_PLOTS = ["metric", "top", "band", "x", "log", "smooth", "sx", "sy", "ta", "tz", "brush", "run"];
 
 // One after the other in order of the page: the first plot is there as early as it can be.
 for (const root of document.querySelectorAll("[data-widget]")) {

@@ -1,0 +1,145 @@
+"""A namespace where a sweep has ended, and people around it, each with a kubeconfig, a token and rights of their own.
+
+What they type is typed: the real kubectl, which finds `kubectl-ork` on PATH.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e.user import Body, User, sweep
+from tools.deploy import SYSTEM_NAMESPACE
+
+Done = subprocess.CompletedProcess[str]
+
+SWEEP = "lungs"
+BODY = sweep(
+    SWEEP,
+    [
+        {"name": "loss.name", "values": ["dice_ce", "focal"]},
+        {"name": "loss.gamma", "values": [2.0, -2.0], "when": {"loss.name": ["focal"]}},
+    ],
+    search={"algorithm": "Grid"},
+)
+"""Three trials, of which the trainer refuses one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Somebody at a shell: a kubeconfig with a token and a namespace in it."""
+
+    name: str
+    kubeconfig: Path
+    user: User
+
+    @property
+    def env(self) -> dict[str, str]:
+        cluster = self.user.deployment.cluster.env()
+        programs = Path(sys.executable).parent  # kubectl-ork, kubectl_complete-ork
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("ORKHAVEN_")},
+            **cluster,
+            "KUBECONFIG": str(self.kubeconfig),
+            "PATH": f"{cluster['PATH']}:{programs}:{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "COLUMNS": "160",
+        }
+
+    def run(self, *command: str, code: int = 0, given: str = "", **env: str) -> Done:
+        done = subprocess.run(
+            command, env={**self.env, **env}, input=given, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback (most" not in done.stderr, done.stderr
+        return done
+
+    def ork(self, *arguments: str, code: int = 0, given: str = "", **env: str) -> str:
+        """What `kubectl ork` prints."""
+        return self.run("kubectl", "ork", *arguments, code=code, given=given, **env).stdout
+
+    def refused(self, *arguments: str, code: int = 1, **env: str) -> str:
+        """What it says where it does not do it."""
+        return self.run("kubectl", "ork", *arguments, code=code, **env).stderr
+
+    def token(self) -> str:
+        """A new one, as `kubectl create token` prints it."""
+        return self.user.kubectl("create", "token", self.name).strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clinic:
+    user: User
+    admin: Person
+    """Logs in with a client certificate, which is no token."""
+    editor: Person
+    reader: Person
+    stranger: Person
+    """Reaches the hub, and may read nothing here."""
+    submitted: str
+    """What `kubectl ork submit --watch` printed."""
+
+    @property
+    def namespace(self) -> str:
+        return self.user.namespace
+
+    def trials(self, state: str) -> list[str]:
+        """Names, best first."""
+        bodies = [
+            body
+            for body in self.user.list("experiments", f"orkhaven.io/sweep={SWEEP}")
+            if body["status"]["state"] == state
+        ]
+        bodies.sort(key=lambda body: -(body["status"].get("objective") or {"value": 0})["value"])
+        return [body["metadata"]["name"] for body in bodies]
+
+
+@contextlib.contextmanager
+def opened(user: User, folder: Path) -> Iterator[Clinic]:
+    """The people and the sweep, which has ended."""
+    roles = {"editor": "edit", "reader": "view", "stranger": None}
+    bound = [f"{user.namespace}-{name}" for name in roles]
+    cluster = user.deployment.cluster
+    people = {name: _person(user, name, folder, role=role) for name, role in roles.items()}
+    admin = Person(name="admin", kubeconfig=_kubeconfig(user, "admin", folder, token=None), user=user)
+    try:
+        told = people["editor"].ork("submit", "-", "--no-check", "--watch", given=json.dumps(BODY), code=3)
+        yield Clinic(user=user, admin=admin, submitted=told, **people)
+    finally:
+        cluster.kubectl("delete", "rolebinding", "-n", SYSTEM_NAMESPACE, "--ignore-not-found", *bound)
+
+
+def _person(user: User, name: str, folder: Path, *, role: str | None) -> Person:
+    account = f"--serviceaccount={user.namespace}:{name}"
+    user.kubectl("create", "serviceaccount", name)
+    if role:
+        user.kubectl("create", "rolebinding", name, f"--clusterrole={role}", account)
+    # What an administrator types, as `kubectl ork` says to somebody who does not get through.
+    user.deployment.cluster.kubectl(
+        "create",
+        "rolebinding",
+        f"{user.namespace}-{name}",
+        "-n",
+        SYSTEM_NAMESPACE,
+        "--role=orkhaven-hub-forward",
+        account,
+    )
+    token = user.kubectl("create", "token", name).strip()
+    return Person(name=name, kubeconfig=_kubeconfig(user, name, folder, token=token), user=user)
+
+
+def _kubeconfig(user: User, name: str, folder: Path, *, token: str | None) -> Path:
+    config: Body = json.loads(user.deployment.cluster.kubectl("config", "view", "--raw", "--minify", "-o", "json"))
+    config["contexts"][0]["context"]["namespace"] = user.namespace
+    if token is not None:
+        config["users"][0]["user"] = {"token": token}
+    file = folder / f"{name}.kubeconfig"
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(config))
+    return file
