@@ -139,8 +139,18 @@ class TestLog:
         served.do(lambda: cluster.say(pods[0], b"unseen\n"))
         log.get_by_role("button", name="Follow").click()
         expect(log.locator(".log")).to_contain_text("unseen")
-        served.do(lambda: cluster.end(pods[0], code=0))
+        served.do(lambda: cluster.end(pods[0], code=1))
         expect(log.locator("[data-status]")).to_contain_text("ended")
+
+        def fail() -> None:
+            (attempt,) = cluster.objects["Experiment", NAMESPACE, name]["status"]["attempts"]
+            attempt |= {"exitCode": 1, "reason": "UserException", "message": "unseen"}
+            cluster.touch("Experiment", NAMESPACE, name)
+
+        served.do(fail)
+        log.get_by_role("button", name="Go to the failure").click()
+        expect(log.locator(".hit")).to_have_text("unseen")
+        expect(log.locator("select[name=attempt]")).to_contain_text("attempt 1, UserException")
 
     def test_a_large_log_is_a_bounded_page_and_its_beginning_a_few_clicks_away(
         self, page: Page, served: Served
@@ -297,11 +307,11 @@ def test_events_attempts_and_what_a_person_may_do(page: Page, served: Served) ->
 
     def happen() -> None:
         add_attempts(served.cluster, name)
-        add_events(served.cluster, [name])
+        add_events(served.cluster, [name], warning="<img src=x onerror=alert(1)>")
 
     served.do(happen)
     events = look_at(page, name, "happenings")
-    expect(events.locator("tbody tr").first).to_contain_text("Back-off pulling image <img src=x onerror=alert(1)>")
+    expect(events.locator("tbody tr").first).to_contain_text("<img src=x onerror=alert(1)>")
     assert events.locator("tbody img").count() == 0
     expect(page.locator("#attempts svg.track")).to_have_count(3)
     expect(page.get_by_role("img", name="waited 2h, OutOfMemoryKilled after 1h")).to_be_visible()
