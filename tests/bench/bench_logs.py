@@ -54,8 +54,8 @@ def measure(folder: Path, *, logs: bool, limit: float) -> Measured:
         rate, used = (log_bytes(hub.port) - before) / seconds, (hub.cpu_seconds() - cpu) / seconds
         _, measured = load(hub, 1, seconds=MEASURED)
         print(
-            f"\n{'metrics and logs' if logs else 'metrics alone':18} logs {rate / 1e6:5.1f} MB/s at {used * 100:4.0f} % of "
-            f"a core, {memory(hub.pid):4.0f} MB resident; then with metrics {measured.points_per_second:9,.0f} points/s "
+            f"\n{'metrics and logs' if logs else 'metrics alone':18} logs {rate / 1e6:5.1f} MB/s at {used * 100:4.0f} %"
+            f" of a core, {memory(hub.pid):4.0f} MB; then with metrics {measured.points_per_second:9,.0f} points/s "
             f"p50 {measured.p50_ms:.1f} ms p99 {measured.p99_ms:.1f} ms"
         )
         return measured

@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 from tests.bench.hub_store import NAMESPACE, SWEEP
 
 ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 180
+"""A second or two where nothing else runs."""
 HEADERS = {"Authorization": "Bearer reader"}
 PAGE = f"/n/{NAMESPACE}/sweeps/{SWEEP}"
 API = f"/api/v1/namespaces/{NAMESPACE}/sweeps/{SWEEP}"
@@ -38,7 +40,7 @@ def process(module: str, *arguments: str, port_file: Path) -> Iterator[tuple[int
     port_file.unlink(missing_ok=True)
     started = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + START_SECONDS
         while not port_file.exists():
             assert started.poll() is None, f"{module} ended"
             assert time.monotonic() < deadline, f"{module} does not start"
@@ -74,8 +76,15 @@ class Client:
         return self.send("GET", f"{path}?{query}" if query else path)
 
     def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-        self._connection.request(method, path, body=body, headers={**self._headers, **headers})
-        answer = self._connection.getresponse()
+        for last in (False, True):
+            try:
+                self._connection.request(method, path, body=body, headers={**self._headers, **headers})
+                answer = self._connection.getresponse()
+                break
+            except ConnectionError:  # kept too long: the server has closed it meanwhile
+                self._connection.close()
+                if last:
+                    raise
         text = answer.read()
         self.size = len(text)
         return answer.status, text
