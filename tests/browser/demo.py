@@ -4,6 +4,8 @@ and a real store. The same seed gives the same one.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -186,13 +188,25 @@ def _experiments(plan: Plan, rng: random.Random) -> Iterator[tuple[dict[str, Any
                 "objective": {"metric": METRIC, "direction": "Maximize"},
                 "resources": {"gpus": 1, "minGpuMemory": "24Gi"},
             },
-            "status": _status(state, name, lines, plan, rng, started=started),
+            "status": _status(state, name, params, lines, plan, rng, started=started),
         }
         yield body, lines
 
 
+def hashed(params: dict[str, Any]) -> str:
+    """As the operator's: the same parameters, the same hash."""
+    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
+
+
 def _status(
-    state: str, name: str, lines: tuple[Line, ...], plan: Plan, rng: random.Random, *, started: datetime
+    state: str,
+    name: str,
+    params: dict[str, Any],
+    lines: tuple[Line, ...],
+    plan: Plan,
+    rng: random.Random,
+    *,
+    started: datetime,
 ) -> dict[str, Any]:
     if state == "Queued":
         return {
@@ -214,6 +228,7 @@ def _status(
         "attempts": [attempt],
         "attemptCount": 1,
         "startTime": _text(started),
+        "paramHash": hashed(params),
     }
     if state == "Running":
         status |= {"reason": "Training", "message": f"on {node}"}

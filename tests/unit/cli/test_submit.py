@@ -57,7 +57,7 @@ def test_submit_sends_nothing_that_the_trainer_would_refuse(
         OrkhavenError, match=r"params.model.architecture: 'UNet\+\+\+' is unknown; did you mean Unet"
     ) as error:
         _submit(session, _file(tmp_path, body))
-    assert "(6 of 12 trials, the first is number 6)" in str(error.value)
+    assert "(6 of 12 trials, the first is number 0)" in str(error.value)
     assert "--no-check" in error.value.hint
     assert not api.requests
     assert _submit(session, _file(tmp_path, body), check_params=False) == 0
@@ -103,5 +103,11 @@ def test_lint_finds_what_the_trainer_would_refuse(capsys: Capture, tmp_path: Pat
     assert app.run(["lint", str(root / "examples/random-search.yaml")]) == 0
     assert app.run(["lint", str(root / "examples/quickstart.yaml")]) == 1
     assert "params.loss.gamma: -2.0 is not valid" in capsys.readouterr().out
+    wrong = tmp_path / "wrong.yaml"
+    text = (root / "examples/random-search.yaml").read_text()
+    wrong.write_text(text.replace("  parallelism:", "  constraints: [batchsize < 8]\n  parallelism:"))
+    assert app.run(["lint", str(wrong)]) == 1
+    said = capsys.readouterr().out
+    assert "spec.constraints[0]: no parameter of this search is called batchsize; did you mean batch_size?" in said
     assert app.run(["lint", str(tmp_path / "none.yaml")]) == 1
     assert "No such file" in capsys.readouterr().err

@@ -23,9 +23,12 @@ from orkhaven.hub.settings import HubSettings, ReadAuth
 
 if TYPE_CHECKING:
     from orkhaven.hub.pages.importance import Importance
+    from orkhaven.hub.pages.render import Packed
 
 ANYONE = "anyone"
 HAPPENINGS_SECONDS = 5.0
+MAX_DRAWN = 24
+"""Plots' data that is kept: of 10,000 runs 0.7 MB each."""
 
 
 class Limits(TypedDict):
@@ -43,6 +46,8 @@ class Pages:
     """Usernames of bearer tokens, by digest."""
     rights: SharedCache[bool]
     """Who may patch what."""
+    drawn: SharedCache[Packed]
+    """Data of plots, by what they are of and the state of that: all who look at a sweep share one computation."""
     importances: SharedCache[Importance]
     """By sweep and number of completed trials."""
     happenings: SharedCache[list[Body]]
@@ -73,6 +78,7 @@ def make_pages(settings: HubSettings, *, wall: Callable[[], float], monotonic: C
         codes=Codes(sessions, clock=monotonic),
         names=SharedCache(**limits),
         rights=SharedCache(**limits),
+        drawn=SharedCache(success_seconds=60, failure_seconds=0, size=MAX_DRAWN, clock=monotonic),
         importances=SharedCache(success_seconds=3600, failure_seconds=0, size=200, clock=monotonic),
         happenings=SharedCache(success_seconds=HAPPENINGS_SECONDS, failure_seconds=0, size=200, clock=monotonic),
         computing=asyncio.Semaphore(1),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
@@ -12,9 +14,9 @@ from orkhaven.hub.api.answers import Format, as_download, only
 from orkhaven.hub.api.ingest import Name, Namespace
 from orkhaven.hub.context import Hub, hub_of
 from orkhaven.hub.errors import HttpError
-from orkhaven.hub.pages.context import viewer_in
+from orkhaven.hub.pages.context import pages_of, viewer_in
 from orkhaven.hub.pages.data import asked
-from orkhaven.hub.pages.render import PageRoute, columns
+from orkhaven.hub.pages.render import Packed, PageRoute, columns, pack, packed
 from orkhaven.hub.pages.security import HEADERS
 from orkhaven.hub.pages.views import plots
 from orkhaven.hub.pages.views.board import BoardState
@@ -23,11 +25,16 @@ from orkhaven.hub.query.export import Row
 from orkhaven.hub.query.fields import Ref, field, param
 from orkhaven.hub.query.language import parse_ref
 from orkhaven.hub.query.lists import same
+from orkhaven.hub.query.rows import SweepRow
 
 MAX_AXES = 12
 """Of the parallel coordinates: more stand closer than a label is wide."""
 MAX_TOP = 50
 X_LABELS = {Axis.STEP: "step", Axis.EPOCH: "epoch", Axis.TIME: "time since its start"}
+
+T = TypeVar("T")
+Gathered = tuple[list[Ref], list[str], list[list[Any]]]
+"""Columns, names of runs, values column by column."""
 
 Text = Annotated[str, Query(max_length=2048)]
 Runs = Annotated[list[str], Query(alias="run", max_length=100)]
@@ -196,14 +203,22 @@ async def parallel(
     hub = hub_of(request)
     with asked():
         sweep = hub.queries.sweep(namespace, name)
-        schema = await hub.queries.schema(namespace, name)
-        refs = [
-            *(param(one) for one in searched_first(schema.varying, sweep.parameters)[: MAX_AXES - 1]),
-            field("objective"),
-        ]
-        names, values = await hub.queries.values(namespace, name, refs, filter=filter)
+
+    async def gather() -> Gathered:
+        with asked():
+            schema = await hub.queries.schema(namespace, name)
+            refs = [
+                *(param(one) for one in searched_first(schema.varying, sweep.parameters)[: MAX_AXES - 1]),
+                field("objective"),
+            ]
+            return refs, *await hub.queries.values(namespace, name, refs, filter=filter)
+
     if format is not None:
-        return as_plot_file(format, *_value_rows(refs, names, values), name=f"{name}-parameters")
+        return as_plot_file(format, *_value_rows(*await gather()), name=f"{name}-parameters")
+    return await shared(request, namespace, name, gather, lambda found: _parallel(sweep, *found))
+
+
+def _parallel(sweep: SweepRow, refs: list[Ref], names: list[str], values: list[list[Any]]) -> dict[str, Any]:
     # A run without the objective (failed, or not that far) has no end for its line.
     rows = [row for row, value in enumerate(values[-1]) if isinstance(value, int | float) and value == value]
     made = [
@@ -219,16 +234,36 @@ async def parallel(
         if len(rows) < 2
         else plots.empty("No parameter differs.", "All runs that the filter leaves have the same parameters.")
     )
-    return columns(
-        request,
-        {
-            "names": [names[row] for row in rows],
-            "columns": kept,
-            "minimize": sweep.objective.minimize,
-            "without": without,
-            "empty": why,
-        },
-    )
+    return {
+        "names": [names[row] for row in rows],
+        "columns": kept,
+        "minimize": sweep.objective.minimize,
+        "without": without,
+        "empty": why,
+    }
+
+
+async def shared(
+    request: Request,
+    namespace: str,
+    sweep: str,
+    gather: Callable[[], Awaitable[T]],
+    draw: Callable[[T], dict[str, Any]],
+    *,
+    also: object = None,
+) -> Response:
+    """What `draw` makes of what `gather` finds, once for all who look at the sweep as it is now; in a thread, so that
+    metrics are taken in meanwhile. `also`: what it depends on beside the URL and the sweep.
+    """
+    with asked():
+        state = await hub_of(request).queries.state(namespace, sweep)
+    key = (request.url.path, request.url.query, state, also)
+
+    async def make() -> Packed:
+        found = await gather()
+        return await asyncio.to_thread(lambda: pack(draw(found)))
+
+    return packed(request, await pages_of(request).drawn.get(key, make))
 
 
 def searched_first(varying: list[str], searched: tuple[str, ...]) -> list[str]:
@@ -252,13 +287,24 @@ async def scatter(
     hub = hub_of(request)
     with asked():
         sweep = hub.queries.sweep(namespace, name)
-    x, y = await default_axes(hub, namespace, name)
-    refs = [_ref(sx, "sx") if sx else x, _ref(sy, "sy") if sy else y, field("objective")]
-    with asked():
+
+    async def gather() -> Gathered:
+        if sx and sy:
+            x, y = _ref(sx, "sx"), _ref(sy, "sy")
+        else:
+            by_default = await default_axes(hub, namespace, name)
+            x, y = (_ref(sx, "sx") if sx else by_default[0]), (_ref(sy, "sy") if sy else by_default[1])
+        refs = [x, y, field("objective")]
         chosen = BoardState(filter=filter, brush=brush).whole_filter
-        names, values = await hub.queries.values(namespace, name, refs, filter=chosen)
+        with asked():
+            return refs, *await hub.queries.values(namespace, name, refs, filter=chosen)
+
     if format is not None:
-        return as_plot_file(format, *_value_rows(refs, names, values), name=f"{name}-scatter")
+        return as_plot_file(format, *_value_rows(*await gather()), name=f"{name}-scatter")
+    return await shared(request, namespace, name, gather, lambda found: _scatter(sweep, *found))
+
+
+def _scatter(sweep: SweepRow, refs: list[Ref], names: list[str], values: list[list[Any]]) -> dict[str, Any]:
     rows = [row for row in range(len(names)) if values[0][row] is not None and values[1][row] is not None]
     made = [plots.column(ref, [one[row] for row in rows]) for ref, one in zip(refs, values, strict=True)]
     too_many = next((ref.label for ref, one in zip(refs, made, strict=True) if one is None), None)
@@ -268,8 +314,7 @@ async def scatter(
         else plots.empty("Nothing to draw.", f"No run has both {refs[0].label} and {refs[1].label}.")
     )
     shown = [] if too_many else [names[row] for row in rows]
-    body = {"names": shown, "columns": [] if too_many else made, "minimize": sweep.objective.minimize, "empty": why}
-    return columns(request, body)
+    return {"names": shown, "columns": [] if too_many else made, "minimize": sweep.objective.minimize, "empty": why}
 
 
 def _value_rows(refs: list[Ref], names: list[str], values: list[list[Any]]) -> tuple[list[str], list[Row]]:

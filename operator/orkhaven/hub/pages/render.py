@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -91,13 +92,33 @@ def page(
 
 
 def columns(request: Request, value: Any) -> Response:
-    """Compact JSON for a plot, with an ETag: a page that is refreshed takes only what changed."""
+    """Compact JSON for a plot."""
+    return packed(request, pack(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """JSON as it goes to browsers."""
+
+    plain: bytes
+    small: bytes
+    """gzip."""
+    tag: str
+
+
+def pack(value: Any) -> Packed:
     body = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers={**HEADERS, "ETag": tag, "Cache-Control": "private, no-cache"})
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    return answer(request, body, "application/json", headers=headers)
+    return Packed(body, gzip.compress(body, _LEVEL, mtime=0), f'"{hashlib.sha256(body).hexdigest()[:16]}"')
+
+
+def packed(request: Request, body: Packed) -> Response:
+    """With an ETag: a page that is refreshed takes only what changed."""
+    headers = {**HEADERS, "ETag": body.tag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding, Cookie"}
+    if request.headers.get("if-none-match") == body.tag:
+        return Response(status_code=304, headers=headers)
+    if len(body.plain) >= _MIN_COMPRESSED and "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(body.small, media_type="application/json", headers={**headers, "Content-Encoding": "gzip"})
+    return Response(body.plain, media_type="application/json", headers=headers)
 
 
 def answer(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from orkhaven.hub.api.answers import attachment
 from orkhaven.hub.api.ingest import Name, Namespace
@@ -15,6 +17,8 @@ from orkhaven.hub.report.page import report_of
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 api = APIRouter(**READ)
 
+HTML_FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
+
 
 @router.get("/n/{namespace}/sweeps/{name}/report")
 async def page_report(request: Request, namespace: Namespace, name: Name) -> Response:
@@ -22,7 +26,7 @@ async def page_report(request: Request, namespace: Namespace, name: Name) -> Res
     return await _report(request, namespace, name)
 
 
-@api.get("/sweeps/{sweep}/report", response_class=HTMLResponse)
+@api.get("/sweeps/{sweep}/report", responses=HTML_FILE)
 async def get_report(request: Request, namespace: Namespace, sweep: Name) -> Response:
     """The sweep as one HTML file that needs no network: leaderboard, plots, failures, parameters, YAML."""
     return await _report(request, namespace, sweep)

@@ -18,7 +18,7 @@ from orkhaven.hub.pages.importance import importance_of
 from orkhaven.hub.pages.plots import default_axes
 from orkhaven.hub.pages.render import PageRoute, page, url
 from orkhaven.hub.pages.start import readable_namespaces
-from orkhaven.hub.pages.views.board import Board, BoardState, View, board_of, choices_of, sets_board
+from orkhaven.hub.pages.views.board import Board, BoardState, View, board_of, choices_of, metric_choices, sets_board
 from orkhaven.hub.pages.views.sweeps import sweep_view
 from orkhaven.hub.query.fields import FIELDS, field, metric, param
 from orkhaven.hub.query.leaderboard import Page as TablePage
@@ -130,6 +130,7 @@ async def _board(request: Request, namespace: str, name: str, state: BoardState,
         "problem": problem,
         "stale": hub.queries.stale_seconds(namespace),
         "choices": choices_of(schema, found) if found is not None else {},
+        "metric_choices": metric_choices(schema, found) if found is not None else [],
         "other_view": url(*base, **state.query(sort=None, view=None if state.view is View.SETS else View.SETS.value))
         if has_repeats or state.view is View.SETS
         else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -13,8 +12,7 @@ from orkhaven.hub.api.ingest import Name, Namespace
 from orkhaven.hub.context import hub_of
 from orkhaven.hub.pages.context import pages_of, viewer_in
 from orkhaven.hub.pages.data import asked
-from orkhaven.hub.pages.plots import AsFile, JsonRoute, Text, as_plot_file
-from orkhaven.hub.pages.render import columns
+from orkhaven.hub.pages.plots import AsFile, JsonRoute, Text, as_plot_file, shared
 from orkhaven.hub.pages.views import plots
 from orkhaven.hub.pages.views.board import BoardState
 from orkhaven.hub.query.export import Row
@@ -24,6 +22,8 @@ from orkhaven.hub.query.timeline import Bar, Timeline, spans_of, timeline
 FILE_COLUMNS = (
     "experiment", "attempt", "node", "gpu", "start", "end", "seconds", "outcome", "reason", "exitCode",
 )  # fmt: skip
+REDRAWN = 5
+"""Seconds by which the bars of running attempts may lag behind."""
 Moment = Annotated[float | None, Query(ge=0, le=1e11, description="Seconds since the epoch.")]
 
 router = APIRouter(include_in_schema=False, route_class=JsonRoute)
@@ -44,13 +44,23 @@ async def sweep_timeline(
     await viewer_in(request, namespace)
     now = pages_of(request).wall()
     chosen = BoardState(filter=filter, brush=brush).whole_filter
-    with asked():
-        rows = await hub_of(request).queries.rows(namespace, name, filter=chosen)
+    hub = hub_of(request)
+
+    async def gather() -> list[ExperimentRow]:
+        with asked():
+            return await hub.queries.rows(namespace, name, filter=chosen)
+
     if format is not None:
-        return as_plot_file(format, list(FILE_COLUMNS), _lines(rows, now=now), name=f"{name}-timeline")
+        return as_plot_file(format, list(FILE_COLUMNS), _lines(await gather(), now=now), name=f"{name}-timeline")
     window = (ta, tz) if ta is not None and tz is not None and ta < tz else None
-    found = await asyncio.to_thread(timeline, rows, now=now, window=window)
-    return columns(request, timeline_json(found, sweep=name, filtered=bool(chosen)))
+
+    def draw(rows: list[ExperimentRow]) -> dict[str, Any]:
+        return timeline_json(timeline(rows, now=now, window=window), sweep=name, filtered=bool(chosen))
+
+    with asked():
+        sweep = hub.queries.sweep(namespace, name)
+    # What goes on grows with the clock.
+    return await shared(request, namespace, name, gather, draw, also=None if sweep.finished else now // REDRAWN)
 
 
 def timeline_json(found: Timeline, *, sweep: str, filtered: bool = False) -> dict[str, Any]:

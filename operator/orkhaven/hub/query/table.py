@@ -293,11 +293,10 @@ class Table:
         the hub.
         """
         part = "bestStep" if step else "best"
-        best = {
-            row.objective.metric: self.column(metric(row.objective.metric, part))
-            for row in self.rows
-            if row.objective is not None
-        }
+        # One column per metric, not per row: there is mostly one, and a live sweep of 10,000 runs makes this anew all
+        # the time.
+        names = {row.objective.metric for row in self.rows if row.objective is not None}
+        best = {name: self.column(metric(name, part)) for name in names}
         values: Values = []
         for index, row in enumerate(self.rows):
             value = best[row.objective.metric][index] if row.objective is not None else None
@@ -321,6 +320,9 @@ class Table:
         objectives = self.column(Ref(Group.FIELD, "objective"))
         found = [Repeats(1, None, None)] * len(self.rows)
         for members in groups.values():
+            if len(members) == 1:
+                found[members[0]] = Repeats(1, objectives[members[0]], None)
+                continue
             values = [value for index in members if (value := objectives[index]) is not None]
             repeats = Repeats(len(members), *(mean_and_std(values) if values else (None, None)))
             for index in members:

@@ -240,6 +240,18 @@ def _cell(key: str, value: Any, kind: Kind, *, is_number: bool, sweep: str | Non
     return Cell("text", text, text if len(text) > 18 else "")
 
 
+def metric_choices(schema: Schema, page: Page) -> list[tuple[str, list[Choice]]]:
+    """The metrics' part of the column picker: a line per metric, a box per number."""
+    shown = {column.key for column in page.columns}
+    return [
+        (
+            name,
+            [Choice(key, f"{name} {part}", key in shown) for part in PICKABLE_PARTS if (key := metric(name, part).key)],
+        )
+        for name in schema.metrics[:MAX_PICKABLE_METRICS]
+    ]
+
+
 def choices_of(schema: Schema, page: Page) -> dict[str, list[Choice]]:
     """What the column picker offers, in groups; ticked is what is shown."""
     shown = {column.key for column in page.columns}
@@ -251,11 +263,6 @@ def choices_of(schema: Schema, page: Page) -> dict[str, list[Choice]]:
     groups = {
         "Parameters that differ": [choice(param(name), name) for name in schema.varying],
         "Run": [choice(field(name), FIELDS[name].label) for name in PICKABLE_FIELDS],
-        "Metrics": [
-            choice(metric(name, part), f"{name} {part}")
-            for name in schema.metrics[:MAX_PICKABLE_METRICS]
-            for part in PICKABLE_PARTS
-        ],
         "Parameters that are all the same": [
             choice(param(name), name) for name in schema.params if name not in varying
         ],

@@ -22,6 +22,55 @@ function refresh() {
   document.dispatchEvent(new CustomEvent("ork:changed"));
 }
 
+// --- a part that somebody is using is not taken out of their hands ---
+
+const isLive = (event) => event.detail.requestConfig?.triggeringEvent?.type === "ork:changed";
+let held = false; // a refresh was left out
+
+function inUse(part) {
+  const active = document.activeElement;
+  return Boolean(part.querySelector("details.menu[open]")) || (part.contains(active) && active.matches("input:not([type=checkbox]), select, textarea"));
+}
+
+document.body.addEventListener("htmx:beforeRequest", (event) => {
+  if (!isLive(event) || !inUse(event.detail.elt)) return;
+  event.preventDefault();
+  held = true;
+});
+
+function released() {
+  // After the next element has the focus.
+  setTimeout(() => {
+    if (!held) return;
+    held = false;
+    window.htmx?.trigger(document.body, "ork:changed");
+  });
+}
+document.addEventListener("focusout", released);
+document.addEventListener("toggle", (event) => event.target.matches?.("details.menu:not([open])") && released(), true);
+
+// What is scrolled and what has the focus stays so.
+const places = new Map();
+const keyOf = (element) => `${element.tagName} ${element.getAttribute("href") ?? element.value ?? ""}`;
+
+document.body.addEventListener("htmx:beforeSwap", (event) => {
+  const { target } = event.detail;
+  if (!isLive(event) || !target.id) return;
+  const scroll = target.querySelector(".scroll");
+  const active = target.contains(document.activeElement) ? keyOf(document.activeElement) : null;
+  places.set(target.id, { top: scroll?.scrollTop ?? 0, left: scroll?.scrollLeft ?? 0, active });
+});
+document.body.addEventListener("htmx:afterSwap", (event) => {
+  const { id } = event.detail.target;
+  const place = places.get(id);
+  places.delete(id);
+  const fresh = place && document.getElementById(id);
+  if (!fresh) return;
+  const scroll = fresh.querySelector(".scroll");
+  if (scroll) [scroll.scrollTop, scroll.scrollLeft] = [place.top, place.left];
+  if (place.active) [...fresh.querySelectorAll("a, button, input, summary")].find((one) => keyOf(one) === place.active)?.focus({ preventScroll: true });
+});
+
 function open() {
   if (source) return;
   const again = since !== null;
@@ -77,6 +126,9 @@ if (url && sign) {
     }
   }, 5000);
   addEventListener("pagehide", close);
+  // What is being changed or deleted is looked at again on the page that the answer leads to. On the window: a question
+  // that was answered with no has been heard before.
+  addEventListener("submit", (event) => !event.defaultPrevented && event.target.method === "post" && close());
   addEventListener("pageshow", (event) => event.persisted && open());
   if (document.hidden) show("paused", "paused");
   else open();

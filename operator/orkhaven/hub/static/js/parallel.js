@@ -72,6 +72,7 @@ export function start(root) {
   const clear = root.querySelector("[data-clear]");
   let axes = [];
   let names = [];
+  let areas = []; // what is brushed: [dimension, intervals]
   let bound = false;
 
   function render(data) {
@@ -131,14 +132,21 @@ export function start(root) {
       });
     }
     clear.hidden = !query().get("brush");
+    if (clear.hidden) areas = [];
+    // A new drawing knows nothing of the brush.
+    for (const [dim, intervals] of areas) chart.instance.dispatchAction({ type: "axisAreaSelect", parallelAxisIndex: dim, intervals });
   }
 
   function brushed() {
     const parts = [];
     const chosen = [];
+    areas = [];
     chart.instance.getModel().eachComponent("parallelAxis", (model) => {
       const one = axes[model.option.dim];
-      if (model.activeIntervals?.length) chosen.push([one.positions, model.activeIntervals]);
+      if (model.activeIntervals?.length) {
+        chosen.push([one.positions, model.activeIntervals]);
+        areas.push([model.option.dim, model.activeIntervals.map((interval) => [...interval])]);
+      }
       const ranges = (model.activeIntervals ?? []).map(([low, high]) => one.condition(low, high)).filter(Boolean);
       if (ranges.length) parts.push(ranges.length > 1 ? `(${ranges.join(" or ")})` : ranges[0]);
     });
