@@ -12,6 +12,7 @@ from orkhaven.cli.verbs import app
 from tests.documents import PAGES, ROOT
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+ALL = "".join(page.read_text() for page in PAGES)
 
 
 def shown() -> list[str]:
@@ -32,8 +33,9 @@ def shown() -> list[str]:
 def test_the_program_takes_what_is_shown(line: str) -> None:
     _, _, verb, *arguments = shlex.split(line)
     assert verb in COMMANDS, line
-    with COMMANDS[verb].make_context(verb, arguments):
-        pass
+    if arguments or f"\n$ {line}\n" in ALL:  # in prose a verb alone is its name
+        with COMMANDS[verb].make_context(verb, arguments):
+            pass
 
 
 def test_every_verb_is_in_its_page() -> None:
