@@ -104,8 +104,9 @@ def _settle(page: Page) -> None:
     )
     for widget in widgets:
         wait_for(lambda widget=widget: drawn(page, widget), f"{widget} is drawn", seconds=60)
-    pending = "[...document.querySelectorAll('main p')].some((one) => one.textContent.startsWith('Being') && one.checkVisibility())"
-    wait_for(lambda: not page.evaluate(pending), "all is fetched and computed", seconds=60)
+    # What is fetched only when it is seen is not waited for.
+    pending = "document.querySelector('#importance .empty')?.textContent.startsWith('Being') ?? false"
+    wait_for(lambda: not page.evaluate(pending), "importance is computed", seconds=60)
     wait_for(lambda: page.evaluate("document.querySelector('#live')?.textContent") != "connecting", "events arrive")
     # One more frame, so that the canvas is on the screen.
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
