@@ -66,6 +66,11 @@ gpu: setup  ## The trainer's tests on this machine's GPU
 bench: setup cluster-programs  ## Ratios against a baseline of the same run
 	$(PYTEST) tests/bench -s -o python_files='bench_*.py'
 
+.PHONY: bench-hub
+bench-hub: setup  ## The hub beside MLflow, Optuna Dashboard and Aim, into docs/bench-hub.md
+	ORKHAVEN_BENCH_DOCS=1 $(PYTEST) tests/bench/bench_hub_*.py tests/bench/bench_ingest.py tests/bench/bench_competitors.py \
+	  -s -o python_files='bench_*.py'
+
 .PHONY: screenshots
 screenshots: setup  ## The README's pictures of the dashboard, from a made-up clinic (needs Chromium)
 	$(PY) -m tools.screenshots

@@ -196,7 +196,7 @@ def finished(name: str, *, failed: int = 0) -> Body:
         "apiVersion": API_VERSION,
         "kind": "Sweep",
         "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {"objective": OBJECTIVE, "parameters": [{"name": "seed", "values": [1, 2, 3, 4]}]},
+        "spec": {"objective": OBJECTIVE, "parameters": [{"name": "batch_size", "values": [1, 2, 3, 4]}]},
         "status": {
             "state": "Succeeded",
             "progress": "4/4",

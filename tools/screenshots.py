@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from orkhaven.hub.context import Clocks
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, drawn, wait_for
 from tests.browser.demo import NOW, build
+from tests.browser.media import add_events, add_media
 from tests.browser.serving import Served, serving
 from tests.unit.hub.fakes import NAMESPACE, FakeCluster
 
@@ -33,14 +34,17 @@ def main() -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     cluster = FakeCluster()
     cluster.add_reader("reader")
+    cluster.add_log_reader("reader")
     verbs, kinds = ("patch", "delete", "create"), ("Sweep", "Experiment")
     cluster.changers |= {("user-of-reader", verb, kind) for verb in verbs for kind in kinds}
+    cluster.changers.add(("user-of-reader", "list", "Event"))
     with (
         tempfile.TemporaryDirectory() as folder,
         serving(cluster, Path(folder), Clocks(wall=NOW.timestamp)) as served,
         sync_playwright() as playwright,
     ):
         served.do(lambda: build(cluster, served.store.ingest))
+        served.do(lambda: _add_media(served))
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for picture in _pictures(browser, served):
             print(picture.relative_to(FOLDER.parents[1]))
@@ -48,15 +52,27 @@ def main() -> int:
     return 0
 
 
-def _pages(served: Served) -> dict[str, str]:
-    leaders = [
-        row["experiment"] for row in served.cluster.objects["Sweep", NAMESPACE, SWEEP]["status"]["leaderboard"][:3]
-    ]
-    failed = next(
+def _leaders(served: Served) -> list[str]:
+    rows = served.cluster.objects["Sweep", NAMESPACE, SWEEP]["status"]["leaderboard"]
+    return [row["experiment"] for row in rows[:3]]
+
+
+def _failed(served: Served) -> str:
+    return next(
         name
         for (kind, namespace, name), body in served.cluster.objects.items()
         if kind == "Experiment" and namespace == NAMESPACE and body["status"]["state"] == "Failed"
     )
+
+
+def _add_media(served: Served) -> None:
+    shown = [*_leaders(served), _failed(served)]
+    add_media(served.cluster, served.store, shown)
+    add_events(served.cluster, shown)
+
+
+def _pages(served: Served) -> dict[str, str]:
+    leaders, failed = _leaders(served), _failed(served)
     root = f"/n/{NAMESPACE}"
     return {
         "sweeps": f"{root}/sweeps",
@@ -104,7 +120,22 @@ def _settle(page: Page) -> None:
     )
     for widget in widgets:
         wait_for(lambda widget=widget: drawn(page, widget), f"{widget} is drawn", seconds=60)
-    # What is fetched only when it is seen is not waited for.
+    # What stands further down is fetched when it comes into sight.
+    parts = page.locator("[data-part], [hx-trigger^=intersect]")
+    for number in range(parts.count()):
+        parts.nth(number).scroll_into_view_if_needed()
+        wait_for(
+            lambda number=number: (
+                "Being fetched" not in (parts.nth(number).text_content() or "")
+                or not parts.nth(number).get_by_text("Being fetched").is_visible()
+            ),
+            "a part is fetched",
+        )
+    wait_for(
+        lambda: page.locator("[data-views]").count() == 0 or page.locator("[data-views][data-drawn]").count() > 0,
+        "the pictures are drawn",
+    )
+    page.evaluate("scrollTo(0, 0)")
     pending = "document.querySelector('#importance .empty')?.textContent.startsWith('Being') ?? false"
     wait_for(lambda: not page.evaluate(pending), "importance is computed", seconds=60)
     wait_for(lambda: page.evaluate("document.querySelector('#live')?.textContent") != "connecting", "events arrive")

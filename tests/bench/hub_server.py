@@ -16,10 +16,11 @@ import socket
 import sqlite3
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import uvicorn
 from fastapi import FastAPI, Request
 from pydantic_core import from_json
@@ -29,46 +30,32 @@ from orkhaven.hub.app import create_app
 from orkhaven.hub.server import GC_THRESHOLDS
 from orkhaven.hub.settings import HubSettings
 from orkrun import contract
+from tests.bench.ingest_load import RUNS
 from tests.unit.hub.fakes import FakeCluster
 
-RUNS = 8
-
-
-def run_name(number: int) -> str:
-    return f"run-{number}"
+Row = tuple[Any, ...]
 
 
 @contextlib.asynccontextmanager
 async def _cluster() -> AsyncIterator[FakeCluster]:
     cluster = FakeCluster()
-    for number in range(RUNS):
-        cluster.add_run(run_name(number), objective={"metric": "m0", "direction": "Maximize"})
+    for run in RUNS:
+        cluster.add_run(run, objective={"metric": "m0", "direction": "Maximize"})
     yield cluster
 
 
-def bare(path: str) -> FastAPI:
+def bare(url: str) -> FastAPI:
     app = FastAPI()
-    waiting: queue.SimpleQueue[tuple[list[tuple[Any, ...]], asyncio.Future[None], asyncio.AbstractEventLoop]] = (
-        queue.SimpleQueue()
-    )
+    waiting: queue.SimpleQueue[tuple[list[Row], asyncio.Future[None], asyncio.AbstractEventLoop]] = queue.SimpleQueue()
 
     def write() -> None:
-        connection = sqlite3.connect(path, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(
-            "CREATE TABLE points (run TEXT, metric TEXT, step INTEGER, seq INTEGER, time REAL, value REAL, "
-            "PRIMARY KEY (run, metric, step, seq)) WITHOUT ROWID"
-        )
+        commit = into_sqlite(url.removeprefix("sqlite:///")) if url.startswith("sqlite:") else into_postgresql(url)
         while True:
             items = [waiting.get()]
             with contextlib.suppress(queue.Empty):
                 while True:
                     items.append(waiting.get_nowait())
-            connection.execute("BEGIN IMMEDIATE")
-            for rows, _, _ in items:
-                connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?, ?)", rows)
-            connection.execute("COMMIT")
+            commit([row for rows, _, _ in items for row in rows])
             items[0][2].call_soon_threadsafe(lambda done: [future.set_result(None) for _, future, _ in done], items)
 
     threading.Thread(target=write, daemon=True).start()
@@ -88,6 +75,38 @@ def bare(path: str) -> FastAPI:
         return JSONResponse({"accepted": len(lines)})
 
     return app
+
+
+def into_sqlite(path: str) -> Callable[[list[Row]], None]:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(
+        "CREATE TABLE points (run TEXT, metric TEXT, step INTEGER, seq INTEGER, time REAL, value REAL, "
+        "PRIMARY KEY (run, metric, step, seq)) WITHOUT ROWID"
+    )
+
+    def commit(rows: list[Row]) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?, ?)", rows)
+        connection.execute("COMMIT")
+
+    return commit
+
+
+def into_postgresql(url: str) -> Callable[[list[Row]], None]:
+    connection = psycopg.connect(url, autocommit=True)
+    connection.execute(
+        "CREATE TABLE points (run TEXT, metric TEXT, step BIGINT, seq INTEGER, time FLOAT8, value FLOAT8, "
+        "PRIMARY KEY (run, metric, step, seq))"
+    )
+
+    def commit(rows: list[Row]) -> None:
+        with connection.cursor() as cursor, cursor.copy("COPY points FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    return commit
 
 
 def main() -> None:

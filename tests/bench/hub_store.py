@@ -1,5 +1,5 @@
-"""A store and a cluster of 10,000 finished runs, made in seconds: what bench_hub asks. `python -m tests.bench.hub_store
-DATABASE PORT_FILE` serves them.
+"""A store and a cluster of 10,000 finished runs, made in seconds: what the hub's benches ask. `python -m
+tests.bench.hub_store DATABASE PORT_FILE` serves them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from orkhaven.hub.storage.store import open_store
 from tests.unit.hub.fakes import FakeCluster
 
 RUNS, METRICS, POINTS = 10_000, 20, 100
+TOTAL = RUNS * METRICS * POINTS
+LIVE = 8
+"""Runs of the sweep that have reported nothing yet: `live-0` and so on, each with its pod's token."""
 NAMESPACE, SWEEP = "radiology", "covid"
 OBJECTIVE = {"metric": "val/dice", "direction": "Maximize"}
 NAMES = ["val/dice", "val/loss", "train/loss", *(f"val/class-{number}" for number in range(METRICS - 3))]
@@ -155,6 +158,8 @@ class MadeCluster(FakeCluster):
         super().__init__()
         self._runs = runs
         self.put("Sweep", SWEEP, spec={"objective": OBJECTIVE}, status={"state": "Succeeded"})
+        for number in range(LIVE):
+            self.add_run(f"live-{number}", sweep=SWEEP, objective=OBJECTIVE, params=params_of(number))
         self.version = 10 * RUNS
 
     async def pages(self, kind: str, **selection: Any) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
@@ -162,6 +167,8 @@ class MadeCluster(FakeCluster):
             async for page in super().pages(kind, **selection):
                 yield page
             return
+        async for page in super().pages(kind, **selection):
+            yield page
         page_: list[dict[str, Any]] = []
         for body in experiments(self._runs):
             page_.append(body)

@@ -23,7 +23,7 @@ from orkhaven.hub.logs.stamps import SECOND
 from orkhaven.hub.settings import HubSettings
 from orkhaven.kube import Client, Gateway
 from orkrun import contract
-from tests.bench.hub_server import RUNS, run_name
+from tests.bench.ingest_load import RUNS
 from tests.unit.hub.fakes import FakeCluster
 from tests.unit.hub.pods import BEGIN, stamp
 
@@ -111,8 +111,8 @@ class Mixed(FakeCluster):
         super().__init__()
         self._real = real
         self.pod_log = real.pod_log
-        for number in range(RUNS):
-            self.add_run(run_name(number), objective={"metric": "m0", "direction": "Maximize"})
+        for run in RUNS:
+            self.add_run(run, objective={"metric": "m0", "direction": "Maximize"})
 
     async def get(self, kind: str, namespace: str, name: str) -> Any:
         of_logs = kind == "Job" and name.startswith("log-")

@@ -38,7 +38,7 @@ def add_media(cluster: FakeCluster, store: Store, names: Sequence[str]) -> None:
             add_artifact(store, body, **shown)
 
 
-def add_events(cluster: FakeCluster, names: Sequence[str]) -> None:
+def add_events(cluster: FakeCluster, names: Sequence[str], *, warning: str = "Back-off pulling image") -> None:
     """What the cluster says of these runs and their last pods."""
     for name in names:
         attempts = cluster.objects["Experiment", NAMESPACE, name]["status"].get("attempts") or []
@@ -47,7 +47,7 @@ def add_events(cluster: FakeCluster, names: Sequence[str]) -> None:
             pod = attempts[-1]["pod"]
             about += [
                 ("Pod", pod, "Normal", "Pulling", "Pulling image registry.example/ctseg:0.1.0"),
-                ("Pod", pod, "Warning", "BackOff", "Back-off pulling image <img src=x onerror=alert(1)>"),
+                ("Pod", pod, "Warning", "BackOff", warning),
             ]
         for number, (kind, of, level, reason, message) in enumerate(about):
             cluster.put(

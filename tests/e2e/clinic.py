@@ -5,17 +5,16 @@ What they type is typed: the real kubectl, which finds `kubectl-ork` on PATH.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.user import Body, User, sweep
-from tools.deploy import SYSTEM_NAMESPACE
+from tools.deploy import SYSTEM_NAMESPACE, Deployment
 
 Done = subprocess.CompletedProcess[str]
 
@@ -100,22 +99,40 @@ class Clinic:
         return [body["metadata"]["name"] for body in bodies]
 
 
-@contextlib.contextmanager
-def opened(user: User, folder: Path) -> Iterator[Clinic]:
-    """The people and the sweep, which has ended."""
-    roles = {"editor": "edit", "reader": "view", "stranger": None}
-    bound = [f"{user.namespace}-{name}" for name in roles]
-    cluster = user.deployment.cluster
-    people = {name: _person(user, name, folder, role=role) for name, role in roles.items()}
-    admin = Person(name="admin", kubeconfig=_kubeconfig(user, "admin", folder, token=None), user=user)
-    try:
-        told = people["editor"].ork("submit", "-", "--no-check", "--watch", given=json.dumps(BODY), code=3)
-        yield Clinic(user=user, admin=admin, submitted=told, **people)
-    finally:
-        cluster.kubectl("delete", "rolebinding", "-n", SYSTEM_NAMESPACE, "--ignore-not-found", *bound)
+ROLES = {"editor": "edit", "reader": "view", "stranger": None}
 
 
-def _person(user: User, name: str, folder: Path, *, role: str | None) -> Person:
+def opened(deployment: Deployment, folder: Path) -> Clinic:
+    """The one that was made before with this hub, as the folder tells; else a new one."""
+    folder.mkdir(exist_ok=True)
+    note = folder / "clinic.json"
+    hub = _hub_of(deployment)
+    told = json.loads(note.read_text()) if note.exists() else {}
+    if told.get("hub") != hub:
+        told = {"hub": hub, "namespace": f"e2e-{uuid.uuid4().hex[:8]}"}
+        user = User(deployment=deployment, namespace=told["namespace"])
+        results = deployment.cluster.shared / "results" / user.namespace
+        deployment.namespace(user.namespace, data=None, results=results)
+        for name, role in ROLES.items():
+            _register(user, name, folder, role=role)
+        _kubeconfig(user, "admin", folder, token=None)
+        editor = Person(name="editor", kubeconfig=folder / "editor.kubeconfig", user=user)
+        told["submitted"] = editor.ork("submit", "-", "--no-check", "--watch", given=json.dumps(BODY), code=3)
+        note.write_text(json.dumps(told))
+    user = User(deployment=deployment, namespace=told["namespace"])
+    people = {
+        name: Person(name=name, kubeconfig=folder / f"{name}.kubeconfig", user=user) for name in ("admin", *ROLES)
+    }
+    return Clinic(user=user, submitted=told["submitted"], **people)
+
+
+def _hub_of(deployment: Deployment) -> str:
+    """What tells it from the next one: its store goes with its pod."""
+    found = deployment.get("pods", "-n", SYSTEM_NAMESPACE, "-l", "app.kubernetes.io/component=hub")["items"]
+    return ",".join(sorted(pod["metadata"]["uid"] for pod in found if "deletionTimestamp" not in pod["metadata"]))
+
+
+def _register(user: User, name: str, folder: Path, *, role: str | None) -> None:
     account = f"--serviceaccount={user.namespace}:{name}"
     user.kubectl("create", "serviceaccount", name)
     if role:
@@ -131,10 +148,10 @@ def _person(user: User, name: str, folder: Path, *, role: str | None) -> Person:
         account,
     )
     token = user.kubectl("create", "token", name).strip()
-    return Person(name=name, kubeconfig=_kubeconfig(user, name, folder, token=token), user=user)
+    _kubeconfig(user, name, folder, token=token)
 
 
-def _kubeconfig(user: User, name: str, folder: Path, *, token: str | None) -> Path:
+def _kubeconfig(user: User, name: str, folder: Path, *, token: str | None) -> None:
     config: Body = json.loads(user.deployment.cluster.kubectl("config", "view", "--raw", "--minify", "-o", "json"))
     config["contexts"][0]["context"]["namespace"] = user.namespace
     if token is not None:
@@ -142,4 +159,3 @@ def _kubeconfig(user: User, name: str, folder: Path, *, token: str | None) -> Pa
     file = folder / f"{name}.kubeconfig"
     file.touch(mode=0o600)
     file.write_text(json.dumps(config))
-    return file

@@ -1,7 +1,8 @@
 """The product as a user meets it: one cluster with a real node, the real images, the chart installed by helm.
 
-Every test has a namespace of its own with a results volume; nothing is shared but the installation. So several
-processes of pytest-xdist may run on one cluster; a test that takes away what others need (`alone`) waits for them.
+Every test has a namespace of its own with a results volume; nothing is shared but the installation, and a clinic that
+those who use it only read. So several processes of pytest-xdist may run on one cluster; a test that takes away what
+others need (`alone`) waits for them.
 """
 
 from __future__ import annotations
@@ -95,19 +96,13 @@ def _room(locks: Path, request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def clinic(deployment: Deployment, locks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
-    """A sweep that has ended, and people with and without rights: shared by a module's tests, which leave it as it is.
-
-    For as long as it is there no test runs `alone`: one of those takes away the hub, and with it what it has kept.
+@pytest.fixture
+def clinic(deployment: Deployment, locks: Path, _room: None) -> Clinic:
+    """A sweep that has ended, and people with and without rights: one for all tests of all processes, which leave it as
+    it is. Made anew where the hub that kept its curves and logs is gone.
     """
-    with _locked(locks / "room", fcntl.LOCK_SH):
-        name = f"e2e-{uuid.uuid4().hex[:8]}"
-        deployment.namespace(name, data=None, results=deployment.cluster.shared / "results" / name)
-        user = User(deployment=deployment, namespace=name)
-        with opened(user, tmp_path_factory.mktemp("people")) as made:
-            yield made
-        deployment.cluster.kubectl("delete", "namespace", name, "--wait=false")
+    with _locked(locks / "clinic.lock", fcntl.LOCK_EX):
+        return opened(deployment, locks / "clinic")
 
 
 @pytest.fixture

@@ -103,6 +103,9 @@ FROZEN = [
     ("Sweep", {"spec.objective.direction": "Minimize"}, "spec.objective", NEW_SWEEP),
     ("Sweep", {"spec.search.seed": 3}, "spec.search.seed", NEW_SWEEP),
     ("Sweep", {"spec.search": {"algorithm": "Random", "maxTrials": 9}}, "spec.search.algorithm", NEW_SWEEP),
+    ("Sweep", {"spec.search.order": "Shuffled"}, "spec.search.order", NEW_SWEEP),
+    ("Sweep", {"spec.constraints": ["batch_size > 4"]}, "spec.constraints", NEW_SWEEP),
+    ("Sweep", {"spec.initialPoints": [{"batch_size": 8}]}, "spec.initialPoints", NEW_SWEEP),
     ("Sweep", {"spec.parameters": [{"name": "batch_size", "values": [4, 8]}]}, "spec.parameters", NEW_SWEEP),
     ("Sweep", {"spec.parameters": list(reversed(sweep()["spec"]["parameters"]))}, "spec.parameters", NEW_SWEEP),
     ("Sweep", {"spec.template.params": {"epochs": 4}}, "spec.template", NEW_SWEEP),
@@ -183,7 +186,15 @@ def test_a_large_sweep_is_within_the_cost_of_the_rules(cluster: Cluster, namespa
         }
         for i in range(64)
     ]
-    status, stored = _create(cluster, namespace, sweep({"spec.parameters": parameters}))
+    point = {parameter["name"]: {"a": list(range(20))} for parameter in parameters}
+    body = sweep(
+        {
+            "spec.parameters": parameters,
+            "spec.constraints": ["p00 == 1 and " * 35 + "p00 == 1"] * 32,
+            "spec.initialPoints": [point] * 50,
+        }
+    )
+    status, stored = _create(cluster, namespace, body)
     assert status == 201, stored
     status, stored = _put(cluster, namespace, changed(stored, {"spec.parallelism": 9}))
     assert status == 200, stored
@@ -211,7 +222,7 @@ def test_kubectl_says_what_is_wrong_and_where(kubectl: Kubectl, namespace: str) 
         check=False,
     )
     assert "spec.search" in said
-    assert "Random needs search.maxTrials" in said
+    assert "Random and Sobol need search.maxTrials" in said
 
 
 PARAMS = {"encoder": {"weights": None, "name": "resnet34"}, "norm": None}
@@ -247,7 +258,7 @@ def test_kubectl_explain_is_the_manual(kubectl: Kubectl) -> None:
     said = kubectl("explain", "sweep.spec", "--recursive")
     for line in (
         "objective\t<Object> -required-",
-        "enum: Grid, Random, List",
+        "enum: Grid, Random, Sobol, List",
         "maxTrials\t<integer>",
     ):
         assert line in said, said

@@ -45,7 +45,7 @@ class User:
     def status(self, name: str = "s") -> Body:
         return dict(self.sweep(name).get("status") or {})
 
-    def apply_sweep(self, name: str = "s", *, trials: int = 4, parallelism: int = 2) -> None:
+    def apply_sweep(self, name: str = "s", *, trials: int = 4, parallelism: int = 2, **spec: Any) -> None:
         self.api.call(
             "POST",
             SWEEPS.format(self.namespace),
@@ -58,6 +58,7 @@ class User:
                     "parameters": [{"name": "lr", "values": list(range(1, trials + 1))}],
                     "parallelism": parallelism,
                     "template": {"params": {"model": "unet", "encoder": None}, "resources": {"gpus": 1}},
+                    **spec,
                 },
             },
         )
@@ -196,6 +197,46 @@ def test_a_sweep_becomes_jobs_and_a_leader_and_the_way_is_quiet_at_its_end(
     lease = user.api.get(f"/apis/coordination.k8s.io/v1/namespaces/{user.namespace}/leases/orkhaven-operator")
     assert lease is not None
     assert not lease["spec"].get("holderIdentity")
+
+
+def test_a_search_is_made_as_it_is_written_and_a_wrong_one_says_what_is_wrong(
+    user: User, operator: OperatorProcess
+) -> None:
+    operator.start().wait_ready().wait_leading()
+    lr = {"name": "lr", "range": {"min": 1e-4, "max": 1e-1, "scale": "Log"}}
+    drop = {"name": "drop", "range": {"min": 0, "max": 0.5, "step": 0.1}}
+    user.apply_sweep(
+        parallelism=4,
+        search={"algorithm": "Sobol", "maxTrials": 5, "seed": 7},
+        parameters=[lr, drop],
+        constraints=["lr < 1e-2 && drop != 0.3"],
+        initialPoints=[{"lr": 5e-3}],
+    )
+    user.apply_sweep(
+        "large",
+        parallelism=0,
+        search={"algorithm": "Grid", "maxTrials": 3},
+        parameters=[{"name": f"p{i}", "values": list(range(1000))} for i in range(4)],
+        constraints=["p0 > 997 or p1 == 5"],
+    )
+    user.apply_sweep("wrong", constraints=["l_r > 2"])
+    user.apply_sweep(
+        "nothing", search={"algorithm": "Sobol", "maxTrials": 3}, parameters=[lr], constraints=["lr < 1e-4"]
+    )
+    user.run_to_end(operator)
+    made = [e["spec"]["params"] for e in user.list(EXPERIMENTS)]
+    assert len(made) == len({(p["lr"], p["drop"]) for p in made}) == 5
+    assert all(p["lr"] < 1e-2 and p["drop"] in (0, 0.1, 0.2, 0.4, 0.5) for p in made)
+    assert [p["lr"] for p in made].count(5e-3) == 1
+    assert user.status("large")["trials"]["total"] == 3
+    for name, why in (
+        ("wrong", "spec.constraints[0]: no parameter of this search is called l_r; did you mean lr? (at character 1)"),
+        ("nothing", "spec.constraints: no combination that keeps them all was found: 10,000 draws in a row"),
+    ):
+        until(f"{name} to be refused", lambda name=name: user.status(name).get("state") == "Failed", seconds=60)
+        accepted = next(c for c in user.status(name)["conditions"] if c["type"] == "Accepted")
+        assert (accepted["status"], accepted["reason"]) == ("False", "InvalidSpec")
+        assert why in accepted["message"]
 
 
 def test_a_trial_that_ends_is_in_its_sweep_s_status_within_two_seconds(user: User, operator: OperatorProcess) -> None:

@@ -1,83 +1,97 @@
-"""Changes in a person's name against a real API server: by that person's rights, of that very object, and managedFields
-say through what.
-"""
+"""What a page does in a person's name, against a real API server: with that person's token, no right of the hub's."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
-from orkhaven.errors import AlreadyExists, Conflict, Forbidden, NotFound
-from orkhaven.kube import connect
-from orkhaven.kube.people import FIELD_MANAGER, People
+from orkhaven.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from orkhaven.kube import Gateway, connect
+from orkhaven.kube.people import People
 from tests.cluster import Cluster
 
 pytestmark = pytest.mark.cluster
 
 Kubectl = Callable[..., str]
-RESOURCE = "sweeps.orkhaven.io,experiments.orkhaven.io"
+RUN = {
+    "apiVersion": "orkhaven.io/v1alpha1",
+    "kind": "Experiment",
+    "metadata": {"generateName": "trial-again-"},
+    "spec": {"params": {"lr": 0.1}, "seed": 3},
+}
 
 
 @pytest.fixture
 async def people(cluster: Cluster) -> AsyncIterator[People]:
     client = await connect(str(cluster.kubeconfig))
-    yield People(client)
+    yield Gateway(client).people()
     await client.close()
 
 
 @pytest.fixture
-def token_of(kubectl: Kubectl, namespace: str) -> Callable[..., str]:
-    """A service account that may do these verbs to Sweeps and Experiments, by its token."""
+def token(cluster: Cluster, namespace: str, kubectl: Kubectl) -> Callable[..., str]:
+    """Of an account that may do these verbs to that resource, and nothing else."""
 
-    def make(*verbs: str) -> str:
-        name = "-".join(("person", *verbs))
-        kubectl("create", "serviceaccount", name, "-n", namespace)
-        if verbs:
-            kubectl("create", "role", name, f"--verb={','.join(verbs)}", f"--resource={RESOURCE}", "-n", namespace)
-            kubectl(
-                "create", "rolebinding", name, f"--role={name}", f"--serviceaccount={namespace}:{name}", "-n", namespace
-            )
-        return kubectl("create", "token", name, "-n", namespace).strip()
+    def make(name: str, verbs: str, resource: str) -> str:
+        kubectl("create", "serviceaccount", "-n", namespace, name)
+        kubectl("create", "role", "-n", namespace, name, f"--verb={verbs}", f"--resource={resource}")
+        kubectl(
+            "create", "rolebinding", "-n", namespace, name, f"--role={name}", f"--serviceaccount={namespace}:{name}"
+        )
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+        spec = {"spec": {"expirationSeconds": 600}}
+        return str(cluster.api.call("POST", path, spec)["status"]["token"])
 
     return make
 
 
-def experiment(name: str) -> dict[str, object]:
+def _event(name: str, kind: str, of: str) -> dict[str, Any]:
     return {
-        "apiVersion": "orkhaven.io/v1alpha1",
-        "kind": "Experiment",
         "metadata": {"name": name},
-        "spec": {"params": {"lr": 0.1}, "objective": {"metric": "val/dice"}},
+        "involvedObject": {"kind": kind, "name": of, "apiVersion": "v1"},
+        "reason": "Pulling",
+        "message": f"about {of}",
+        "type": "Normal",
     }
 
 
-async def test_an_experiment_is_made_and_deleted_by_who_may(
-    people: People, token_of: Callable[..., str], kubectl: Kubectl, namespace: str
+async def test_events_of_one_object_are_listed_for_whoever_may_list_events(
+    cluster: Cluster, namespace: str, people: People, token: Callable[..., str]
 ) -> None:
-    token = token_of("create", "delete")
-    assert await people.may(token, verb="create", kind="Experiment", namespace=namespace, name="")
-    assert not await people.may(token, verb="patch", kind="Experiment", namespace=namespace, name="again")
-    made = await people.create(token, "Experiment", namespace, experiment("again"))
+    for number, (kind, of) in enumerate((("Pod", "mine"), ("Pod", "other"), ("Job", "mine"))):
+        event = _event(f"e{number}", kind, of)
+        event["involvedObject"]["namespace"] = namespace
+        cluster.api.call("POST", f"/api/v1/namespaces/{namespace}/events", event)
+    found = await people.events_of(token("watcher", "list", "events"), namespace, kind="Pod", name="mine")
+    assert [one["message"] for one in found] == ["about mine"]
+    with pytest.raises(Forbidden):
+        await people.events_of(token("stranger", "get", "pods"), namespace, kind="Pod", name="mine")
+
+
+async def test_a_run_is_made_and_ended_in_a_persons_name_and_by_nobody_else(
+    cluster: Cluster, namespace: str, people: People, token: Callable[..., str]
+) -> None:
+    path = f"/apis/orkhaven.io/v1alpha1/namespaces/{namespace}/experiments"
+    doer, stranger = token("doer", "create,delete", "experiments.orkhaven.io"), token("reader", "get", "pods")
+    with pytest.raises(Forbidden):
+        await people.create(stranger, "Experiment", namespace, RUN)
+    made = await people.create(doer, "Experiment", namespace, RUN)
+    name, uid = made["metadata"]["name"], made["metadata"]["uid"]
     with pytest.raises(AlreadyExists):
-        await people.create(token, "Experiment", namespace, experiment("again"))
-    seen = json.loads(kubectl("get", "xp", "again", "-n", namespace, "-o", "json", "--show-managed-fields"))
-    assert {field["manager"] for field in seen["metadata"]["managedFields"]} == {FIELD_MANAGER}
+        await people.create(doer, "Experiment", namespace, {**RUN, "metadata": {"name": name}})
+    assert name.startswith("trial-again-")
+    assert [entry["manager"] for entry in made["metadata"]["managedFields"]] == ["orkhaven-dashboard"]
+    assert await people.may(doer, verb="delete", kind="Experiment", namespace=namespace, name=name)
+    assert not await people.may(stranger, verb="delete", kind="Experiment", namespace=namespace, name=name)
+    with pytest.raises(Forbidden):
+        await people.remove(stranger, "Experiment", namespace, name, uid=uid)
     with pytest.raises(Conflict):
-        await people.remove(token, "Experiment", namespace, "again", uid="00000000-0000-0000-0000-000000000000")
-    await people.remove(token, "Experiment", namespace, "again", uid=made["metadata"]["uid"])
+        await people.remove(doer, "Experiment", namespace, name, uid="of-a-namesake")
+    await people.remove(doer, "Experiment", namespace, name, uid=uid)
+    assert cluster.api.call("GET", path)["items"] == []
     with pytest.raises(NotFound):
-        await people.remove(token, "Experiment", namespace, "again", uid=made["metadata"]["uid"])
-
-
-async def test_who_may_not_is_told_so_and_nothing_happens(
-    people: People, token_of: Callable[..., str], kubectl: Kubectl, namespace: str
-) -> None:
-    made = await people.create(token_of("create"), "Experiment", namespace, experiment("kept"))
-    nobody = token_of()
-    with pytest.raises(Forbidden):
-        await people.create(nobody, "Experiment", namespace, experiment("other"))
-    with pytest.raises(Forbidden):
-        await people.remove(nobody, "Experiment", namespace, "kept", uid=made["metadata"]["uid"])
-    assert kubectl("get", "xp", "-n", namespace, "-o", "name").split() == ["experiment.orkhaven.io/kept"]
+        await people.remove(doer, "Experiment", namespace, name, uid=uid)
+    with pytest.raises(Invalid):
+        await people.create(doer, "Experiment", namespace, {**RUN, "spec": {"params": {}, "seed": -1}})

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from orkhaven.core import sweep as planner
 from orkhaven.core.actions import Note
 from orkhaven.core.views import Defaults, Key, Meta
 from orkhaven.engine.engine import Engine
@@ -93,7 +94,8 @@ class Simulation:
     # --- the operator ------------------------------------------------------------------------------------------------
 
     def restart(self) -> None:
-        """A new process on the same cluster: it lists, then goes on from there."""
+        """A new process on the same cluster: it remembers nothing, lists, then goes on from there."""
+        planner.forget()
         self.telemetry = Telemetry()
         self.engine = Engine(
             self.cluster,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -170,6 +170,30 @@ def nearest(name: str, known: Iterable[str]) -> str:
     by_lower = {one.lower(): one for one in reversed(known)}
     close = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(by_lower[one] for one in close)}?" if close else ""
+
+
+def like(pattern: str) -> Callable[[str], bool]:
+    """What `~` means: contains, whatever the case; with a `*` the pattern has to be the whole text. Never slower than
+    the text is long: the parts between the stars are looked for one after the other.
+    """
+    wanted = pattern.lower()
+    if "*" not in wanted:
+        return lambda text: wanted in text.lower()
+    first, *middle, last = wanted.split("*")
+
+    def fits(text: str) -> bool:
+        text = text.lower()
+        if len(text) < len(first) + len(last) or not text.startswith(first) or not text.endswith(last):
+            return False
+        position, end = len(first), len(text) - len(last)
+        for part in middle:
+            found = text.find(part, position, end)
+            if found < 0:
+                return False
+            position = found + len(part)
+        return True
+
+    return fits
 
 
 def _tokens(text: str) -> list[_Token]:

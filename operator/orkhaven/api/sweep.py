@@ -9,169 +9,13 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from orkhaven.api.experiment import Json, Objective, RunTemplate
-from orkhaven.api.meta import Condition, Model, NameRule, Number, Rules, StatusModel
-from orkhaven.api.rules import ListMap, Rule, Transition, immutable, matching
+from orkhaven.api.meta import Condition, Model, NameRule, Rules, StatusModel
+from orkhaven.api.rules import ListMap, Rule, Transition, immutable
+from orkhaven.api.search import MAX_GRID_NUMBERS, Algorithm, Parameter, Scale, Search
 
 MAX_SWEEP_NAME = 46
 """Characters: "-" + 10 of the hash + "-" + attempt have to fit into a Job's 63."""
 SWEEP_NAME = NameRule(limit=MAX_SWEEP_NAME, why='its trials are named after it, with "-" and a hash at the end')
-
-MAX_GRID_NUMBERS = 1000
-"""Numbers that one range may give a Grid, as many as `values` may hold."""
-MAX_STEPS = 10**9
-"""Steps from one end of a range to the other."""
-
-_PARAMETER = r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*"
-ParameterName = Annotated[
-    str,
-    Field(min_length=1, max_length=128),
-    matching(_PARAMETER, "a dotted path such as optimizer.lr: letters, digits, '_' and '-' between the dots"),
-]
-
-
-class Algorithm(StrEnum):
-    GRID = "Grid"
-    RANDOM = "Random"
-    LIST = "List"
-
-
-class Scale(StrEnum):
-    LINEAR = "Linear"
-    LOG = "Log"
-    INTEGER = "Integer"
-
-
-class Search(Model):
-    """Which combinations are tried, and in which order."""
-
-    algorithm: Annotated[
-        Algorithm,
-        Field(
-            description="Grid: every combination of `values`. Random: drawn by `seed`. List: `trials` as they stand."
-        ),
-    ] = Algorithm.GRID
-    max_trials: Annotated[
-        int | None,
-        Field(
-            description="Most trials that are made. Random needs it; Grid and List default to all.", ge=1, le=100_000
-        ),
-    ] = None
-    seed: Annotated[
-        int, Field(description="Seed of Random: the same seed gives the same trials.", ge=0, le=2**31 - 1)
-    ] = 0
-
-
-def _is_seen(r: Range, step: float) -> bool:
-    fine = r.scale is Scale.INTEGER or all(abs(x) <= step * 1e12 for x in (r.min, r.max))
-    return (r.max - r.min) / step <= MAX_STEPS and fine
-
-
-class Range(Model):
-    """An interval, both ends included."""
-
-    min: Annotated[Number, Field(description="Smallest value.")]
-    max: Annotated[Number, Field(description="Largest value.")]
-    scale: Annotated[
-        Scale, Field(description="Linear, Log (both ends above 0) or Integer (whole numbers, evenly).")
-    ] = Scale.LINEAR
-    step: Annotated[
-        Number | None,
-        Field(
-            description="Only min, min + step, min + 2 step, ... up to max. For Linear and Integer; a Grid can then "
-            "take a Linear range too."
-        ),
-    ] = None
-
-    rules: ClassVar[Rules] = (
-        Rule(
-            cel="[self.min, self.max].all(x, x >= -1.0e300 && x <= 1.0e300)",
-            message="both ends have to be between -1.0e300 and 1.0e300",
-            check=lambda r: all(abs(x) <= 1e300 for x in (r.min, r.max)),
-        ),
-        Rule(
-            cel="self.min < self.max || (self.scale == 'Integer' && self.min == self.max)",
-            message="min has to be below max",
-            check=lambda r: r.min < r.max or (r.scale is Scale.INTEGER and r.min == r.max),
-            path=".max",
-        ),
-        Rule(
-            cel="self.scale != 'Log' || self.min > 0.0",
-            message="scale Log needs min above 0, such as 1.0e-5",
-            check=lambda r: r.scale is not Scale.LOG or r.min > 0,
-            path=".min",
-        ),
-        Rule(
-            cel="self.scale != 'Integer' || ([self.min, self.max].all(x, x >= -9007199254740992.0 && "
-            "x <= 9007199254740992.0 && double(int(x)) == x))",
-            message="scale Integer needs whole numbers (below 2^53), such as min: 1, max: 8",
-            check=lambda r: (
-                r.scale is not Scale.INTEGER or all(abs(x) <= 2**53 and x == int(x) for x in (r.min, r.max))
-            ),
-        ),
-        Rule(
-            cel="!has(self.step) || self.step > 0.0",
-            message="step has to be above 0, such as 0.1",
-            check=lambda r: r.step is None or r.step > 0,
-            path=".step",
-        ),
-        Rule(
-            # A little more: 0.3 - 0.2 is less than 0.1.
-            cel="!has(self.step) || self.step <= (self.max - self.min) * 1.000001 || self.min >= self.max",
-            message="step is wider than the range: at most max - min",
-            check=lambda r: r.step is None or r.step <= (r.max - r.min) * 1.000001 or r.min >= r.max,
-            path=".step",
-        ),
-        Rule(
-            cel=f"!has(self.step) || self.step <= 0.0 || (self.max - self.min) / self.step <= {MAX_STEPS}.0 && "
-            "(self.scale == 'Integer' || "
-            "[self.min, self.max].all(x, x <= self.step * 1.0e12 && x >= self.step * -1.0e12))",
-            message="step is too small: at most 10^9 steps from min to max, each seen in 12 digits (or leave it out)",
-            check=lambda r: r.step is None or r.step <= 0 or _is_seen(r, r.step),
-            path=".step",
-        ),
-        Rule(
-            cel="!has(self.step) || self.scale != 'Log'",
-            message="scale Log takes no step: list the values instead, such as values: [1.0e-4, 1.0e-3]",
-            check=lambda r: r.step is None or r.scale is not Scale.LOG,
-            path=".step",
-        ),
-        Rule(
-            cel="!has(self.step) || self.scale != 'Integer' || (self.step <= 9007199254740992.0 && "
-            "double(int(self.step)) == self.step)",
-            message="scale Integer needs a whole step, such as 2",
-            check=lambda r: r.step is None or r.scale is not Scale.INTEGER or r.step == int(r.step),
-            path=".step",
-        ),
-    )
-
-
-class Parameter(Model):
-    """One dimension of the search."""
-
-    name: Annotated[
-        ParameterName, Field(description="Dotted path into template.params: optimizer.lr sets params.optimizer.lr.")
-    ]
-    values: Annotated[
-        list[Json] | None, Field(description="The values to try: any JSON.", min_length=1, max_length=1000)
-    ] = None
-    range: Annotated[Range | None, Field(description="The interval to draw from.")] = None
-    when: Annotated[
-        dict[str, Annotated[list[Json], Field(min_length=1, max_length=100)]],
-        Field(
-            description="Only set where each named parameter has one of these values; left out elsewhere. "
-            "The named parameters have to stand before this one.",
-            max_length=8,
-        ),
-    ] = {}
-
-    rules: ClassVar[Rules] = (
-        Rule(
-            # dyn(): CEL's type checker does not see a list of any JSON.
-            cel="has(dyn(self).values) != has(self.range)",
-            message="needs either values or range, not both",
-            check=lambda p: (p.values is None) != (p.range is None),
-        ),
-    )
 
 
 class FailurePolicy(Model):
@@ -220,6 +64,24 @@ class SweepSpec(Model):
     objective: Annotated[Objective, Field(description="What trials are ranked by.")]
     search: Annotated[Search, Field(description="Which combinations are tried.")] = Search()
     parameters: Annotated[list[Parameter], Field(description="The dimensions of the search.", max_length=64)] = []
+    constraints: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=500)]],
+        Field(
+            description="What every combination has to keep, such as model.encoder != 'resnet50' || batch_size <= 16; "
+            "one that breaks any of them is never made. Compares parameters of the search with values or with each "
+            "other: == != < <= > >= ~ in, joined by and, or, not. What is said of a parameter that a combination "
+            "leaves out (`when`) counts as kept.",
+            max_length=32,
+        ),
+    ] = []
+    initial_points: Annotated[
+        list[dict[str, Json]],
+        Field(
+            description="Combinations that are tried first: dotted name -> value. What one leaves out is drawn at "
+            "random (Grid: the first combination that has the rest). None of them is tried again later.",
+            max_length=100,
+        ),
+    ] = []
     trials: Annotated[
         list[dict[str, Json]],
         Field(
@@ -246,7 +108,7 @@ class SweepSpec(Model):
     rules: ClassVar[Rules] = (
         Rule(
             cel="self.search.algorithm == 'List' || (has(self.parameters) && self.parameters.size() > 0)",
-            message="Grid and Random need parameters: name at least one (or use algorithm List with trials)",
+            message="Grid, Random and Sobol need parameters: name at least one (or use algorithm List with trials)",
             check=lambda s: s.search.algorithm is Algorithm.LIST or bool(s.parameters),
             path=".parameters",
         ),
@@ -255,7 +117,7 @@ class SweepSpec(Model):
             + _NOT_GRID
             + "))",
             message="Grid needs values, or a range of at most 1000 numbers (scale Integer, or with a step), in every "
-            "parameter (other ranges: algorithm Random)",
+            "parameter (other ranges: algorithm Random or Sobol)",
             check=lambda s: s.search.algorithm is not Algorithm.GRID or not any(map(_not_grid, s.parameters)),
             path=".parameters",
             offenders=(
@@ -264,9 +126,11 @@ class SweepSpec(Model):
             ),
         ),
         Rule(
-            cel="self.search.algorithm != 'Random' || has(self.search.maxTrials)",
-            message="Random needs search.maxTrials: how many trials to draw",
-            check=lambda s: s.search.algorithm is not Algorithm.RANDOM or s.search.max_trials is not None,
+            cel="!(self.search.algorithm in ['Random', 'Sobol']) || has(self.search.maxTrials)",
+            message="Random and Sobol need search.maxTrials: how many trials to draw",
+            check=lambda s: (
+                s.search.algorithm not in (Algorithm.RANDOM, Algorithm.SOBOL) or s.search.max_trials is not None
+            ),
             path=".search",
         ),
         Rule(
@@ -277,7 +141,7 @@ class SweepSpec(Model):
         ),
         Rule(
             cel="self.search.algorithm != 'List' || !has(self.parameters) || self.parameters.size() == 0",
-            message="List takes its parameters from trials: leave parameters out (or use algorithm Grid or Random)",
+            message="List takes its parameters from trials: leave parameters out (or use another algorithm)",
             check=lambda s: s.search.algorithm is not Algorithm.LIST or not s.parameters,
             path=".parameters",
         ),
@@ -286,6 +150,18 @@ class SweepSpec(Model):
             message="trials are for algorithm List only: leave them out, or set search.algorithm: List",
             check=lambda s: s.search.algorithm is Algorithm.LIST or not s.trials,
             path=".trials",
+        ),
+        Rule(
+            cel="self.search.algorithm != 'List' || !has(self.constraints) || self.constraints.size() == 0",
+            message="List makes its trials as they stand: leave constraints out, and the trials that break them",
+            check=lambda s: s.search.algorithm is not Algorithm.LIST or not s.constraints,
+            path=".constraints",
+        ),
+        Rule(
+            cel="self.search.algorithm != 'List' || !has(self.initialPoints) || self.initialPoints.size() == 0",
+            message="List makes its trials in their order: leave initialPoints out, and put them first in trials",
+            check=lambda s: s.search.algorithm is not Algorithm.LIST or not s.initial_points,
+            path=".initialPoints",
         ),
         Rule(
             cel="!has(self.parameters) || self.parameters.all(p, self.parameters.exists_one(q, q.name == p.name))",
@@ -324,6 +200,9 @@ class SweepSpec(Model):
         immutable("objective", "trials were judged by it; make a new Sweep"),
         immutable("search.algorithm", "trials were made by it; make a new Sweep"),
         immutable("search.seed", "trials were drawn with it; make a new Sweep"),
+        immutable("search.order", "trials were numbered by it; make a new Sweep"),
+        immutable("constraints", "trials were made by them; make a new Sweep"),
+        immutable("initialPoints", "trials are numbered from them; make a new Sweep"),
         immutable("parameters", "trials were made from them; make a new Sweep"),
         immutable("trials", "they are numbered as they stand; make a new Sweep"),
         immutable("template", "all trials have to share it; make a new Sweep"),
@@ -347,7 +226,9 @@ class SweepState(StrEnum):
 class TrialCounts(StatusModel):
     """Trials by state."""
 
-    total: Annotated[int, Field(description="Trials that the search will make.")] = 0
+    total: Annotated[
+        int, Field(description="Trials that the search will make; at most so many where constraints leave it open.")
+    ] = 0
     created: Annotated[int, Field(description="Experiments made so far.")] = 0
     queued: Annotated[int, Field(description="Waiting for a GPU.")] = 0
     running: Annotated[int, Field(description="Starting or running.")] = 0
@@ -416,7 +297,8 @@ class Sweep(Model):
     spec: Annotated[
         SweepSpec,
         Field(
-            description="What to search. What the trials are (objective, search, parameters, trials, template) never "
+            description="What to search. What the trials are (objective, search, parameters, constraints, "
+            "initialPoints, trials, template) never "
             "changes, but search.maxTrials may rise; parallelism, suspend, failurePolicy and ttlSecondsAfterFinished "
             "may be edited at any time."
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from orkhaven.cli.verbs import app
@@ -10,6 +11,9 @@ from orkhaven.cli.verbs import app
 
 def main() -> None:
     """Exit codes: 0 well, 1 not, 2 wrong usage, 3 it ended, but with failures."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # An end in order: sockets, and files that a browser was sent to, are removed.
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     sys.exit(run(sys.argv[1:]))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import select
-import signal
+import shutil
 import sys
 import tempfile
 import threading
@@ -23,8 +23,9 @@ from urllib.parse import urlencode
 from orkhaven.cli.session import Session
 from orkhaven.client.connect import context_namespace
 from orkhaven.client.errors import NotFound, NoToken
-from orkhaven.client.hub import DEFAULT, ENV_HUB, Forward, Hub, Place, forward, hub_at, segment
+from orkhaven.client.hub import DEFAULT, ENV_HUB, Forward, Hub, Place, forward, hub_at
 from orkhaven.client.tokens import TokenChoice, token_of
+from orkhaven.client.wire import segment
 
 _WAY_ON = """<!doctype html>
 <meta charset="utf-8">
@@ -43,16 +44,17 @@ def dashboard(session: Session, sweep: str | None, *, port: int, browser: bool) 
     def token() -> str:
         return token_of(session.target, choice, namespace=lambda: context_namespace(session.target))
 
-    # What is on the stack goes away then too: the file, and the forwarding.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     way = forward(session.target, place, port=port)
     with hub_at(way, token) as hub, ExitStack() as stack:
         url = _address(hub, path)
         print(url, flush=True)
         if browser and _has_screen():
-            _open(url, stack)
+            file = _way_on(url)
+            if not place.url:
+                stack.callback(shutil.rmtree, file.parent, ignore_errors=True)
+            webbrowser.open(file.as_uri())
         if place.url:
-            return 0
+            return 0  # the file stays: nobody says when a browser has read it, and its code is over in a minute
         return _stay(way, lambda: print(_address(hub, path), flush=True))
 
 
@@ -72,13 +74,12 @@ def _address(hub: Hub, path: str) -> str:
     return f"{hub.url}/login?{urlencode({'code': code, 'next': path})}"
 
 
-def _open(url: str, stack: ExitStack) -> None:
-    """The file is there until the forwarding ends: nobody says when a browser has read it. Its code is over before."""
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ork-", ignore_cleanup_errors=True))  # 0700
-    file = Path(folder) / "orkhaven.html"
+def _way_on(url: str) -> Path:
+    """A file that leads a browser to the address, for its owner alone."""
+    file = Path(tempfile.mkdtemp(prefix="ork-")) / "orkhaven.html"  # the folder is 0700
     file.touch(mode=0o600)
     file.write_text(_WAY_ON.format(url=escape(url)))
-    webbrowser.open(file.as_uri())
+    return file
 
 
 def _stay(way: Forward, again: Callable[[], None]) -> int:

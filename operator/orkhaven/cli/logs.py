@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from orkhaven.cli import find
 from orkhaven.cli.session import Session
 from orkhaven.client.errors import Invalid, NoHub, NotFound, NoToken, OrkhavenError
-from orkhaven.client.hub import segment
 from orkhaven.client.kube import Body
+from orkhaven.client.wire import segment
 
 NOT_YET = "is waiting to start"
 """What the kubelet says of a container that has no log yet."""

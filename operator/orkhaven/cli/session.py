@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,7 @@ import typer
 from orkhaven.cli.output import Format
 
 if TYPE_CHECKING:
-    from orkhaven.client.connect import Target
+    from orkhaven.client.connect import Opening, Target
     from orkhaven.client.hub import Hub
     from orkhaven.client.kube import Kube
 
@@ -37,6 +37,7 @@ class Session:
     token: str | None = None
     service_account: str | None = None
     stack: ExitStack = field(default_factory=ExitStack)
+    opening: Opening | None = None
 
     @functools.cached_property
     def target(self) -> Target:
@@ -49,11 +50,20 @@ class Session:
             impersonate=self.impersonate,
         )
 
+    def begin(self) -> None:
+        """Starts to open the way to the cluster, while the verb is being loaded. What goes wrong is said by `kube`."""
+        from orkhaven.client.connect import Opening
+        from orkhaven.client.errors import NoKubectl
+
+        with suppress(NoKubectl):
+            self.opening = Opening(self.target)
+            self.stack.callback(self.opening.close)
+
     @functools.cached_property
     def kube(self) -> Kube:
         from orkhaven.client.connect import connect
 
-        return self.stack.enter_context(connect(self.target))
+        return self.stack.enter_context(self.opening.kube() if self.opening else connect(self.target))
 
     @functools.cached_property
     def hub(self) -> Hub:
@@ -80,37 +90,41 @@ class Session:
         return " ".join(["kubectl ork", *words, *options])
 
 
-def _option(default: Any, kind: Any, help: str, *names: str) -> tuple[Any, Any]:
-    """(annotation, default) of an option."""
-    return Annotated[kind, typer.Option(*names, help=help)], default
+def _option(default: Any, kind: Any, help: str, *names: str, shown: str | None = None) -> tuple[Any, Any]:
+    """(annotation, default) of an option. `shown`: its value in the help."""
+    return Annotated[kind, typer.Option(*names, help=help, metavar=shown)], default
 
 
 _TEXT = str | None
 
 _GROUPS: dict[str, dict[str, tuple[Any, Any]]] = {
     "cluster": {
-        "namespace": _option(None, _TEXT, "Default: that of the context.", "-n", "--namespace"),
-        "context": _option(None, _TEXT, "Context of the kubeconfig."),
-        "kubeconfig": _option(None, _TEXT, "Path of the kubeconfig."),
-        "impersonate": _option(None, _TEXT, "Act as this user, as kubectl --as does.", "--as"),
+        "namespace": _option(None, _TEXT, "Default: that of the context.", "-n", "--namespace", shown="NAME"),
+        "context": _option(None, _TEXT, "Context of the kubeconfig.", shown="NAME"),
+        "kubeconfig": _option(None, _TEXT, "Path of the kubeconfig.", shown="FILE"),
+        "impersonate": _option(None, _TEXT, "Act as this user, as kubectl --as does.", "--as", shown="USER"),
     },
     "list": {
         "everywhere": _option(False, bool, "Of all namespaces.", "-A", "--all-namespaces"),
-        "selector": _option(None, _TEXT, "Labels, as kubectl -l.", "-l", "--selector"),
+        "selector": _option(None, _TEXT, "Labels, as kubectl -l.", "-l", "--selector", shown="LABELS"),
     },
     "output": {"output": _option(Format.TABLE, Format, "How it is printed.", "-o", "--output")},
     "hub": {
-        "place": _option(None, _TEXT, "The hub: namespace/service or URL [env: ORKHAVEN_HUB]", "--hub"),
-        "token": _option(None, _TEXT, "Shown to the hub; better in the environment [env: ORKHAVEN_TOKEN]"),
-        "service_account": _option(None, _TEXT, "Show the hub this one's token [env: ORKHAVEN_SERVICE_ACCOUNT]"),
+        "place": _option(None, _TEXT, "The hub: namespace/service or URL [env: ORKHAVEN_HUB]", "--hub", shown="PLACE"),
+        "token": _option(
+            None, _TEXT, "Shown to the hub; better in the environment [env: ORKHAVEN_TOKEN]", shown="TOKEN"
+        ),
+        "service_account": _option(
+            None, _TEXT, "Show the hub this one's token [env: ORKHAVEN_SERVICE_ACCOUNT]", shown="NAME"
+        ),
     },
 }
 
 
-def takes(*groups: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+def takes(*groups: str, early: bool = True) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Gives a verb the options of these groups, packed into the `Session` that is its first argument.
 
-    What the verb returns is its exit code.
+    What the verb returns is its exit code. `early`: it will ask the cluster.
     """
 
     def decorate(verb: Callable[..., Any]) -> Callable[..., None]:
@@ -126,6 +140,8 @@ def takes(*groups: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
             options = {parameter.name: given.pop(parameter.name) for parameter in extra}
             session = Session(**options)
             with session.stack:
+                if early and "cluster" in groups:
+                    session.begin()
                 code = verb(session, **given)
             raise typer.Exit(code or 0)
 

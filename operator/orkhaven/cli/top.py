@@ -7,17 +7,25 @@ the hub's; where it cannot be asked and nothing is filtered, the Experiments the
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orkhaven.cli import find
-from orkhaven.cli.output import Column, Format, Row, View, drawn, emit, live, redraw
+from orkhaven.cli.output import Column, Format, Row, View, drawn, emit, live, number, redraw
 from orkhaven.cli.session import Session
 from orkhaven.cli.status import follow
 from orkhaven.client.board import Board, board_from_hub, board_from_status, board_of
-from orkhaven.client.errors import Invalid, NoHub, NoKubectl, NoToken
+from orkhaven.client.errors import Invalid, NoHub, NoKubectl, NotFound, NoToken
 from orkhaven.client.kube import Body
 from orkhaven.client.waiting import finished, line
+from orkhaven.client.wire import segment
+
+REPEATS = (
+    Column("MEAN", "mean", right=True),
+    Column("STD", "std", right=True, show=lambda std: f"± {number(std)}"),
+    Column("RUNS", "n", right=True),
+)
+"""Of the objective, over the runs of the same parameters under several seeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +95,27 @@ def _metrics(trials: Iterable[Body]) -> list[str]:
     return sorted({metric for body in trials for metric in (body.get("status") or {}).get("metrics") or {}})
 
 
-def export(session: Session, name: str) -> int:
+CURVES = (
+    Column("EXPERIMENT", "experiment"),
+    Column("METRIC", "metric"),
+    Column("STEP", "step", right=True),
+    Column("TIME", "time"),
+    Column("VALUE", "value", right=True),
+    Column("ATTEMPT", "attempt", right=True),
+)
+
+
+def export(session: Session, name: str, *, curves: str | None = None) -> int:
     form = Format.CSV if session.output is Format.TABLE and not sys.stdout.isatty() else session.output
     body = find.sweep(session.kube, name)
-    trials = list(session.kube.each("Experiment", labels=f"orkhaven.io/sweep={name}"))
+    trials = list(session.kube.each("Experiment", labels=f"orkhaven.io/sweep={body['metadata']['name']}"))
+    if curves is not None:
+        points = list(_points(session, trials, curves))
+        if not points:
+            known = ", ".join(_metrics(trials))
+            raise NotFound(f"no trial has reported {curves}" + (f"; there are: {known}" if known else " or anything"))
+        emit(View(CURVES, points), form)
+        return 0
     board = board_of(body, trials, metrics=_metrics(trials))
     columns = _columns(board, every=True)
     rows: Sequence[Row] = board.rows
@@ -101,6 +126,21 @@ def export(session: Session, name: str) -> int:
     return 0
 
 
+def _points(session: Session, trials: Iterable[Body], metric: str) -> Iterator[Row]:
+    """Every point of every trial, a row each: what a table program calls the long form."""
+    for trial in trials:
+        meta = trial["metadata"]
+        path = f"{segment(meta['namespace'])}/experiments/{segment(meta['name'])}/metrics/{segment(metric)}"
+        try:
+            answer = session.hub.get(path)
+        except NotFound:  # it has not reported that one
+            continue
+        parts = (answer[part] for part in ("step", "time", "value", "attempt"))
+        for step, time, value, attempt in zip(*parts, strict=True):
+            point = {"step": step, "time": time, "value": value, "attempt": attempt}
+            yield {"experiment": meta["name"], "metric": metric, **point}
+
+
 def _columns(board: Board, *, every: bool = False) -> list[Column]:
     shown = [
         Column("#", "rank", right=True),
@@ -109,6 +149,7 @@ def _columns(board: Board, *, every: bool = False) -> list[Column]:
         *([Column("REASON", "reason", colour=True)] if every else []),
         Column(board.metric, "value", right=True),
         Column("STEP", "step", right=True),
+        *(REPEATS if board.has_repeats else ()),
         *(Column(_short(parameter, board.params), f"params.{parameter}", shrink=True) for parameter in board.params),
         *(Column(metric, f"metrics.{metric}", right=True) for metric in board.metrics),
     ]

@@ -26,7 +26,7 @@ AnyName = Annotated[
     str,
     typer.Argument(metavar="NAME", help="A Sweep's or an Experiment's; sweep/NAME or xp/NAME where both are there."),
 ]
-Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="YAML or JSON; - reads standard input.")]
+Files = Annotated[list[str], typer.Argument(metavar="FILE", help="YAML or JSON; - reads standard input.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -86,12 +86,21 @@ def status(
 def top(
     session: Session,
     sweep: SweepName,
-    metric: Annotated[str | None, typer.Option(help="Rank by this metric, not by the objective.")] = None,
-    filter_: Annotated[
-        str | None, typer.Option("--filter", help='Such as: params.optimizer.lr < 1e-3 and state = "Succeeded"')
+    metric: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Rank by this metric, not by the objective.")
     ] = None,
-    sort: Annotated[str | None, typer.Option(help="Column to sort by; -COLUMN from large to small.")] = None,
-    count: Annotated[int, typer.Option("-k", "--count", min=1, max=100_000, help="Rows.")] = 10,
+    filter_: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="EXPRESSION",
+            help='Such as: params.optimizer.lr < 1e-3 and state == "Succeeded"',
+        ),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column to sort by; -COLUMN from large to small.")
+    ] = None,
+    count: Annotated[int, typer.Option("-k", "--count", metavar="N", min=1, max=100_000, help="Rows.")] = 10,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing it until the sweep has ended.")] = False,
 ) -> int:
     """The leaderboard of a sweep."""
@@ -116,11 +125,11 @@ def logs(
     session: Session,
     experiment: ExperimentName,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is written from now on.")] = False,
-    attempt: Annotated[int | None, typer.Option(min=1, help="Default: the latest.")] = None,
+    attempt: Annotated[int | None, typer.Option(metavar="N", min=1, help="Default: the latest.")] = None,
     grep: Annotated[
         str | None, typer.Option(metavar="REGEX", help="Only lines that match; exit code 1 where none does.")
     ] = None,
-    tail: Annotated[int | None, typer.Option(min=1, help="Only the last so many lines.")] = None,
+    tail: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the last so many lines.")] = None,
 ) -> int:
     """The log of a run: of its pod while that is there, else what the hub has kept."""
     from orkhaven.cli import logs as does
@@ -165,9 +174,12 @@ def wait(
     session: Session,
     name: AnyName,
     condition: Annotated[
-        str, typer.Option("--for", help="Condition that has to be True: Finished, Running, Suspended, ...")
+        str,
+        typer.Option(
+            "--for", metavar="CONDITION", help="Condition that has to be True: Finished, Running, Suspended, ..."
+        ),
     ] = "Finished",
-    timeout: Annotated[str, typer.Option(help="Such as 90s, 30m, 24h; 0: as long as it takes.")] = "0",
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="Such as 90s, 30m, 24h; 0: as long as it takes.")] = "0",
 ) -> int:
     """Wait for the end of a sweep or a run. Exit code 3 where it ended with failures, 1 where the time was over."""
     from orkhaven.cli import wait as does
@@ -212,9 +224,12 @@ def rerun(
     session: Session,
     experiment: ExperimentName,
     settings: Set = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Another seed: another run of the same parameters.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Another seed: another run of the same parameters.")
+    ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Of the new Experiment. Default: the old one's with -r and a number.")
+        str | None,
+        typer.Option(metavar="NAME", help="Of the new Experiment. Default: the old one's with -r and a number."),
     ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Make it. Default: print it as YAML.")] = False,
 ) -> int:
@@ -225,20 +240,28 @@ def rerun(
 
 
 @app.command(short_help="All trials of a sweep as CSV, JSON or LaTeX")
-@takes("cluster", "output")
-def export(session: Session, sweep: SweepName) -> int:
+@takes("cluster", "output", "hub")
+def export(
+    session: Session,
+    sweep: SweepName,
+    curves: Annotated[
+        str | None, typer.Option(metavar="METRIC", help="Every point of this metric instead, a row each.")
+    ] = None,
+) -> int:
     """Every trial of a sweep with parameters and results: -o csv, json, yaml or latex."""
     from orkhaven.cli import top as does
 
-    return does.export(session, sweep)
+    return does.export(session, sweep, curves=curves)
 
 
 @app.command(short_help="Open the hub's pages in the browser")
-@takes("cluster", "hub")
+@takes("cluster", "hub", early=False)
 def dashboard(
     session: Session,
     sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Open its page.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0: any that is free.")] = 0,
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="Port on this machine; 0: any that is free.")
+    ] = 0,
     browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the browser, or only print the address.")
     ] = True,
@@ -256,7 +279,7 @@ def lint(
     files: Files,
     settings: Set = None,
     most: Annotated[
-        int, typer.Option("--max-trials", min=1, help="Trials of a sweep whose parameters are checked.")
+        int, typer.Option("--max-trials", metavar="N", min=1, help="Trials of a sweep whose parameters are checked.")
     ] = 1000,
 ) -> int:
     """Check files without a cluster: the schema, then each trial's parameters by the trainer's own model."""
@@ -266,15 +289,15 @@ def lint(
 
 
 @app.command("import-haven", short_help="Take over results of Haven")
-@takes("cluster", "output")
+@takes("cluster", "output", early=False)
 def import_haven(
     session: Session,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A savedir: a folder of folders with exp_dict.json.")],
     metric: Annotated[
-        str | None, typer.Option(help="The objective: a key of score_list.pkl, such as val_dice.")
+        str | None, typer.Option(metavar="NAME", help="The objective: a key of score_list.pkl, such as val_dice.")
     ] = None,
     minimize: Annotated[bool, typer.Option("--minimize", help="The smaller value is the better one.")] = False,
-    prefix: Annotated[str, typer.Option(help="Names are PREFIX-<start of Haven's id>.")] = "haven",
+    prefix: Annotated[str, typer.Option(metavar="TEXT", help="Names are PREFIX-<start of Haven's id>.")] = "haven",
     apply: Annotated[
         bool, typer.Option("--apply", help="Make the Experiments. Default: show what would be made.")
     ] = False,
@@ -286,7 +309,7 @@ def import_haven(
 
 
 @app.command(short_help="Versions of client, cluster, operator and hub")
-@takes("cluster", "output", "hub")
+@takes("cluster", "output", "hub", early=False)
 def version(
     session: Session,
     client: Annotated[bool, typer.Option("--client", help="This program's alone: asks nobody.")] = False,

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orkhaven.client.errors import OrkhavenError
-    from orkhaven.client.orkhaven import Experiment, Orkhaven, Sweep
+    from orkhaven.client.experiment import Experiment
+    from orkhaven.client.orkhaven import Orkhaven
+    from orkhaven.client.sweep import Sweep
 
 __all__ = ["Experiment", "Orkhaven", "OrkhavenError", "Sweep"]
 

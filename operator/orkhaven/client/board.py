@@ -6,13 +6,18 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orkhaven.client.errors import Invalid
-from orkhaven.client.hub import Hub, segment
 from orkhaven.client.kube import Body
+from orkhaven.client.wire import segment
+
+if TYPE_CHECKING:
+    from orkhaven.client.hub import Hub
 
 Row = dict[str, Any]
+
+REPEATS = ("mean", "std", "n")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,6 +32,8 @@ class Board:
     metrics: Sequence[str] = field(default=())
     has_states: bool = False
     """Rows have `state`: trials that have not succeeded are among them."""
+    has_repeats: bool = False
+    """Rows have `mean`, `std` and `n` of the objective over the runs of the same parameters."""
 
 
 def board_from_status(sweep: Body, *, count: int = 10) -> Board:
@@ -68,6 +75,7 @@ def board_from_hub(
     query: dict[str, Any] = {"filter": expression, "sort": sort or order or None, "columns": f"default,{value},{step}"}
     items = list(hub.pages(path, most=count, **query))
     params = [key.removeprefix("params.") for key in (items[0] if items else {}) if key.startswith("params.")]
+    has_repeats = any("repeats.n" in item for item in items[:1])
     rows = [
         {
             "rank": rank,
@@ -75,6 +83,7 @@ def board_from_hub(
             "state": item.get("state"),
             "value": item.get(value),
             "step": item.get(step),
+            **{part: item.get(f"repeats.{part}") for part in REPEATS if has_repeats},
             **{f"params.{name}": item.get(f"params.{name}") for name in params},
         }
         for rank, item in enumerate(items, 1)
@@ -85,6 +94,7 @@ def board_from_hub(
         rows=rows,
         params=params,
         has_states=True,
+        has_repeats=has_repeats,
     )
 
 

@@ -62,7 +62,7 @@ def check(body: Body, *, most: int = MOST) -> Verdict:
     if not runs_ctseg(template):
         return Verdict(total=total, unchecked="only its own image knows its parameters")
     if find_spec("ctseg") is None:
-        return Verdict(total=total, unchecked="install the trainer to check parameters: orkhaven[trainer]")
+        return Verdict(total=total, unchecked="its package ctseg is not here")
     import orkrun
     from ctseg import config
 
@@ -95,11 +95,16 @@ def runs_ctseg(spec: Mapping[str, Any]) -> bool:
 def _trials(body: Body, most: int) -> tuple[int, Iterator[tuple[int, Mapping[str, Any]]]]:
     if body["kind"] == "Experiment":
         return 1, iter([(0, body["spec"].get("params") or {})])
-    from orkhaven.client.plan import trials_of
+    from orkhaven.client.plan import first_trials, trials_of
+    from orkhaven.core.search import Trials
 
     source = trials_of(body)
+    if not isinstance(source, Trials):
+        # Drawn, and a sample as they come: a later one costs all those before it.
+        first = list(enumerate(first_trials(source, most)))
+        return source.total, iter(first)
     numbers: Sequence[int] = range(source.total)
     if source.total > most:
-        # The first so many of a grid would all have the first value of its first parameter.
+        # The first so many of a grid in sequence would all have the first value of its first parameter.
         numbers = sorted(random.Random(0).sample(numbers, most))
     return source.total, ((number, source.params(number)) for number in numbers)

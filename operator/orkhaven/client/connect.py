@@ -10,14 +10,17 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orkhaven.client.child import Child, ChildFailed
 from orkhaven.client.errors import NoCluster, NoKubectl
-from orkhaven.client.http import httpx
-from orkhaven.client.kube import Kube
+
+if TYPE_CHECKING:
+    from orkhaven.client.kube import Kube
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -52,43 +55,67 @@ def connect(target: Target, *, env: Mapping[str, str] = os.environ, account: Pat
     """Raises NoKubectl, NoCluster."""
     if shutil.which("kubectl") is None and in_pod(env, account):
         return _from_pod(target, env=env, account=account)
-    return _by_proxy(target)
+    return Opening(target).kube()
 
 
 def in_pod(env: Mapping[str, str] = os.environ, account: Path = SERVICE_ACCOUNT) -> bool:
     return bool(env.get("KUBERNETES_SERVICE_HOST")) and (account / "token").is_file()
 
 
-def _by_proxy(target: Target) -> Kube:
-    # Both at once: each takes about 50 ms.
-    asked = _ask_namespace(target) if target.namespace is None else None
-    # mkdtemp makes it for the user alone (0700). Short, as a socket's path has at most 104 bytes.
-    folder = tempfile.mkdtemp(prefix="ork-", dir="/tmp" if os.path.isdir("/tmp") else None)
-    socket = f"{folder}/api"
-    proxy: Child | None = None
-    try:
-        command = target.kubectl("proxy", f"--unix-socket={socket}")
-        proxy = Child.start(command, ready="Starting to serve on")
-        namespace = target.namespace or _namespace(asked)
-    except ChildFailed as error:
-        _finish(asked, proxy, folder)
-        raise NoCluster(f"kubectl proxy: {_short(str(error))}", hint=_CHOOSE) from error
-    except BaseException:
-        _finish(asked, proxy, folder)
-        raise
-    http = httpx.Client(
-        # verify is about TLS, which a socket has none of: it only saves reading the certificates of the system.
-        transport=httpx.HTTPTransport(uds=socket, verify=False, retries=1),
-        base_url="http://localhost",
-        trust_env=False,
-    )
-    running = proxy
+class Opening:
+    """`kubectl proxy` while it starts: it takes about as long as Python takes to load what will use it."""
 
-    def close() -> None:
-        _finish(None, running, folder)
+    def __init__(self, target: Target) -> None:
+        """Raises NoKubectl."""
+        self._target = target
+        command = target.kubectl("proxy")
+        # mkdtemp makes it for the user alone (0700). Short, as a socket's path has at most 104 bytes.
+        self._folder = tempfile.mkdtemp(prefix="ork-", dir="/tmp" if os.path.isdir("/tmp") else None)
+        self._socket = f"{self._folder}/api"
+        # Both at once: each takes about 50 ms.
+        self._asked = _ask_namespace(target) if target.namespace is None else None
+        self._proxy: Child | None = None
+        self._failed: BaseException | None = None
+        command = [*command[:2], f"--unix-socket={self._socket}", *command[2:]]
+        self._thread = threading.Thread(target=self._start, args=(command,), daemon=True)
+        self._thread.start()
 
-    where = f"the cluster of context {target.context!r}" if target.context else "the cluster"
-    return Kube(http, namespace=namespace, where=where, on_close=close)
+    def _start(self, command: list[str]) -> None:
+        try:
+            self._proxy = Child.start(command, ready="Starting to serve on")
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            self._failed = error
+
+    def kube(self) -> Kube:
+        """Once it serves. Raises NoCluster."""
+        from orkhaven.client.kube import Kube
+        from orkhaven.client.wire import SocketConnection, Wire
+
+        try:
+            self._thread.join()
+            if self._failed is not None:
+                raise self._failed
+            namespace = self._target.namespace or _namespace(self._asked)
+        except ChildFailed as error:
+            self.close()
+            raise NoCluster(f"kubectl proxy: {_short(str(error))}", hint=_CHOOSE) from error
+        except BaseException:
+            self.close()
+            raise
+        wire = Wire(lambda timeout: SocketConnection(self._socket, timeout))
+        context = self._target.context
+        where = f"the cluster of context {context!r}" if context else "the cluster"
+        return Kube(wire, namespace=namespace, where=where, on_close=self.close)
+
+    def close(self) -> None:
+        """Safe to repeat, and where nothing was ever asked."""
+        self._thread.join()
+        if self._asked is not None and self._asked.poll() is None:
+            self._asked.kill()
+            self._asked.communicate()
+        if self._proxy is not None:
+            self._proxy.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 _CHOOSE = "kubectl config get-contexts lists the clusters that kubectl knows; --context and --kubeconfig choose one"
@@ -125,41 +152,25 @@ def _namespace(asked: subprocess.Popen[str] | None) -> str:
     return output.strip() or "default"
 
 
-def _finish(asked: subprocess.Popen[str] | None, proxy: Child | None, folder: str) -> None:
-    if asked is not None and asked.poll() is None:
-        asked.kill()
-        asked.communicate()
-    if proxy is not None:
-        proxy.stop()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def _short(text: str) -> str:
     """kubectl's last words without its prefix."""
     lines = [line for line in text.strip().splitlines() if line.strip()]
     return lines[-1].removeprefix("error: ") if lines else "it says nothing"
 
 
-class FileToken(httpx.Auth):
-    """The token in a file, read for every request: the kubelet renews it."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
-        request.headers["Authorization"] = f"Bearer {self._file.read_text().strip()}"
-        yield request
-
-
 def _from_pod(target: Target, *, env: Mapping[str, str], account: Path) -> Kube:
-    host, port = env["KUBERNETES_SERVICE_HOST"], env.get("KUBERNETES_SERVICE_PORT", "443")
+    import http.client
     import ssl
 
-    http = httpx.Client(
-        base_url=f"https://{f'[{host}]' if ':' in host else host}:{port}",
-        verify=ssl.create_default_context(cafile=str(account / "ca.crt")),
-        auth=FileToken(account / "token"),
-        trust_env=False,
+    from orkhaven.client.kube import Kube
+    from orkhaven.client.wire import Wire
+
+    host, port = env["KUBERNETES_SERVICE_HOST"], int(env.get("KUBERNETES_SERVICE_PORT", "443"))
+    context = ssl.create_default_context(cafile=str(account / "ca.crt"))
+    wire = Wire(
+        lambda timeout: http.client.HTTPSConnection(host, port, timeout=timeout, context=context),
+        # Read for every request: the kubelet renews it.
+        headers=lambda: {"Authorization": f"Bearer {(account / 'token').read_text().strip()}"},
     )
     namespace = target.namespace or (account / "namespace").read_text().strip()
-    return Kube(http, namespace=namespace, where="the cluster of this pod")
+    return Kube(wire, namespace=namespace, where="the cluster of this pod")

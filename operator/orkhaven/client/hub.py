@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from orkhaven.client.child import Child, ChildFailed
 from orkhaven.client.connect import SERVICE_ACCOUNT, Target, in_pod
@@ -185,11 +185,6 @@ class Hub:
 
     def _unreachable(self, error: Exception) -> NoHub:
         return NoHub(f"no answer from the hub: {error or type(error).__name__}", hint=HOW)
-
-
-def segment(text: str) -> str:
-    """A name as one part of a path."""
-    return quote(text, safe="")
 
 
 def _query(given: Mapping[str, Any]) -> httpx.QueryParams:

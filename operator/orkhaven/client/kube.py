@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from orkhaven.client.errors import (
     Conflict,
@@ -23,14 +22,15 @@ from orkhaven.client.errors import (
     NotInstalled,
     OrkhavenError,
 )
-from orkhaven.client.http import httpx
+from orkhaven.client.wire import Answer, Wire, WireError, segment
 
 Body = dict[str, Any]
 
 API_VERSION = "orkhaven.io/v1alpha1"
 PAGE = 500
 """Objects of one list request: 10,000 experiments are some 40 MB, too much for one answer."""
-TIMEOUT = httpx.Timeout(60, connect=10)
+TIMEOUT = 60.0
+"""Seconds for an answer, and until one that goes on begins."""
 AWAY_TRIES = 12
 """Times that a watch is tried again while the API server does not answer: some five minutes."""
 
@@ -63,10 +63,8 @@ INSTALL = "install the chart: helm install orkhaven helm/orkhaven -n orkhaven-sy
 class Kube:
     """One API server and the user's namespace in it. Close it, or use it in a `with`."""
 
-    def __init__(
-        self, http: httpx.Client, *, namespace: str, where: str, on_close: Callable[[], None] = lambda: None
-    ) -> None:
-        self._http = http
+    def __init__(self, wire: Wire, *, namespace: str, where: str, on_close: Callable[[], None] = lambda: None) -> None:
+        self._wire = wire
         self.namespace = namespace
         self.where = where
         """For messages: which cluster this is."""
@@ -79,7 +77,7 @@ class Kube:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        self._wire.close()
         self._on_close()
 
     # --- read ---
@@ -240,8 +238,8 @@ class Kube:
 
     def _path(self, kind: str, namespace: str | None, name: str = "", *, everywhere: bool = False) -> str:
         where = KINDS[kind]
-        scope = "" if everywhere else f"/namespaces/{quote(namespace or self.namespace, safe='')}"
-        return f"{where.root}{scope}/{where.plural}" + (f"/{quote(name, safe='')}" if name else "")
+        scope = "" if everywhere else f"/namespaces/{segment(namespace or self.namespace)}"
+        return f"{where.root}{scope}/{where.plural}" + (f"/{segment(name)}" if name else "")
 
     def _call(
         self,
@@ -253,10 +251,10 @@ class Kube:
         content: str = "application/json",
         headers: Mapping[str, str] | None = None,
         about: tuple[str, str, str | None] | None = None,
-    ) -> httpx.Response:
+    ) -> Answer:
         sent = {"Content-Type": content} if body is not None else {}
         try:
-            answer = self._http.request(
+            answer = self._wire.request(
                 method,
                 path,
                 params=query,
@@ -264,7 +262,7 @@ class Kube:
                 headers={"Accept": "application/json", **sent, **(headers or {})},
                 timeout=TIMEOUT,
             )
-        except httpx.HTTPError as error:
+        except WireError as error:
             raise self._unreachable(error) from error
         if answer.status_code >= 300:
             raise self._refusal(answer, about)
@@ -274,18 +272,18 @@ class Kube:
         self, path: str, *, query: Mapping[str, str], about: tuple[str, str, str | None]
     ) -> Generator[str, None, None]:
         try:
-            with self._http.stream("GET", path, params=query, timeout=httpx.Timeout(10, read=None)) as answer:
+            with self._wire.stream("GET", path, params=query, timeout=TIMEOUT) as answer:
                 if answer.status_code >= 300:
                     answer.read()
                     raise self._refusal(answer, about)
                 yield from _split(answer.iter_bytes())
-        except httpx.HTTPError as error:
+        except WireError as error:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> NoCluster:
         return NoCluster(f"no answer from {self.where}: {error or type(error).__name__}", hint=CHECK_CLUSTER)
 
-    def _refusal(self, answer: httpx.Response, about: tuple[str, str, str | None] | None) -> OrkhavenError:
+    def _refusal(self, answer: Answer, about: tuple[str, str, str | None] | None) -> OrkhavenError:
         status = _status_of(answer)
         message = status.get("message") or answer.text.strip()[:500] or f"HTTP {answer.status_code}"
         kind, name, namespace = about or ("", "", None)
@@ -329,7 +327,7 @@ def event_time(event: Body) -> str:
     return str(event.get("lastTimestamp") or series.get("lastObservedTime") or event.get("eventTime") or meta or "")
 
 
-def _status_of(answer: httpx.Response) -> Body:
+def _status_of(answer: Answer) -> Body:
     try:
         found = answer.json()
     except ValueError:

@@ -104,13 +104,13 @@ def changed(body: Body, settings: Iterable[Setting]) -> Body:
             continue
         parameters = [p for p in spec.get("parameters") or [] if p.get("name") != setting.name]
         known = next((p for p in spec.get("parameters") or [] if p.get("name") == setting.name), None)
-        if len(setting.values) > 1:
-            searched = {"name": setting.name, "values": list(setting.values)}
+        when = {"when": known["when"]} if known is not None and known.get("when") else {}
+        if len(setting.values) > 1 or when:  # a fixed value would be there also where it does not belong
+            searched = {"name": setting.name, "values": list(setting.values), **when}
             if known is None:
                 parameters.append(searched)
             else:
-                when = {"when": known["when"]} if known.get("when") else {}
-                parameters = [searched | when if p is known else p for p in spec["parameters"]]
+                parameters = [searched if p is known else p for p in spec["parameters"]]
         else:
             _fix(spec.setdefault("template", {}).setdefault("params", {}), setting)
         spec["parameters"] = parameters

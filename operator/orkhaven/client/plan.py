@@ -20,6 +20,8 @@ from orkrun.contract import LABEL_SWEEP
 
 MOST_COMPARED = 20_000
 """Trials that are compared, about a second; the rest of a larger search is said to be uncompared."""
+MOST_TRIES = 2000
+"""Draws for one of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +80,9 @@ def plan(body: Body, there: Iterable[Body]) -> Plan:
             known[digest] = max(known.get(digest, (-1, "")), (_ORDER.index(verdict), verdict))
     total, runs = _runs(body)
     counts = dict.fromkeys((*_ORDER, "new"), 0)
-    compared = 0
     for digest in runs:
-        if compared == MOST_COMPARED:
-            break
         counts[known[digest][1] if digest in known else "new"] += 1
-        compared += 1
-    return Plan(trials=total, uncompared=total - compared, **counts)
+    return Plan(trials=total, uncompared=total - len(runs), **counts)
 
 
 _ORDER = ("failed", "open", "done", "mine")
@@ -96,13 +94,23 @@ def _verdict(experiment: Body) -> str:
     return {"Succeeded": "done", "Failed": "failed"}.get(str(state), "open")
 
 
-def _runs(body: Body) -> tuple[int, Iterator[str | None]]:
+def first_trials(source: TrialSource, most: int) -> Iterator[dict[str, Any]]:
+    """The parameters of the first trials, and then `source.total` is what is known of their number. Fewer than `most`
+    also where constraints refuse nearly all draws: a person is waiting."""
+    for index in range(most):
+        if not source.look_ahead(index + 1, tries=MOST_TRIES) or index >= source.total:
+            return
+        yield source.params(index)
+
+
+def _runs(body: Body) -> tuple[int, list[str | None]]:
     spec = body["spec"]
     if body["kind"] == "Experiment":
-        return 1, iter([_run_of(spec, spec.get("params") or {})])
+        return 1, [_run_of(spec, spec.get("params") or {})]
     source = trials_of(body)
     template = spec.get("template") or {}
-    return source.total, (_run_of(template, source.params(index)) for index in range(source.total))
+    runs = [_run_of(template, params) for params in first_trials(source, MOST_COMPARED)]
+    return source.total, runs
 
 
 def _run_of(spec: Mapping[str, Any], params: Mapping[str, Any]) -> str | None:

@@ -31,7 +31,12 @@ MAX_CREATIONS = 50
 """Experiments made in one plan: a plan is carried out in one go, and others want their turn."""
 AGAIN_SECONDS = 1.0
 TOO_MANY_FAILED = "MaxFailedTrials"
-_REMEMBERED = 64
+MAX_TRIES = 1000
+"""Draws in one plan, about a tenth of a second: where constraints refuse most of them, the search goes on at the
+next."""
+SAMPLE = 32
+"""Children that are asked in which order they were made."""
+_REMEMBERED = 512
 
 _sources: OrderedDict[str, tuple[SweepSpec, TrialSource]] = OrderedDict()
 """Trial sources by the sweep's UID, with the spec that they belong to. Only saves time: draws are not drawn again each
@@ -47,26 +52,36 @@ def plan_sweep(sweep: SweepView, *, children: Sequence[ExperimentView], defaults
     if sweep.meta.deleting:
         return Plan()
     if holds(sweep.status.conditions, "Finished"):
+        _sources.pop(sweep.meta.uid, None)
         return _retire(sweep, now)
     own = [child for child in children if child.meta.owner_uid == sweep.meta.uid]
     if sweep.spec is None:
         return _refuse(sweep, sweep.invalid or "spec: cannot be read", started=bool(own), now=now)
     try:
-        source = _source(sweep, sweep.spec)
+        source = _source(sweep, sweep.spec, own)
+        if not source.look_ahead(len(own) + MAX_CREATIONS, tries=MAX_TRIES):
+            return Plan(requeue_after=0.0)
     except ValueError as error:
         return _refuse(sweep, str(error), started=bool(own), now=now)
     return _Look(sweep, sweep.spec, source, own, defaults, now).plan()
 
 
-def _source(sweep: SweepView, spec: SweepSpec) -> TrialSource:
+def _source(sweep: SweepView, spec: SweepSpec, children: Sequence[ExperimentView]) -> TrialSource:
     known = _sources.pop(sweep.meta.uid, None)
     if known is None or not (known[0] is spec or known[0] == spec):
         template = sweep.raw_spec.get("template") or {}
-        known = (spec, trial_params(spec, template.get("params") or {}))
+        made = {child.trial: child.spec.params for child in children if child.trial is not None and child.spec}
+        sample = {trial: made[trial] for trial in sorted(made)[:SAMPLE]}
+        known = (spec, trial_params(spec, template.get("params") or {}, made=sample, tries=MAX_TRIES))
     _sources[sweep.meta.uid] = known
     while len(_sources) > _REMEMBERED:
         _sources.popitem(last=False)
     return known[1]
+
+
+def forget() -> None:
+    """As a new process would: what is remembered only saves time, and tests show that it does."""
+    _sources.clear()
 
 
 def _retire(sweep: SweepView, now: datetime) -> Plan:
@@ -335,6 +350,8 @@ class _Look:
             reason, message = "Completed", f"{len(self.tally.succeeded)} of {self.total} trials succeeded"
         else:
             reason, message = "AllTrialsFailed", f"none of {self.total} trials succeeded"
+        if self.source.shortfall and not self.gave_up:
+            message += f"; no more of {self.spec.search.max_trials} were found: {self.source.shortfall}"
         conditions.set("Finished", "True", reason=reason, message=message)
         conditions.set("Succeeded", "True" if well else "False", reason=reason, message=message)
         return conditions.as_list()

@@ -106,10 +106,10 @@ def create_app(
             boards = Tables(catalogue, revisions, store.reader, clock=clocks.monotonic)
             warming = asyncio.create_task(_warm(catalogue, boards))
             stack.callback(warming.cancel)
-            tidying = asyncio.create_task(artifacts.tidy(store.artifacts, writer, settings, clock=clocks.wall))
+            tidying = asyncio.create_task(artifacts.tidy(store.artifacts, writer, settings, clock=clocks.steady()))
             stack.callback(tidying.cancel)
             if settings.retention_days is not None:
-                task = asyncio.create_task(_retain(writer, settings.retention_days * 86_400, clock=clocks.wall))
+                task = asyncio.create_task(_retain(writer, settings.retention_days * 86_400, clock=clocks.steady()))
                 stack.callback(task.cancel)
             collector = _collector(gateway, store, writer, settings, clocks=clocks, rng=rng, telemetry=telemetry)
             if collector is not None:

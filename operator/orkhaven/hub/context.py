@@ -34,6 +34,13 @@ class Clocks:
     """Seconds since the epoch."""
     monotonic: Callable[[], float] = time.monotonic
 
+    def steady(self) -> Callable[[], float]:
+        """Seconds since the epoch that go on from now as time does, whatever is done to the wall clock: what is deleted
+        by its age must not go because a clock jumped.
+        """
+        offset = self.wall() - self.monotonic()
+        return lambda: self.monotonic() + offset
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:

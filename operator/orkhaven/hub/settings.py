@@ -90,6 +90,10 @@ class HubSettings(BaseSettings):
         int,
         Field(description="Largest body of one POST in bytes. The reporter sends 256 KiB at most.", ge=1024),
     ] = 4 * 1024 * 1024
+    max_body_seconds: Annotated[
+        float,
+        Field(description="Longest time in seconds that a POST's body may take to arrive; then 408.", gt=0),
+    ] = 30
     max_metrics_per_run: Annotated[
         int,
         Field(

@@ -6,62 +6,19 @@ import csv
 import io
 import json
 import re
-import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from orkhaven.cli import app, describe, logs, steer, submit, top, trouble, wait
+from orkhaven.cli import describe, logs, steer, top, trouble, wait
 from orkhaven.cli import status as status_verb
-from orkhaven.cli.complete import complete
 from orkhaven.cli.output import Format, redraw
-from orkhaven.cli.session import Session
-from orkhaven.client.check import check
 from orkhaven.client.errors import Invalid, NoHub, NotFound, OrkhavenError
-from orkhaven.client.hub import Hub
-from orkhaven.client.kube import Kube
-from tests.cli_world import Body, covid, finished, trial
-from tests.unit.client.fake_api import FakeApi, refusal
-
-
-class TestSession(Session):
-    """With an API server in memory, and a hub in memory or none."""
-
-    __test__ = False
-
-    def __init__(
-        self, api: FakeApi, hub: Callable[[httpx.Request], httpx.Response] | None = None, **options: Any
-    ) -> None:
-        super().__init__(**options)
-        self.api = api
-        self.hub_answer = hub
-
-    @property
-    def kube(self) -> Kube:  # type: ignore[override]
-        return self.api.kube()
-
-    @property
-    def hub(self) -> Hub:  # type: ignore[override]
-        if self.hub_answer is None:
-            raise NoHub("the hub is away")
-        return Hub(httpx.Client(transport=httpx.MockTransport(self.hub_answer), base_url="http://hub"), lambda: "mine")
-
-
-@pytest.fixture
-def api() -> FakeApi:
-    return FakeApi([*covid(), finished("baseline"), finished("broken", failed=1)])
-
-
-@pytest.fixture
-def session(api: FakeApi) -> TestSession:
-    return TestSession(api)
-
-
-Capture = pytest.CaptureFixture[str]
+from tests.cli_world import finished, trial
+from tests.unit.cli.world import Capture, TestSession
+from tests.unit.client.fake_api import FakeApi
 
 
 def test_status_lists_sweeps(session: TestSession, capsys: Capture) -> None:
@@ -182,6 +139,18 @@ def test_top_asks_the_hub_for_a_filter_with_the_user_s_token(api: FakeApi, capsy
     ]
 
 
+def test_top_tells_mean_and_spread_where_runs_are_repeats(api: FakeApi, capsys: Capture) -> None:
+    def hub(_: httpx.Request) -> httpx.Response:
+        spread = {"repeats.mean": 0.5, "repeats.std": 0.0125, "repeats.n": 3}
+        items = [{"name": f"covid-{n}", "state": "Succeeded", "objective": 0.5, "objectiveStep": 3} for n in "ab"]
+        return httpx.Response(200, json={"items": [{**item, **spread} for item in items], "next": None})
+
+    top.top(TestSession(api, hub), "covid", top.Asked(count=50))
+    head, first, _ = capsys.readouterr().out.splitlines()
+    assert head.split()[-3:] == ["MEAN", "STD", "RUNS"]
+    assert first.split()[-4:] == ["0.5", "±", "0.0125", "3"]
+
+
 def test_top_by_another_metric_falls_back_to_the_resources_and_says_so(session: TestSession, capsys: Capture) -> None:
     top.top(session, "covid", top.Asked(metric="val/loss", count=2))
     done = capsys.readouterr()
@@ -210,6 +179,26 @@ def test_export_has_every_trial(session: TestSession, capsys: Capture) -> None:
         "FPN",
         "0.28",
     )
+
+
+def test_export_of_curves_has_a_row_for_each_point_of_those_that_reported_it(api: FakeApi, capsys: Capture) -> None:
+    def hub(request: httpx.Request) -> httpx.Response:
+        if "covid-0a1b2c3d4e" not in request.url.path:
+            return httpx.Response(404, json={"error": {"code": "NotFound", "message": "never reported"}})
+        assert request.url.raw_path.endswith(b"/experiments/covid-0a1b2c3d4e/metrics/val%2Fdice")
+        told = {"step": [1, 2], "time": ["t1", "t2"], "value": [0.5, "NaN"], "attempt": [1, 1]}
+        return httpx.Response(200, json=told)
+
+    session = TestSession(api, hub)
+    session.output = Format.CSV
+    assert top.export(session, "covid", curves="val/dice") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "experiment,metric,step,time,value,attempt",
+        "covid-0a1b2c3d4e,val/dice,1,t1,0.5,1",
+        "covid-0a1b2c3d4e,val/dice,2,t2,NaN,1",
+    ]
+    with pytest.raises(NotFound, match="no trial has reported nope; there are: val/dice, val/loss"):
+        top.export(TestSession(api, lambda _: httpx.Response(404, json={})), "covid", curves="nope")
 
 
 def test_failures_are_told_by_cause(session: TestSession, capsys: Capture) -> None:
@@ -294,88 +283,6 @@ def test_rerun_prints_a_new_run_and_makes_it_on_request(api: FakeApi, session: T
     assert api.objects["Experiment", "covid-3d4e5f6a7b-r2"]["spec"]["seed"] == 3
 
 
-def _file(folder: Path, body: Body) -> str:
-    path = folder / "sweep.yaml"
-    path.write_text(json.dumps({key: value for key, value in body.items() if key != "status"}))
-    return str(path)
-
-
-def _submit(session: TestSession, file: str, **options: Any) -> int:
-    given = {"settings": [], "dry_run": False, "watch": False, "force": False, "check_params": True, **options}
-    return submit.submit(session, [file], **given)
-
-
-def test_submit_counts_first_and_applies(api: FakeApi, session: TestSession, tmp_path: Path, capsys: Capture) -> None:
-    body = covid()[0]
-    body["metadata"]["name"] = "second"
-    assert _submit(session, _file(tmp_path, body), dry_run=True) == 0
-    assert ("Sweep", "second") not in api.objects
-    assert _submit(session, _file(tmp_path, body), settings=["epochs=20"]) == 0
-    assert api.objects["Sweep", "second"]["spec"]["template"]["params"] == {"epochs": 20}
-    out = capsys.readouterr().out
-    assert "24 trials: 17 new, 3 identical to a run that has succeeded" in out
-    assert "nothing was kept" in out
-
-
-def test_submit_sends_nothing_that_would_be_refused(api: FakeApi, session: TestSession, tmp_path: Path) -> None:
-    body = covid()[0]
-    body["spec"]["parallelism"] = -1
-    with pytest.raises(OrkhavenError, match=r"spec.parallelism: Input should be greater"):
-        _submit(session, _file(tmp_path, body))
-    assert not api.requests
-
-
-def test_submit_sends_nothing_that_the_trainer_would_refuse(
-    api: FakeApi, session: TestSession, tmp_path: Path, capsys: Capture
-) -> None:
-    body = covid()[0]
-    body["metadata"]["name"] = "typo"
-    body["spec"]["parameters"][0]["values"] = ["Unet", "UNet+++"]
-    with pytest.raises(
-        OrkhavenError, match=r"params.model.architecture: 'UNet\+\+\+' is unknown; did you mean Unet"
-    ) as error:
-        _submit(session, _file(tmp_path, body))
-    assert "(6 of 12 trials, the first is number 6)" in str(error.value)
-    assert "--no-check" in error.value.hint
-    assert not api.requests
-    assert _submit(session, _file(tmp_path, body), check_params=False) == 0
-    assert ("Sweep", "typo") in api.objects
-
-
-@pytest.mark.parametrize(
-    ("template", "checked"),
-    [
-        ({}, True),
-        ({"image": "localhost/orkhaven-trainer-cpu:dev"}, True),
-        ({"image": "registry.example:5000/ct/trainer@sha256:00"}, True),
-        ({"image": "registry.example/my-trainer:1"}, False),
-        ({"command": ["python", "train.py"]}, False),
-    ],
-    ids=["the operator's default", "the chart's", "pushed elsewhere", "another's", "another program"],
-)
-def test_only_ctseg_s_parameters_are_asked_about(template: Body, checked: bool) -> None:
-    verdict = check({"kind": "Experiment", "spec": {"params": {"epochs": 0}, **template}})
-    assert (verdict.failing == 1, verdict.unchecked == "") == (checked, checked)
-
-
-def test_of_a_large_search_a_sample_has_every_value_of_the_outermost_parameter() -> None:
-    body = covid()[0]
-    body["spec"]["parameters"] = [
-        {"name": "batch_size", "values": [4, 0]},
-        {"name": "epochs", "values": list(range(1, 1_001))},
-    ]
-    verdict = check(body, most=100)
-    assert (verdict.total, verdict.checked) == (2_000, 100)
-    assert 20 < verdict.failing < 80
-
-
-def test_submit_names_what_another_tool_has_set(api: FakeApi, session: TestSession, tmp_path: Path) -> None:
-    api.refuse["PATCH"] = refusal(409, "Conflict", "x", causes=[{"field": ".spec.suspend", "message": "by argo"}])
-    with pytest.raises(OrkhavenError, match=r"sweep/covid: somebody else set: .spec.suspend") as error:
-        _submit(session, _file(tmp_path, covid()[0]))
-    assert "--force" in error.value.hint
-
-
 def test_logs_come_from_the_pod_and_else_from_the_hub(api: FakeApi, capsys: Capture) -> None:
     given: dict[str, Any] = {"follow": False, "attempt": None, "tail": None}
     api.logs["pod-1"] = "epoch 1\nepoch 2\nlast\x1b[2J\n"
@@ -397,50 +304,3 @@ def test_logs_come_from_the_pod_and_else_from_the_hub(api: FakeApi, capsys: Capt
         logs.logs(TestSession(api), "covid-6a7b8c9d0e", grep=None, **given)
     with pytest.raises(Invalid, match="--grep"):
         logs.logs(TestSession(api), "covid-5f6a7b8c9d", grep="(", **given)
-
-
-def test_lint_finds_what_the_trainer_would_refuse(capsys: Capture, tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[3]
-    assert app.run(["lint", str(root / "examples/random-search.yaml")]) == 0
-    assert app.run(["lint", str(root / "examples/quickstart.yaml")]) == 1
-    assert "params.loss.gamma: -2.0 is not valid" in capsys.readouterr().out
-    assert app.run(["lint", str(tmp_path / "none.yaml")]) == 1
-    assert "No such file" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code"), [(["top"], 2), (["nonsense"], 2), (["status", "-o", "xml"], 2), (["version", "--client"], 0)]
-)
-def test_wrong_usage_is_exit_code_2(arguments: list[str], code: int, capsys: Capture) -> None:
-    assert app.run(arguments) == code
-
-
-@pytest.mark.parametrize(
-    ("words", "found", "directive"),
-    [
-        (["su"], ["submit", "suspend"], 4),
-        (["status", "--wa"], ["--watch"], 4),
-        (["top", "covid", "-o", "l"], ["latex"], 4),
-        (["top", "covid", "--output=c"], ["--output=csv"], 4),
-        (["submit", ""], [], 0),
-        (["wait", "x", "--for", "Fin"], ["Finished"], 4),
-        (["diff", "a", "b", ""], [], 4),
-    ],
-)
-def test_completion(words: list[str], found: list[str], directive: int) -> None:
-    candidates, said = complete(words)
-    assert ([one.split("\t")[0] for one in candidates], said) == (found, directive)
-
-
-def test_start_up_loads_nothing_heavy() -> None:
-    """What makes `--help` slow is what it imports; a time would depend on the machine."""
-    program = "import sys; from orkhaven.cli.app import run; run(['--help']); print(*sys.modules, file=sys.stderr)"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONPATH": ":".join(sys.path)},
-    )
-    heavy = {"httpx", "pydantic", "yaml", "rich", "pandas", "matplotlib", "kubernetes", "torch", "orkhaven.api"}
-    assert heavy.isdisjoint(done.stderr.split())

@@ -31,6 +31,7 @@ from orkhaven.client.hub import Place
 from orkhaven.client.kube import Kube
 from orkhaven.client.tokens import TokenChoice, token_of
 from orkhaven.client.waiting import finished, holds, until
+from orkhaven.client.wire import WireError
 from tests.cli_world import Body, covid, trial
 from tests.unit.client.fake_api import FakeApi, refusal
 
@@ -89,7 +90,7 @@ def test_a_refusal_becomes_a_sentence(answer: httpx.Response, kind: type, said: 
 
 def test_no_connection_names_the_cluster() -> None:
     def away(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("refused", request=request)
+        raise WireError("refused")
 
     kube = Kube(
         httpx.Client(transport=httpx.MockTransport(away), base_url="http://x"), namespace="a", where="the cluster"

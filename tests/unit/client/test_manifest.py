@@ -72,6 +72,14 @@ def test_a_parameter_that_is_there_keeps_its_place_and_its_condition() -> None:
     assert after[2] == {"name": "loss.name", "values": ["dice", "iou"], "when": {"model.architecture": ["Unet"]}}
 
 
+def test_one_value_of_a_conditional_parameter_is_not_fixed_where_it_does_not_belong() -> None:
+    body = _sweep()
+    body["spec"]["parameters"].append({"name": "loss.gamma", "values": [1, 2], "when": {"loss.name": ["focal"]}})
+    made = changed(body, [Setting.parse("loss.gamma=3")])["spec"]
+    assert made["parameters"][3] == {"name": "loss.gamma", "values": [3], "when": {"loss.name": ["focal"]}}
+    assert made["template"]["params"] == {"epochs": 10}
+
+
 @pytest.mark.parametrize(
     ("setting", "said"), [("x", "write name=value"), ("x=", "no value after"), ("x=[", "no values between commas")]
 )

@@ -18,7 +18,9 @@ from tests.unit.core.world import SweepWorld, make_experiment, make_sweep
 
 
 def grid(count: int, **spec: object) -> SweepWorld:
-    return SweepWorld(make_sweep(parameters=[{"name": "lr", "values": list(range(count))}], **spec))
+    search = {"algorithm": "Grid", "order": "Sequential"}
+    whole = {"search": search, **spec}
+    return SweepWorld(make_sweep(parameters=[{"name": "lr", "values": list(range(count))}], **whole))
 
 
 class TestExpansion:

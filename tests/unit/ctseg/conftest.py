@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from PIL import Image
 
 from ctseg import config
@@ -23,10 +22,6 @@ from orkrun import contract
 
 ROOT = Path(__file__).resolve().parents[3]
 TRAINER = ROOT / "trainer"
-
-# A busy machine is no failure of the property.
-settings.register_profile("orkhaven", deadline=None)
-settings.load_profile("orkhaven")
 
 TINY: dict[str, Any] = {
     "model": {"architecture": "FPN", "encoder": "tu-test_efficientnet"},

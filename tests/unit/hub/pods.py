@@ -59,7 +59,7 @@ class Stream:
 
 
 class LogCluster(FakeCluster):
-    """`say` makes a pod talk, `end` ends its container, `drop` its connections, `remove` the pod."""
+    """`say` makes a pod talk, `end` ends its container, `drop` its connections, `vanish` takes the pod away."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class LogCluster(FakeCluster):
         self.logs[pod].breaks += 1
         self.logs[pod].changed.set()
 
-    def remove(self, pod: str) -> None:
+    def vanish(self, pod: str) -> None:
         self.delete("Pod", pod)
         self.logs[pod].ended = True
         self.logs[pod].changed.set()

@@ -26,8 +26,9 @@ def find_programs() -> Path | None:
 class Server:
     """Started by the constructor, ended by `stop`, which removes everything."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, *, durable: bool = False) -> None:
         self._programs = programs
+        self._durable = durable
         # Not pytest's own folder: a socket's path has at most 107 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="ork-pg-"))
         self._data = self.folder / "data"
@@ -39,8 +40,9 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        # Durability is PostgreSQL's own affair; these tests kill the hub, not the database's machine.
-        options = f"-k {self.folder} -c listen_addresses= -c fsync=off -c max_connections=40"
+        # Durability is PostgreSQL's own affair; tests kill the hub, not the database's machine. A bench pays for it.
+        fsync = "on" if self._durable else "off"
+        options = f"-k {self.folder} -c listen_addresses= -c fsync={fsync} -c max_connections=40"
         self._call("pg_ctl", "-D", self._data, "-w", "-t", "60", "-l", self.folder / "log", "-o", options, "start")
 
     def halt(self) -> None:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orkhaven.hub.query.curves import Curve, bands, thin
@@ -19,7 +19,6 @@ def curve(name: str, *y: float | None) -> Curve:
 
 
 @given(VALUES, st.integers(3, 100))
-@settings(deadline=None)
 def test_a_thinned_curve_is_part_of_the_whole_in_its_order(y: list[float | None], limit: int) -> None:
     kept = thin([float(x) for x in range(len(y))], y, limit)
     assert kept == sorted(set(kept))
@@ -29,7 +28,6 @@ def test_a_thinned_curve_is_part_of_the_whole_in_its_order(y: list[float | None]
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=10, max_size=500), st.integers(3, 9))
-@settings(deadline=None)
 def test_first_and_last_stay_and_nothing_is_wasted(y: list[float], limit: int) -> None:
     kept = thin([float(x) for x in range(len(y))], y, limit)
     assert (kept[0], kept[-1], len(kept)) == (0, len(y) - 1, limit)

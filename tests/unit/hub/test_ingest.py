@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import json
+from collections.abc import AsyncIterator
 
 import pytest
 
 from orkhaven.hub.storage.read import RunSnapshot
+from orkrun import contract
 from tests.unit.hub.conftest import RunningHub, line, running_hub
 from tests.unit.hub.fakes import NAMESPACE, FakeCluster
 
@@ -112,6 +116,36 @@ async def test_too_large_a_body_is_refused(fake_cluster: FakeCluster, sqlite_url
         hub.cluster.add_run("trial")
         answer = await hub.post("trial", b" " * 1025)
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "BodyTooLarge")
+
+
+async def test_a_body_that_never_ends_is_ended(fake_cluster: FakeCluster, sqlite_url: str) -> None:
+    """Whether it goes on for ever or says nothing more; what was sent before stays, and the next POST is taken."""
+    async with running_hub(fake_cluster, sqlite_url, max_body_bytes=4096, max_body_seconds=0.2) as hub:
+        hub.cluster.add_run("trial")
+        sent = 0
+
+        async def endless() -> AsyncIterator[bytes]:
+            nonlocal sent
+            while True:
+                sent += 1
+                yield json.dumps(line(sent, a=1)).encode() + b"\n"
+
+        async def silent() -> AsyncIterator[bytes]:
+            yield b'{"attempt"'
+            await asyncio.sleep(3600)
+
+        assert (await hub.post("trial", [line(1, a=1)])).status_code == 200
+        for body, status, code in ((endless(), 413, "BodyTooLarge"), (silent(), 408, "BodyTooSlow")):
+            answer = await hub.client.post(
+                contract.metrics_path(NAMESPACE, "trial"),
+                content=body,
+                headers={"Authorization": "Bearer token-trial", "Content-Type": "application/x-ndjson"},
+            )
+            assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+        assert sent < 1000
+        assert (await hub.post("trial", [line(2, a=1)])).json()["accepted"] == 1
+        (summary,) = stored(hub).metrics
+        assert summary.count == 2
 
 
 async def test_another_content_type_is_refused(hub: RunningHub) -> None:

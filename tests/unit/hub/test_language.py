@@ -23,7 +23,7 @@ from orkhaven.hub.query.language import (
 from orkhaven.hub.query.rows import experiment_row
 from orkhaven.hub.query.table import Table
 
-FAST = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FAST = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 def table_of(*params: dict[str, Any]) -> Table:

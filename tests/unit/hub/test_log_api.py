@@ -185,7 +185,7 @@ class TestSearch:
         assert len(found["matches"][0]["text"]) <= 2000
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(1, 200_000), min_size=1, max_size=12),
     head=st.integers(1, 3),

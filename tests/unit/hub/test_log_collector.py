@@ -132,7 +132,7 @@ async def test_a_pod_deleted_under_the_hub_says_so(cluster: LogCluster, sqlite_u
     cluster.say(pod, b"working\n")
     async with keeping(cluster, sqlite_url) as hub:
         await hub.until(lambda: kept(hub) == b"working\n")
-        cluster.remove(pod)
+        cluster.vanish(pod)
         await hub.until(lambda: ended(hub))
         assert notes(hub) == ["the log ends here: pod trial-1-abcde was deleted, later lines may be missing"]
 
@@ -142,7 +142,7 @@ async def test_a_pod_deleted_while_no_hub_ran_says_so(cluster: LogCluster, sqlit
     cluster.say(pod, b"working\n")
     async with keeping(cluster, sqlite_url) as hub:
         await hub.until(lambda: kept(hub) == b"working\n")
-    cluster.remove(pod)
+    cluster.vanish(pod)
     async with keeping(cluster, sqlite_url) as hub:
         await hub.until(lambda: ended(hub))
         assert "deleted while nobody followed it" in notes(hub)[0]
@@ -154,7 +154,7 @@ async def test_a_resumed_attempt_s_next_pod_goes_on_in_the_same_log(cluster: Log
     cluster.say(first, b"one\n")
     async with keeping(cluster, sqlite_url) as hub:
         await hub.until(lambda: kept(hub) == b"one\n")
-        cluster.remove(first)
+        cluster.vanish(first)
         await hub.until(lambda: ended(hub))
         second = cluster.add_talker("trial", suffix="fghij")
         cluster.say(second, b"two\n")

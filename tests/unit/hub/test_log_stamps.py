@@ -57,7 +57,7 @@ def blocks(data: bytes, sizes: list[int]) -> list[bytes]:
     return [*found, data[position:]]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     lines=logs(),
     cuts=st.lists(st.integers(0, 900), max_size=5),
@@ -79,7 +79,7 @@ def test_whatever_the_cuts_every_byte_comes_once_and_in_order(
     assert text == b"".join(line for _, line in lines)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     before=st.integers(1, 6),
     after=st.integers(1, 6),

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from orkhaven.hub.context import Clocks
 from orkhaven.hub.settings import HubSettings
 
 
@@ -41,6 +42,15 @@ def test_the_port_of_a_service_link_is_not_taken_for_the_setting(
 ) -> None:
     monkeypatch.setenv("ORKHAVEN_HUB_PORT", value)
     assert HubSettings().port == port
+
+
+def test_a_wall_clock_that_jumps_makes_nothing_old() -> None:
+    """What is deleted by its age goes by time that passed since the start."""
+    wall, passed = 1_790_000_000.0, 50.0
+    clocks = Clocks(wall=lambda: wall, monotonic=lambda: passed)
+    steady = clocks.steady()
+    wall, passed = wall + 10 * 365 * 86_400, passed + 60
+    assert steady() == 1_790_000_060.0
 
 
 def test_every_setting_says_what_it_is() -> None:

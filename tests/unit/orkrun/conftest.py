@@ -15,16 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from orkrun import contract
 
 TRAINER = Path(__file__).resolve().parents[3] / "trainer"
-
-
-# A busy machine is no failure of the property.
-settings.register_profile("orkhaven", deadline=None)
-settings.load_profile("orkhaven")
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 15.0) -> None:

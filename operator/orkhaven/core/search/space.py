@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol, overload
 
-from orkhaven.api.sweep import Parameter, Range, Scale
+from orkhaven.api.search import Parameter, Range, Scale
 from orkhaven.core.identity import canonical_json
 
 Overlay = Mapping[str, Any]
@@ -19,17 +19,30 @@ Overlay = Mapping[str, Any]
 class TrialSource(Protocol):
     """The trials of a sweep by index."""
 
-    total: int
-    """How many there are."""
     names: tuple[str, ...]
     """Dotted names of the parameters that differ between trials, in the order in which the user wrote them."""
 
+    @property
+    def shortfall(self) -> str | None:
+        """Why there are fewer than were asked for, where the search gave up."""
+
+    @property
+    def total(self) -> int:
+        """How many there are. Where that is not known yet: the most that there can be."""
+
+    def look_ahead(self, wanted: int, *, tries: int | None = None) -> bool:
+        """Searches until `wanted` trials are known, or until it is known that there are fewer, which `total` then says.
+        False: not yet, after so many tries; call again. ValueError where there is none at all."""
+
     def params(self, index: int) -> dict[str, Any]:
-        """The full parameters of trial `index`, 0 <= index < total: an object of its own for every call."""
+        """The full parameters of trial `index`, 0 <= index < total: an object of its own for every call. IndexError
+        where there is none."""
 
 
 class Trials:
-    """A `TrialSource` out of overlays."""
+    """A `TrialSource` that knows how many there are."""
+
+    shortfall: str | None = None
 
     def __init__(
         self, template: Mapping[str, Any], *, total: int, names: Sequence[str], overlay: Callable[[int], Overlay]
@@ -38,6 +51,9 @@ class Trials:
         self.names = tuple(names)
         self._template = template
         self._overlay = overlay
+
+    def look_ahead(self, wanted: int, *, tries: int | None = None) -> bool:
+        return True
 
     def params(self, index: int) -> dict[str, Any]:
         if not 0 <= index < self.total:
@@ -87,6 +103,21 @@ def choices(parameter: Parameter) -> Sequence[Any] | None:
     if span is not None and span.step is not None:
         return Steps(Decimal(repr(span.min)), Decimal(repr(span.max)), Decimal(repr(span.step)))
     return None
+
+
+def holds_value(parameter: Parameter, value: Any) -> bool:
+    """Whether a trial may give the parameter this value."""
+    span = parameter.range
+    if span is None:
+        text = canonical_json(value)
+        return any(canonical_json(one) == text for one in parameter.values or ())
+    if isinstance(value, bool) or not isinstance(value, int | float) or not span.min <= value <= span.max:
+        return False
+    values = choices(parameter)
+    if values is None:
+        return True
+    near = round((value - span.min) / (span.step or 1))
+    return 0 <= near < len(values) and values[near] == value
 
 
 class Steps(Sequence[float]):

@@ -95,7 +95,9 @@ async def post_artifact(request: Request, namespace: Namespace, experiment: Name
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != contract.ARTIFACT_TYPE:
         raise HttpError(415, "UnsupportedMediaType", f"send {contract.ARTIFACT_TYPE}", where="header Content-Type")
-    head, _, content = (await read_body(request, limit=MAX_BODY)).partition(b"\n")
+    head, _, content = (await read_body(request, limit=MAX_BODY, seconds=hub.settings.max_body_seconds)).partition(
+        b"\n"
+    )
     entry = _checked(head, content)
     limits = Limits(count=contract.MAX_ARTIFACTS, run_bytes=hub.settings.artifact_run_bytes)
     place, now = await _place(hub, run), hub.clocks.wall()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -63,7 +64,7 @@ Name = Annotated[str, Path(pattern=NAME_PATTERN, max_length=253)]
 @router.post(
     contract.metrics_path("{namespace}", "{experiment}"),
     response_model=IngestAnswer,
-    responses={code: {"model": ErrorBody} for code in (401, 403, 413, 415, 422, 503)},
+    responses={code: {"model": ErrorBody} for code in (401, 403, 408, 413, 415, 422, 503)},
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -91,7 +92,7 @@ async def post_metrics(request: Request, namespace: Namespace, experiment: Name)
         raise HttpError(
             415, "UnsupportedMediaType", f"send {NDJSON}, not {media_type or 'nothing'}", where="header Content-Type"
         )
-    body = await read_body(request, limit=hub.settings.max_body_bytes)
+    body = await read_body(request, limit=hub.settings.max_body_bytes, seconds=hub.settings.max_body_seconds)
     parsed = lines.parse(body) if len(body) <= INLINE_BYTES else await anyio.to_thread.run_sync(lines.parse, body)
     outcome: Outcome | None = None
     if parsed.lines:
@@ -134,17 +135,21 @@ def _answer(outcome: Outcome | None, refusals: tuple[lines.Refusal, ...]) -> JSO
     return JSONResponse(content, status_code=422)
 
 
-async def read_body(request: Request, *, limit: int) -> bytes:
-    """The body. Raises HttpError 413 as soon as it is known to be too large."""
+async def read_body(request: Request, *, limit: int, seconds: float) -> bytes:
+    """The body. Raises HttpError 413 as soon as it is known to be too large, 408 where it does not end in time."""
     too_large = HttpError(413, "BodyTooLarge", f"a body has at most {limit} bytes; send fewer lines at once")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise too_large
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise too_large
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise too_large
+                chunks.append(chunk)
+    except TimeoutError:
+        raise HttpError(408, "BodyTooSlow", f"a body has to arrive within {seconds:g} seconds; send it again") from None
     return b"".join(chunks)

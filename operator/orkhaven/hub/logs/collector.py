@@ -55,6 +55,9 @@ class Collector:
         self._logs = logs
         self._writer = writer
         self._clock = clock
+        self._monotonic = monotonic
+        # A wall clock that jumps makes no log old.
+        self._offset = clock() - monotonic()
         self._rng = rng
         self._turn = turn
         self._scopes: list[str | None] = [*namespaces] or [None]
@@ -216,7 +219,7 @@ class Collector:
 
     async def _retain(self) -> None:
         while True:
-            before = self._clock() - self._retention
+            before = self._monotonic() + self._offset - self._retention
             try:
                 while await self._writer.call(
                     beside(self._logs.forget, ended_before=before, max_bytes=self._max_bytes)

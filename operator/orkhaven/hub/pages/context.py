@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from orkhaven.hub.pages.render import Packed
 
 ANYONE = "anyone"
+HAPPENINGS_SECONDS = 5.0
 MAX_DRAWN = 24
 """Plots' data that is kept: of 10,000 runs 0.7 MB each."""
-HAPPENINGS_SECONDS = 5.0
 
 
 class Limits(TypedDict):

@@ -68,11 +68,10 @@ async def log_panel(request: Request, viewer: Viewer, xp: ExperimentView) -> Log
 
 def _choice(number: int, attempt: AttemptView | None) -> Choice:
     reason = attempt.reason if attempt is not None else ""
-    failed = attempt is not None and attempt.exit_code not in (None, 0)
     return Choice(
         attempt=number,
         label=f"attempt {number}{f', {reason}' if reason else ''}",
-        failure=(attempt.message or attempt.reason) if attempt is not None and failed else "",
+        failure=attempt.failure if attempt is not None else "",
     )
 
 

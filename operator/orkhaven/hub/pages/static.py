@@ -1,4 +1,4 @@
-"""Our stylesheet and scripts and the vendored ones, out of memory: read once, compressed once.
+"""Our stylesheet and scripts and the vendored ones, out of memory: read once, compressed once, when somebody asks.
 
 Their path has a digest of all of them, so that a browser keeps them for good and a new version is a new path; a module
 that imports a neighbour by a relative path stays within it.
@@ -6,6 +6,7 @@ that imports a neighbour by a relative path stays within it.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gzip
 import hashlib
@@ -28,15 +29,23 @@ _MIN_COMPRESSED = 512
 @dataclass(frozen=True, slots=True)
 class Asset:
     plain: bytes
-    packed: bytes | None
-    """gzip; None where that saves nothing."""
     media_type: str
 
 
 @functools.cache
 def assets() -> Mapping[str, Asset]:
-    """By path below the folder. About 0.5 MB packed."""
+    """By path below the folder. About 4 MB."""
     return {str(path.relative_to(FOLDER)): _asset(path) for path in sorted(FOLDER.rglob("*")) if path.is_file()}
+
+
+@functools.cache
+def packed(path: str) -> bytes | None:
+    """gzip; None where that saves nothing. Half a second of the largest, the viewer of volumes: for a thread."""
+    plain = assets()[path].plain
+    if len(plain) < _MIN_COMPRESSED:
+        return None
+    made = gzip.compress(plain, 9, mtime=0)
+    return made if len(made) < 0.9 * len(plain) else None
 
 
 @functools.cache
@@ -55,10 +64,8 @@ def static_url(path: str) -> str:
 
 
 def _asset(path: Path) -> Asset:
-    plain = path.read_bytes()
-    packed = gzip.compress(plain, 9, mtime=0) if len(plain) >= _MIN_COMPRESSED else plain
     media_type = "text/javascript" if path.suffix == ".js" else mimetypes.guess_type(path.name)[0] or "text/plain"
-    return Asset(plain, packed if len(packed) < 0.9 * len(plain) else None, media_type)
+    return Asset(path.read_bytes(), media_type)
 
 
 router = APIRouter(include_in_schema=False)
@@ -72,6 +79,8 @@ async def static(request: Request, digest: str, path: str) -> Response:
         raise HttpError(404, "NotFound", "there is no such file")
     headers = {**HEADERS, "Vary": "Accept-Encoding", "Cache-Control": _FOREVER if digest == version() else "no-cache"}
     body = asset.plain
-    if asset.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
-        body, headers["Content-Encoding"] = asset.packed, "gzip"
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        smaller = await asyncio.to_thread(packed, path)
+        if smaller is not None:
+            body, headers["Content-Encoding"] = smaller, "gzip"
     return Response(body, media_type=asset.media_type, headers=headers)

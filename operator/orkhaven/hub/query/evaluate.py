@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from orkhaven.api.expressions import And, Column, Compare, In, Literal, Node, Not, Or, QueryError, nearest
+from orkhaven.api.expressions import And, Column, Compare, In, Literal, Node, Not, Or, QueryError, like, nearest
 from orkhaven.hub.query.fields import FIELDS, Group, Kind, Ref
 from orkhaven.hub.query.table import Table
 
@@ -111,26 +111,8 @@ def _ordered(values: list[Any], sign: str, literal: Any) -> Mask:
 
 
 def _matches(values: list[Any], pattern: str) -> Mask:
-    """Contains, whatever the case; with a `*` the pattern has to be the whole text. Never slower than the text is long:
-    the parts between the stars are looked for one after the other.
-    """
-    wanted = pattern.lower()
-    if "*" not in wanted:
-        return [isinstance(value, str) and wanted in value.lower() for value in values]
-    first, *middle, last = wanted.split("*")
-
-    def fits(text: str) -> bool:
-        if len(text) < len(first) + len(last) or not text.startswith(first) or not text.endswith(last):
-            return False
-        position, end = len(first), len(text) - len(last)
-        for part in middle:
-            found = text.find(part, position, end)
-            if found < 0:
-                return False
-            position = found + len(part)
-        return True
-
-    return [isinstance(value, str) and fits(value.lower()) for value in values]
+    fits = like(pattern)
+    return [isinstance(value, str) and fits(value) for value in values]
 
 
 def _checked(column: Column, literal: Literal) -> Any:

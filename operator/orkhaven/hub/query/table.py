@@ -293,6 +293,8 @@ class Table:
         the hub.
         """
         part = "bestStep" if step else "best"
+        # One column per metric, not per row: there is mostly one, and a live sweep of 10,000 runs makes this anew all
+        # the time.
         names = {row.objective.metric for row in self.rows if row.objective is not None}
         best = {name: self.column(metric(name, part)) for name in names}
         values: Values = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 from sqlalchemy import Connection, Table
@@ -80,10 +81,27 @@ def _insert_many(
 
 class Postgresql:
     def add_lines(self, connection: Connection, rows: Sequence[Row]) -> None:
-        _copy(connection, "lines", LINE_COLUMNS, rows)
+        _copy(
+            connection,
+            "lines",
+            LINE_COLUMNS,
+            [_LINE.pack(5, 4, run, 4, attempt, 4, seq, 8, step, 8, time) for run, attempt, seq, step, time in rows],
+        )
 
     def add_points(self, connection: Connection, rows: Sequence[Row]) -> None:
-        _copy(connection, "points", POINT_COLUMNS, rows)
+        # In key order: where neighbours come one after the other, a page of the index is split behind the newest, not
+        # in its middle.
+        _copy(
+            connection,
+            "points",
+            POINT_COLUMNS,
+            [
+                _POINT.pack(6, 4, run, 4, metric, 8, step, 4, attempt, 4, seq, 8, value)
+                if value is not None
+                else _POINT_NAN.pack(6, 4, run, 4, metric, 8, step, 4, attempt, 4, seq, -1)
+                for run, metric, step, attempt, seq, value in sorted(rows)
+            ],
+        )
 
     def put_summaries(self, connection: Connection, rows: Sequence[Row]) -> None:
         if not rows:
@@ -91,32 +109,48 @@ class Postgresql:
         arrays = ", ".join(f"%s::{_pg_type(_SUMMARIES, column)}[]" for column in SUMMARY_COLUMNS)
         connection.exec_driver_sql(
             f"INSERT INTO summaries ({', '.join(SUMMARY_COLUMNS)}) SELECT * FROM unnest({arrays}) {_UPSERT}",
-            tuple(list(column) for column in zip(*rows, strict=True)),
+            tuple(map(_array, zip(*rows, strict=True))),
         )
 
     def update_runs(self, connection: Connection, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        # One statement for all, as for summaries: each of psycopg's executemany is a round trip to its own plan.
+        # One statement for all, as for summaries, and not one round trip for each.
         arrays = ", ".join(f"%s::{_pg_type(_RUNS, column)}[]" for column in (*columns, "id"))
         assignments = ", ".join(f"{column} = new.{column}" for column in columns)
         connection.exec_driver_sql(
             f"UPDATE runs SET {assignments} FROM unnest({arrays}) AS new ({', '.join(columns)}, id) "
             "WHERE runs.id = new.id",
-            tuple(list(column) for column in zip(*rows, strict=True)),
+            tuple(map(_array, zip(*rows, strict=True))),
         )
+
+
+def _array(values: Sequence[Any]) -> str | list[Any]:
+    """One column as PostgreSQL reads it. Numbers as the text of an array, which is several times faster than what the
+    driver makes of a list; texts are left to the driver, which knows how to quote.
+    """
+    if any(isinstance(value, str) for value in values):
+        return list(values)
+    return "{" + ",".join(["NULL" if value is None else repr(value) for value in values]) + "}"
 
 
 def _pg_type(table: Table, column: str) -> str:
     return str(table.columns[column].type.compile(dialect=_PG)).lower()
 
 
-def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+# Rows as COPY's binary format has them: the number of columns, then each column's length and value.
+_LINE = struct.Struct("!hiiiiiiiqid")
+_POINT = struct.Struct("!hiiiiiqiiiiid")
+_POINT_NAN = struct.Struct("!hiiiiiqiiiii")
+_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TAIL = b"\xff\xff"
+
+
+def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Sequence[bytes]) -> None:
     driver = cast(Any, connection.connection.driver_connection)
     with (
         driver.cursor() as cursor,
-        cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy,
+        cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)") as copy,
     ):
-        for row in rows:
-            copy.write_row(row)
+        copy.write(b"".join((_HEAD, *rows, _TAIL)))
 
 
 def dialect_for(name: str) -> Dialect:

@@ -89,6 +89,8 @@ class Ingest:
         self._for_update = "" if engines.is_sqlite else " FOR UPDATE"
         self._insert = sqlite.insert if engines.is_sqlite else postgresql.insert
         self._names: dict[str, int] = {}
+        self._latest: float | None = None
+        """The newest `updated` in the store; None: not looked up yet."""
         self._runs: OrderedDict[str, RunState] = OrderedDict()
         """By uid, least recently used first."""
 
@@ -97,6 +99,7 @@ class Ingest:
         names = dict[str, int]()
         try:
             with self._engine.begin() as connection:
+                now = self._never_back(connection, now)
                 runs = self._lock_runs(connection, posts, now=now)
                 known = self._resolve_names(connection, self._wanted_names(posts, runs), fresh=names)
                 pending = _Pending([], [])
@@ -141,6 +144,15 @@ class Ingest:
         return len(old)
 
     # --- inside the transaction ---
+
+    def _never_back(self, connection: Connection, now: float) -> float:
+        """The time, or that of the newest report where a clock was put back: whoever asks for what is newer than the
+        last thing seen would miss it otherwise.
+        """
+        if self._latest is None:
+            self._latest = connection.scalar(select(func.max(Run.updated)))
+        self._latest = now if self._latest is None else max(now, self._latest)
+        return self._latest
 
     def _lock_runs(self, connection: Connection, posts: Sequence[Post], *, now: float) -> dict[str, RunState]:
         identities = {post.run.uid: post.run for post in posts}

@@ -156,3 +156,15 @@ async def test_the_list_is_paged_and_says_where_each_is(browser: Browser, fake_c
     assert "page 2 of 3" in text
     assert "in the hub" in text
     assert "picture-44" in (await browser.part(f"{RUN}/artifacts", page=99)).text
+
+
+async def test_compared_runs_come_with_the_pictures_of_each(browser: Browser, fake_cluster: FakeCluster) -> None:
+    for name in ("trial", "other"):
+        fake_cluster.add_run(name)
+    add(browser, group="worst case", role="mask", step=4)
+    runs = (await browser.get(f"/n/{NAMESPACE}/compare/images", run=["trial", "other"])).json()["runs"]
+    assert [(run["name"], [case["name"] for case in run["cases"]]) for run in runs] == [
+        ("trial", ["worst case"]), ("other", []),
+    ]  # fmt: skip
+    assert (await browser.get(f"/n/{NAMESPACE}/compare/images", run=["trial"])).status_code == 400
+    assert (await browser.get(f"/n/{NAMESPACE}/compare/images", run=["trial", "gone"])).status_code == 404

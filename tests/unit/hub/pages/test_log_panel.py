@@ -10,6 +10,7 @@ from orkhaven.hub.logs import view
 from orkhaven.hub.logs.pieces import CHUNK, Limits, Pieces
 from orkhaven.hub.logs.stamps import Cursor
 from orkhaven.hub.logs.store import LogIdentity
+from orkhaven.hub.session import cookie_name
 from tests.unit.hub.fakes import NAMESPACE, FakeCluster
 from tests.unit.hub.pages.conftest import Browser
 
@@ -51,7 +52,7 @@ async def test_the_login_opens_the_log_and_nothing_else_does(browser: Browser, r
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     browser.client.cookies.clear()
     assert (await browser.get(LOG)).status_code == 401
-    browser.client.cookies.set("orkhaven_session", "guessed")
+    browser.client.cookies.set(cookie_name(None), "guessed")
     assert (await browser.get(LOG)).status_code == 401
 
 

@@ -26,6 +26,11 @@ class AttemptView:
     reason: str
     message: str
 
+    @property
+    def failure(self) -> str:
+        """What it died of, as the program said it where that is known; empty where it did not."""
+        return "" if self.exit_code in (None, 0) else self.message or self.reason
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentView:

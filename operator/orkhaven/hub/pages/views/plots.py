@@ -29,14 +29,8 @@ def rounded(value: float) -> float | int | None:
 
 def is_numeric(values: Sequence[Any]) -> bool:
     """Numbers and gaps only, and at least one number."""
-    found = False
-    for value in values:
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        found = True
-    return found
+    kinds = set(map(type, values)) - {type(None)}
+    return bool(kinds) and kinds <= {int, float}
 
 
 def column(ref: Ref, values: Sequence[Any], *, few_as_texts: bool = False) -> Json | None:
@@ -48,13 +42,13 @@ def column(ref: Ref, values: Sequence[Any], *, few_as_texts: bool = False) -> Js
         distinct = {value for value in values if value is not None} if few_as_texts else set()
         if not 0 < len(distinct) <= 6:
             return {**head, "values": [None if value is None else rounded(value) for value in values]}
-    codes: dict[str, int] = {}
+    texts = _texts(values)
     raw: dict[str, Any] = {}
-    for value in values:
-        if value is not None:
-            raw.setdefault(_text(value), value)
-        if len(raw) > MAX_TEXTS:
-            return None
+    for text, value in zip(texts, values, strict=True):
+        if text is not None and text not in raw:
+            raw[text] = value
+            if len(raw) > MAX_TEXTS:
+                return None
     ordered = sorted(raw, key=lambda text: (0, raw[text], "") if _is_number(raw[text]) else (1, 0, text))
     codes = {text: code for code, text in enumerate(ordered)}
     return {
@@ -62,8 +56,27 @@ def column(ref: Ref, values: Sequence[Any], *, few_as_texts: bool = False) -> Js
         "texts": ordered,
         # As the filter's language writes them; lists and objects cannot be filtered by.
         "raw": [raw[text] if not isinstance(raw[text], list | dict) else text for text in ordered],
-        "codes": [-1 if value is None else codes[_text(value)] for value in values],
+        "codes": [-1 if text is None else codes[text] for text in texts],
     }
+
+
+def _texts(values: Sequence[Any]) -> list[str | None]:
+    """Each value's text, made once: 10,000 runs share a handful of values."""
+    known: dict[tuple[type, Any], str] = {}
+    texts: list[str | None] = []
+    for value in values:
+        # 1, 1.0 and True are equal and have different texts.
+        kind = type(value)
+        if value is None or kind is str:
+            texts.append(value)
+        elif kind is list or kind is dict:
+            texts.append(_text(value))
+        else:
+            text = known.get((kind, value))
+            if text is None:
+                text = known[kind, value] = _text(value)
+            texts.append(text)
+    return texts
 
 
 def _text(value: Any) -> str:

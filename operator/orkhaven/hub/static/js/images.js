@@ -143,6 +143,7 @@ export async function start(root) {
   async function refresh() {
     const answer = await load(root.dataset.src);
     const fresh = answer.runs ?? [{ name: "", ...answer }];
+    const chosen = JSON.stringify(found().map(({ of }) => of));
     if (JSON.stringify(fresh) === JSON.stringify(runs)) return;
     runs = fresh;
     viewer.perPane = runs.length > 1;
@@ -157,7 +158,8 @@ export async function start(root) {
     const nothing = !cases.size && !runs.some((run) => run.gallery.length);
     why.hidden = !nothing && !hidden;
     why.textContent = nothing ? empty(hidden) : `${hidden} more in the list of artifacts: of a kind that is a download only, such as SVG.`;
-    if (cases.size) await choose();
+    // What is looked at and has not changed stays as it is.
+    if (cases.size && (chooser.value !== before || JSON.stringify(found().map(({ of }) => of)) !== chosen)) await choose();
     root.dataset.ready = "1";
   }
 
@@ -187,7 +189,17 @@ function gallery(host, runs) {
     const key = JSON.stringify([one.group, one.name]);
     names.set(key, [...(names.get(key) ?? []), { run, one }]);
   }
-  host.replaceChildren(...[...names.values()].flatMap((shown) => shown.map(({ run, one }) => card(run.name, one))));
+  const cards = [...names.values()].map((shown) => shown.map(({ run, one }) => card(run.name, one)));
+  host.replaceChildren(
+    ...(runs.length < 2
+      ? cards.flat()
+      : cards.map((of) => {
+          const row = document.createElement("div");
+          row.className = "row";
+          row.append(...of);
+          return row;
+        })),
+  );
 }
 
 function card(run, { name, shots }) {

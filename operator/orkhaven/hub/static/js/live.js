@@ -126,6 +126,9 @@ if (url && sign) {
     }
   }, 5000);
   addEventListener("pagehide", close);
+  // What is being changed or deleted is looked at again on the page that the answer leads to. On the window: a question
+  // that was answered with no has been heard before.
+  addEventListener("submit", (event) => !event.defaultPrevented && event.target.method === "post" && close());
   addEventListener("pageshow", (event) => event.persisted && open());
   if (document.hidden) show("paused", "paused");
   else open();

@@ -24,7 +24,9 @@ export function start(root) {
   let asking = null; // AbortController of what goes on
 
   const base = (attempt = chooser.value) => `${root.dataset.src}/attempts/${encodeURIComponent(attempt)}/log`;
-  const option = () => chooser.selectedOptions[0];
+  // The table of attempts is renewed while the page is open, and knows how they ended.
+  const row = (attempt) => document.querySelector(`#attempts tr[data-attempt="${CSS.escape(attempt)}"]`);
+  const failure = () => row(chooser.value)?.dataset.failure || chooser.selectedOptions[0]?.dataset.failure || "";
 
   function say(state, words) {
     sign.dataset.state = state;
@@ -32,7 +34,7 @@ export function start(root) {
     buttons.follow.hidden = state === "live" || !chooser.value || (ended !== null && view.next >= size);
     buttons.earlier.hidden = view.first === 0 || !view.pages.length;
     buttons.later.hidden = following || !view.pages.length || view.next >= size;
-    buttons.failure.hidden = !option()?.dataset.failure || !view.pages.length;
+    buttons.failure.hidden = !failure() || !view.pages.length;
   }
 
   async function ask(parameters, signal) {
@@ -72,7 +74,7 @@ export function start(root) {
       view.append(answer, answer.pieces[0]?.offset ?? answer.next);
       if (form.elements.find.value) search();
       await goOn(signal, () => {
-        if (option()?.dataset.failure) toFailure();
+        if (failure()) toFailure();
       });
     });
   }
@@ -163,7 +165,7 @@ export function start(root) {
 
   function toFailure() {
     // The cause as the operator has it begins with the line that the program printed.
-    const wanted = (option().dataset.failure ?? "").split("\n")[0].slice(0, 120).trim();
+    const wanted = failure().split("\n")[0].slice(0, 120).trim();
     const line = (wanted && view.findLast((one) => one.includes(wanted))) || view.findLast((one) => TROUBLE.test(one));
     if (line) {
       pause("this is where it failed");
@@ -245,6 +247,14 @@ export function start(root) {
     else if (sign.textContent.endsWith("hidden")) follow();
   });
   document.addEventListener("ork:changed", look);
+  document.body.addEventListener("htmx:afterSettle", () => {
+    for (const one of chooser.options) {
+      const outcome = row(one.value)?.dataset.outcome;
+      const label = `attempt ${one.value}${outcome ? `, ${outcome}` : ""}`;
+      if (outcome && one.textContent !== label) one.textContent = label;
+    }
+    say(sign.dataset.state, sign.textContent);
+  });
 
   const wanted = query().get("attempt");
   if (wanted && [...chooser.options].some((one) => one.value === wanted)) chooser.value = wanted;

@@ -1,33 +1,42 @@
 // Pictures of one place side by side: an image with mask and prediction over it in each pane; zoom, place, cursor, window and
 // opacity are those of all panes. Places are shares of a picture, so that pictures of other sizes are linked too.
-const KEPT = 80; // decoded pictures
+const KEPT = 96 * 1024 * 1024; // bytes of decoded pictures
+const LARGEST = 36e6; // pixels of one
 const NEAR = 24; // times
 export const TINTS = { mask: [32, 178, 107], prediction: [240, 106, 42] };
 const LABELS = [[0, 0, 0], [91, 87, 200], [179, 38, 111], [166, 124, 0], [43, 120, 198], [139, 63, 184], [122, 82, 48]];
 
-const pictures = new Map();
+const pictures = new Map(); // by URL, the one looked at last at the end
 
 // Decoded, with its pixels. What is no picture is refused by the server's type or the browser's decoder.
-function picture(url) {
-  let found = pictures.get(url);
-  if (!found) {
-    found = decode(url);
-    found.catch(() => pictures.delete(url));
-  }
+async function picture(url) {
+  const waiting = pictures.get(url) ?? { size: 0, found: decode(url) };
   pictures.delete(url);
-  pictures.set(url, found);
-  if (pictures.size > KEPT) pictures.delete(pictures.keys().next().value);
-  return found;
+  pictures.set(url, waiting);
+  try {
+    const found = await waiting.found;
+    waiting.size = found.pixels.length * 2; // and as it is painted
+  } catch (error) {
+    pictures.delete(url);
+    throw error;
+  }
+  let kept = [...pictures.values()].reduce((sum, one) => sum + one.size, 0);
+  for (const [oldest, { size }] of pictures) {
+    if (kept <= KEPT || oldest === url) break;
+    pictures.delete(oldest);
+    kept -= size;
+  }
+  return waiting.found;
 }
 
 async function decode(url) {
   const image = new Image();
-  image.src = url;
-  try {
-    await image.decode();
-  } catch {
-    throw new Error("it is no picture that a browser shows");
-  }
+  await new Promise((done, failed) => {
+    image.onload = done;
+    image.onerror = () => failed(new Error("it is no picture that a browser shows"));
+    image.src = url;
+  });
+  if (image.naturalWidth * image.naturalHeight > LARGEST) throw new Error(`${image.naturalWidth} x ${image.naturalHeight} pixels are too many to lay over one another; download it`);
   const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0);
@@ -171,6 +180,7 @@ export class Viewer {
     const canvas = document.createElement("canvas");
     canvas.tabIndex = 0;
     canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-describedby", "image-keys");
     const text = document.createElement("figcaption");
     const title = document.createElement("strong");
     const caption = document.createElement("span");
