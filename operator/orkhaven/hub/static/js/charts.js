@@ -151,12 +151,15 @@ export class Chart {
   }
 }
 
+const LATEST = 5000; // ms that a plot may be late in a sweep so large that drawing it takes its time
+
 // A plot: fetches when what it depends on changes, draws again when the theme does.
 export function plot({ element, url, render, chart }) {
   let data = null;
   let drawn = "";
   let running = false;
   let again = false;
+  let visible = null;
   let next = 0;
   let timer = 0;
   const show = () => {
@@ -174,12 +177,15 @@ export function plot({ element, url, render, chart }) {
         const from = String(url());
         const started = performance.now();
         const found = await load(from);
-        const same = data && tags.has(found) && tags.get(found) === tags.get(data) && drawn === from;
         data = found;
         drawn = from;
-        if (!same && !again) show();
+        if (again) continue;
+        // The answer that is on the screen already is not drawn once more.
+        const what = tags.has(found) ? `${from} ${tags.get(found)}` : null;
+        if (what === null || what !== visible) show();
+        visible = what;
         // Whatever a sweep's size, a plot takes a tenth of the time at most: a page stays quick to the hand.
-        next = performance.now() + 9 * (performance.now() - started);
+        next = performance.now() + Math.min(LATEST, 9 * (performance.now() - started));
       } while (again);
     } catch (error) {
       if (!data) chart.empty("It could not be fetched.", `${error.message}. It is tried again when something changes.`);
