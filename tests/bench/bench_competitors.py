@@ -198,6 +198,7 @@ def test_optuna_dashboard(tmp_path: Path, chromium: Browser, report: Report) -> 
 def test_aim(tmp_path: Path, report: Report) -> None:
     bin_ = programs("aim")
     runs, points = 2, 100
+    call(bin_ / "aim", "init", "--repo", str(tmp_path), "-s", folder=tmp_path)
     text = call(
         bin_ / "python", HERE / "side_aim.py", "log", tmp_path, str(CLIENTS), str(runs), str(points), folder=tmp_path
     )

@@ -20,12 +20,10 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def report() -> Iterator[Report]:
     """Collects the table's cells; prints it at the end."""
-    made = Report()
+    made = Report(writes=bool(os.environ.get("ORKHAVEN_BENCH_DOCS")))
     yield made
     if made:
         print(f"\n{made.text()}")
-        if os.environ.get("ORKHAVEN_BENCH_DOCS"):
-            made.write()
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,9 @@ def spread(milliseconds: Sequence[float]) -> str:
 
 
 class Report:
-    def __init__(self) -> None:
+    def __init__(self, *, writes: bool = False) -> None:
+        """With `writes` the page is written after each figure: a run that is cut off leaves what it measured."""
+        self._writes = writes
         self._cells: dict[tuple[What, Who], str] = {}
         self._notes: list[str] = []
         self._load = os.getloadavg()[0]
@@ -78,11 +80,13 @@ class Report:
     def add(self, what: What, measured: str, *, who: Who = Who.ORKHAVEN) -> None:
         self._cells[what, who] = measured
         print(f"\n{who}: {what}: {measured}")
+        self._write()
 
     def note(self, text: str) -> None:
         """What a reader has to know to read the table."""
         self._notes.append(text)
         print(f"\n{text}")
+        self._write()
 
     def __bool__(self) -> bool:
         return bool(self._cells)
@@ -104,7 +108,9 @@ class Report:
         notes = "\n".join(f"* {note}" for note in self._notes)
         return f"{self.table()}\n\n{machine}\n\n{notes}\n"
 
-    def write(self) -> None:
+    def _write(self) -> None:
+        if not self._writes:
+            return
         before, _, rest = DOCS.read_text().partition(BEGIN)
         _, _, after = rest.partition(END)
         DOCS.write_text(f"{before}{BEGIN}\n{self.text()}{END}{after}")

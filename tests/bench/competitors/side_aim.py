@@ -9,6 +9,7 @@ import multiprocessing
 import random
 import sys
 import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from aim import Repo, Run
@@ -17,8 +18,9 @@ METRICS = [f"m{number}" for number in range(20)]
 MODELS = ["Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3Plus", "Segformer"]
 
 
-def log(repository: str, number: int, runs: int, points: int) -> None:
+def log(repository: str, number: int, runs: int, points: int, begin: Barrier) -> None:
     rng = random.Random(number)
+    begin.wait()
     for _ in range(runs):
         run = Run(repo=repository, system_tracking_interval=None, log_system_params=False, capture_terminal_logs=False)
         run["hparams"] = {"architecture": rng.choice(MODELS), "lr": rng.random(), "batch_size": rng.choice([4, 8])}
@@ -32,11 +34,14 @@ def main() -> None:
     what, repository, *numbers = sys.argv[1:]
     if what == "log":
         clients, runs, points = map(int, numbers)
-        Repo.from_path(repository, init=True)
-        processes = [multiprocessing.Process(target=log, args=(repository, n, runs, points)) for n in range(clients)]
-        started = time.monotonic()
+        # Not forked: its threads and locks would not come along.
+        context = multiprocessing.get_context("spawn")
+        begin = context.Barrier(clients + 1)
+        processes = [context.Process(target=log, args=(repository, n, runs, points, begin)) for n in range(clients)]
         for process in processes:
             process.start()
+        begin.wait()
+        started = time.monotonic()
         for process in processes:
             process.join()
         seconds = time.monotonic() - started
