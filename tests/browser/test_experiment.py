@@ -222,10 +222,12 @@ class TestImages:
 
     def test_the_cursor_is_one_and_keys_do_what_the_mouse_does(self, page: Page, served: Served) -> None:
         panel = look_at(page, named(served, "Succeeded")[0], "images")
-        expect(panel.locator("canvas")).to_have_count(4)
-        box = panel.locator("canvas").nth(1).bounding_box()
+        wait_for(lambda: all(pixel(page, pane, *LESION)[3] for pane in range(4)), "all four are drawn")
+        second = panel.locator("canvas").nth(1)
+        box = second.bounding_box()
         assert box is not None
-        page.mouse.move(box["x"] + box["width"] * LESION[0], box["y"] + box["height"] * LESION[1])
+        # Waits until it lies still: what is above it on the page is still being drawn.
+        second.hover(position={"x": box["width"] * LESION[0], "y": box["height"] * LESION[1]})
         expect(panel.locator("[data-readout]")).to_contain_text("mask 255, prediction 255")
         for pane in range(4):
             red, green, blue, _ = pixel(page, pane, LESION[0], 0.02)
