@@ -60,7 +60,7 @@ def test_lint_and_submit_ask_the_trainer_before_a_pod_does(clinic: Clinic, tmp_p
     says = "sweep/again: params.loss.gamma: -2.0 is not valid: Input should be greater than or equal to 0"
     assert says in clinic.editor.ork("lint", str(file), code=1)
     refused = clinic.editor.refused("submit", str(file))
-    assert f"{says} (1 of 3 trials, the first is number 2)" in refused
+    assert f"{says} (1 of 3 trials, the first is number 1)" in refused
     assert "--no-check" in refused
     dry = clinic.editor.ork("submit", str(file), "--set", "loss.gamma=2", "--set", "epochs=3", "--dry-run")
     assert "the API server would take it (dry run: nothing was kept)" in dry
