@@ -13,6 +13,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from aim import Repo, Run
+from aim.storage.context import Context
 
 METRICS = [f"m{number}" for number in range(20)]
 MODELS = ["Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3Plus", "Segformer"]
@@ -55,7 +56,7 @@ def main() -> None:
     for _ in range(int(numbers[0])):
         started = time.monotonic()
         found = [
-            (one.run.get_metric("m0", context={}) or None, one.run.hash)
+            (one.run.get_metric("m0", context=Context({})) or None, one.run.hash)
             for one in repo.query_runs("run.hparams.batch_size == 4").iter_runs()
         ]
         ranked = sorted(((metric.values.last()[1] if metric else 0.0, name) for metric, name in found), reverse=True)[
