@@ -247,3 +247,16 @@ async def test_an_api_server_that_is_away_is_said_on_a_page(browser: Browser, fa
     answer = await browser.get(f"/n/{NAMESPACE}/experiments/sweep-a")
     assert answer.status_code == 503
     assert "Not now" in answer.text
+
+
+async def test_the_scatter_begins_with_a_parameter_that_differs_among_the_runs_that_have_a_result(
+    browser: Browser, fake_cluster: FakeCluster
+) -> None:
+    add_sweep(fake_cluster)
+    await report(browser, "a", 0.5, loss="dice")
+    await report(browser, "b", 0.6, loss="focal")
+    await report(browser, "failed-1", loss="focal", gamma=-2)
+    await report(browser, "failed-2", loss="focal", gamma=-1)
+    await ready(browser, experiments=4)
+    page = (await browser.get(f"/n/{NAMESPACE}/sweeps/sweep")).text
+    assert '<select name="sx" data-default="params.loss">' in page
