@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from orkhaven.api import GROUP
-from orkhaven.api.experiment import EXPERIMENT_NAME
+from orkhaven.api.experiment import rerun_names
 from orkhaven.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 from orkhaven.hub.api.ingest import Name, Namespace
 from orkhaven.hub.context import hub_of
@@ -134,16 +133,13 @@ async def rerun_failed(request: Request, namespace: Namespace, name: Name) -> Re
 
 
 def free_name(name: str, taken: Mapping[str, ExperimentRow]) -> str | None:
-    """The old name with -r and the first number that is free; None where an earlier rerun of it has not ended."""
-    base = re.sub(r"-r[0-9]+$", "", name)
-    for number in range(1, len(taken) + 2):
-        ending = f"-r{number}"
-        candidate = base[: EXPERIMENT_NAME.limit - len(ending)].rstrip("-") + ending
+    """The first that nobody has; None where an earlier rerun of it has not ended."""
+    for candidate in rerun_names(name):
         if candidate not in taken:
             return candidate
         if candidate != name and not taken[candidate].finished:
-            return None
-    raise AssertionError("one of n + 1 names is free among n")
+            break
+    return None
 
 
 async def _person(request: Request, namespace: str) -> tuple[str, dict[str, str]]:

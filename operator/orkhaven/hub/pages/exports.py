@@ -1,7 +1,6 @@
 """Lists as files, for whoever is logged in: what the page shows, all pages of it, as CSV, JSON or LaTeX.
 
-The same calls as the API's, behind the login: no cookie ever reaches /api/v1. Plots' data comes from the plots' own
-routes, with `format`.
+The same calls as the API's, behind the login. Plots' data comes from the plots' own routes, with `format`.
 """
 
 from __future__ import annotations
@@ -21,10 +20,16 @@ from orkhaven.hub.pages.security import HEADERS
 from orkhaven.hub.pages.views.board import BoardState, View
 from orkhaven.hub.pages.views.sweeps import select, sweep_view
 from orkhaven.hub.query.leaderboard import Request as TableRequest
-from orkhaven.hub.query.lists import FAILURE_COLUMNS, SWEEP_COLUMNS, failure_lines, same, sweep_line
+from orkhaven.hub.query.lists import (
+    EXPERIMENT_COLUMNS,
+    FAILURE_COLUMNS,
+    SWEEP_COLUMNS,
+    failure_lines,
+    same,
+    sweep_line,
+)
 
 FILE_HEADERS = {**HEADERS, "Cache-Control": "no-store"}
-EXPERIMENT_COLUMNS = "sweep,trial,state,reason,objective,objectiveStep,step,attempts,node,gpu,created,started,ended"
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

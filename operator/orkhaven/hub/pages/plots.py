@@ -327,21 +327,13 @@ def _value_rows(refs: list[Ref], names: list[str], values: list[list[Any]]) -> t
 
 
 async def default_axes(hub: Hub, namespace: str, name: str) -> tuple[Ref, Ref]:
-    """The searched parameter of numbers that differs most among the runs that have an objective; else the first one
-    that differs there; against the objective.
-    """
     with asked():
         sweep = hub.queries.sweep(namespace, name)
         varying = searched_first((await hub.queries.schema(namespace, name)).varying, sweep.parameters)
         refs = [field("objective"), *(param(one) for one in varying)]
         _, (objective, *values) = await hub.queries.values(namespace, name, refs)
-    shown = [row for row, value in enumerate(objective) if value is not None] or range(len(objective))
-    distinct = [len({column[row] for row in shown} - {None}) for column in values]
-    differ = [one for one, count in enumerate(distinct) if count > 1]
-    numeric = [one for one in differ if plots.is_numeric(values[one])]
-    best = max(numeric, key=distinct.__getitem__, default=next(iter(differ), 0))
-    first = varying[best] if varying else None
-    return (param(first) if first else field("trial")), field("objective")
+    place = plots.first_axis(values, objective)
+    return (field("trial") if place is None else refs[1 + place]), refs[0]
 
 
 def _ref(text: str, where: str) -> Ref:

@@ -70,7 +70,8 @@ async def content_of(queries: Queries, sweep: SweepRow, *, now: float) -> Conten
     lanes = await asyncio.to_thread(timeline, rows, now=now, most=MAX_BARS)
     table = await asyncio.to_thread(_table, wanted, params, values)
     table["objective"]["label"] = sweep.objective.metric
-    first = next((one.key for one in params if "values" in table.get(one.key, {})), None)
+    drawn = [(one.key, column) for one, column in zip(params, values, strict=False) if one.key in table]
+    first = plots.first_axis([column for _, column in drawn], values[len(params)])
     return Content(
         board=board_of(best, BoardState(), base=(), minimize=sweep.objective.minimize, sweep=name),
         failed=board_of(failed, BoardState(), base=(), minimize=sweep.objective.minimize, sweep=name),
@@ -87,7 +88,7 @@ async def content_of(queries: Queries, sweep: SweepRow, *, now: float) -> Conten
         },
         metrics=metrics,
         axes=[(key, column["label"]) for key, column in table.items()],
-        default_x=first or next(iter(one.key for one in params if one.key in table), "trial"),
+        default_x="trial" if first is None else drawn[first][0],
         has_parallel=bool(params),
     )
 

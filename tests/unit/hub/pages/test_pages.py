@@ -253,10 +253,11 @@ async def test_the_scatter_begins_with_a_parameter_that_differs_among_the_runs_t
     browser: Browser, fake_cluster: FakeCluster
 ) -> None:
     add_sweep(fake_cluster)
-    await report(browser, "a", 0.5, loss="dice")
-    await report(browser, "b", 0.6, loss="focal")
-    await report(browser, "failed-1", loss="focal", gamma=-2)
-    await report(browser, "failed-2", loss="focal", gamma=-1)
+    await report(browser, "a", 0.5, loss="dice", windows=[[0, 1]])
+    await report(browser, "b", 0.6, loss="focal", windows=[[0, 1]])
+    await report(browser, "failed-1", loss="focal", gamma=-2, windows=[[0, 2]])
+    await report(browser, "failed-2", loss="focal", gamma=-1, windows=[])
     await ready(browser, experiments=4)
-    page = (await browser.get(f"/n/{NAMESPACE}/sweeps/sweep")).text
-    assert '<select name="sx" data-default="params.loss">' in page
+    for page in ("", "/report"):
+        text = (await browser.get(f"/n/{NAMESPACE}/sweeps/sweep{page}")).text
+        assert '<select name="sx" data-default="params.loss">' in text

@@ -33,6 +33,24 @@ def is_numeric(values: Sequence[Any]) -> bool:
     return bool(kinds) and kinds <= {int, float}
 
 
+def first_axis(columns: Sequence[Sequence[Any]], objective: Sequence[Any]) -> int | None:
+    """Which column is worth being drawn against the objective first: of numbers, the one with most different values
+    among the runs that have an objective; else the first that differs there. None: there is no column.
+    """
+    shown = [row for row, value in enumerate(objective) if value is not None] or range(len(objective))
+    distinct = [_distinct([values[row] for row in shown]) for values in columns]
+    differ = [place for place, count in enumerate(distinct) if count > 1]
+    numeric = [place for place in differ if is_numeric(columns[place])]
+    return max(numeric, key=distinct.__getitem__, default=next(iter(differ), 0)) if columns else None
+
+
+def _distinct(values: Sequence[Any]) -> int:
+    try:
+        return len(set(values) - {None})
+    except TypeError:  # lists and objects
+        return len({repr(value) for value in values if value is not None})
+
+
 def column(ref: Ref, values: Sequence[Any], *, few_as_texts: bool = False) -> Json | None:
     """None: more different texts than can be drawn. `few_as_texts`: numbers of which there are at most six different
     ones become texts too, so that ties are spread and all have the same room.
