@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
+from itertools import count
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -16,6 +19,16 @@ Json = Any
 """Any JSON value; kept as it is written (x-kubernetes-preserve-unknown-fields)."""
 
 EXPERIMENT_NAME = NameRule(limit=57, why='its Jobs are named after it, with "-" and the attempt at the end')
+
+
+def rerun_names(name: str) -> Iterator[str]:
+    """What an Experiment that repeats `name` may be called, the first choice first: with -r1, -r2 and so on at the end;
+    an ending of that kind is replaced.
+    """
+    base = re.sub(r"-r[0-9]+$", "", name)
+    for number in count(1):
+        ending = f"-r{number}"
+        yield base[: EXPERIMENT_NAME.limit - len(ending)].rstrip("-") + ending
 
 
 class Direction(StrEnum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 
@@ -12,8 +11,6 @@ from orkhaven.cli.session import MANAGER, Session
 from orkhaven.client.errors import Invalid, NotFound
 from orkhaven.client.kube import API_VERSION, Body, Kube
 from orkhaven.client.waiting import finished
-
-MAX_NAME = 57
 
 
 def suspend(session: Session, name: str, *, held: bool) -> int:
@@ -108,15 +105,10 @@ def rerun(
 
 
 def _free_name(kube: Kube, name: str) -> str:
-    """The old name with -r and the first number that is free; a rerun's own ending is replaced."""
+    from orkhaven.api.experiment import rerun_names
+
     taken = set(kube.names("Experiment"))
-    base = re.sub(r"-r[0-9]+$", "", name)
-    for number in range(1, len(taken) + 2):
-        ending = f"-r{number}"
-        candidate = base[: MAX_NAME - len(ending)].rstrip("-") + ending
-        if candidate not in taken:
-            return candidate
-    raise AssertionError("one of n + 1 names is free among n")
+    return next(one for one in rerun_names(name) if one not in taken)
 
 
 def _label(body: Body) -> str:

@@ -13,7 +13,7 @@ SWEEP_COLUMNS = (
     "name", "state", "objective", "direction", "best", "bestExperiment", "total", "succeeded", "failed", "running",
     "queued", "gpuHours", "owner", "created",
 )  # fmt: skip
-EXPERIMENT_COLUMNS = "sweep,trial,state,reason,objective,objectiveStep,step,created"
+EXPERIMENT_COLUMNS = "sweep,trial,state,reason,objective,objectiveStep,step,attempts,node,gpu,created,started,ended"
 FAILURE_COLUMNS = ("reason", "count", "message", "suggestion", "samples")
 
 
