@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -33,14 +34,33 @@ def drawn(page: Page, widget: str) -> int:
     return int(page.evaluate(script, widget))
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def brush_the_best(page: Page) -> None:
+    """Drags along the upper part of the last axis, the objective, of the parallel coordinates."""
+    box = page.locator("[data-widget=parallel] canvas").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] - 60, box["y"]
+    page.mouse.move(x, y + 52)
+    page.mouse.down()
+    page.mouse.move(x, y + 90, steps=4)
+    page.mouse.move(x, y + 120, steps=4)
+    page.mouse.up()
+
+
+@contextlib.contextmanager
+def started_chromium() -> Iterator[Browser]:
+    """The system's own. Skips the test where there is none."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with started_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

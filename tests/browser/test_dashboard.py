@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import drawn, wait_for
+from tests.browser.conftest import brush_the_best, drawn, wait_for
 from tests.browser.serving import Served
 from tests.unit.hub.fakes import NAMESPACE
 
@@ -62,14 +62,7 @@ def test_a_wrong_filter_says_what_is_wrong_and_where(page: Page) -> None:
 
 def test_a_brush_filters_the_leaderboard_and_clearing_it_brings_all_back(page: Page) -> None:
     open_sweep(page)
-    box = page.locator("[data-widget=parallel] canvas").bounding_box()
-    assert box is not None
-    x, y = box["x"] + box["width"] - 60, box["y"]
-    page.mouse.move(x, y + 52)
-    page.mouse.down()
-    page.mouse.move(x, y + 90, steps=4)
-    page.mouse.move(x, y + 120, steps=4)
-    page.mouse.up()
+    brush_the_best(page)
     expect(page.locator("#leaderboard footer")).to_contain_text("runs fit")
     assert query(page)["brush"][0].startswith("objective >= ")
     page.get_by_role("button", name="Clear the brush").click()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import drawn, wait_for
+from tests.browser.conftest import brush_the_best, drawn, wait_for
 from tests.browser.serving import Served
 from tests.unit.hub.fakes import NAMESPACE
 
@@ -68,14 +68,7 @@ def test_a_table_that_is_scrolled_stays_where_it_is(page: Page, served: Served) 
 
 def test_a_brush_is_still_drawn_after_a_change(page: Page, served: Served) -> None:
     open_sweep(page)
-    box = page.locator("[data-widget=parallel] canvas").bounding_box()
-    assert box is not None
-    x, y = box["x"] + box["width"] - 60, box["y"]
-    page.mouse.move(x, y + 52)
-    page.mouse.down()
-    page.mouse.move(x, y + 90, steps=4)
-    page.mouse.move(x, y + 120, steps=4)
-    page.mouse.up()
+    brush_the_best(page)
     expect(page.locator("#leaderboard footer")).to_contain_text("runs fit")
     before = drawn(page, "parallel")
     text = page.locator("#leaderboard footer span").first.inner_text()

@@ -9,15 +9,15 @@ import contextlib
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
-from tests.browser.conftest import ARGUMENTS, CHROMIUM, drawn, wait_for
+from tests.browser.conftest import drawn, started_chromium, wait_for
 from tests.e2e.clinic import SWEEP, Clinic, Person
 from tests.e2e.hub import forwarded
 from tests.e2e.user import sweep
@@ -69,12 +69,26 @@ mv "$0.told" "$(dirname "$0")/opened"
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with started_chromium() as browser:
         yield browser
-        browser.close()
+
+
+@contextlib.contextmanager
+def dashboard(env: Mapping[str, str], *arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`kubectl ork dashboard` while the block lasts, with the address that it prints; it has ended after it."""
+    with subprocess.Popen(
+        ["kubectl", "ork", "dashboard", *arguments],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    ) as run:
+        try:
+            assert run.stdout is not None
+            yield run.stdout.readline().strip(), run
+        finally:
+            run.terminate()
 
 
 @pytest.fixture
@@ -220,55 +234,30 @@ def test_nobody_sees_a_namespace_that_is_not_theirs(chromium: Browser, hub: str,
 
 
 def test_the_command_line_opens_a_browser_that_is_logged_in(chromium: Browser, clinic: Clinic) -> None:
-    command = ["kubectl", "ork", "dashboard", SWEEP, "--no-open"]
-    with subprocess.Popen(
-        command,
-        env=clinic.editor.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    ) as run:
-        try:
-            assert run.stdout is not None
-            url = run.stdout.readline().strip()
-            found = re.fullmatch(
-                r"(http://127\.0\.0\.1:\d+)/login\?code=[\w-]{43}&next=%2Fn%2F[\w-]+%2Fsweeps%2Flungs", url
-            )
-            assert found, f"{url}\n{run.stderr.read() if run.stderr else ''}"
-            with desk(chromium, found[1]) as at:
-                at.page.goto(url)
-                expect(at.page.get_by_role("heading", level=1)).to_have_text(SWEEP)
-                expect(at.page.locator(".who")).to_have_text(f"system:serviceaccount:{clinic.namespace}:editor")
-                assert "code" not in at.page.url
-                (cookie,) = at.context.cookies()
-                assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
-                # Whoever finds the address later gets nothing, and ends the login: one of the two is a thief.
-                late = httpx.get(url)
-                assert (late.status_code, late.cookies) == (401, {})
-                at.page.reload()
-                expect(at.page.get_by_role("heading", level=1)).to_have_text("Log in")
-        finally:
-            run.terminate()
+    with dashboard(clinic.editor.env, SWEEP, "--no-open") as (url, run):
+        found = re.fullmatch(
+            r"(http://127\.0\.0\.1:\d+)/login\?code=[\w-]{43}&next=%2Fn%2F[\w-]+%2Fsweeps%2Flungs", url
+        )
+        assert found, f"{url}\n{run.stderr.read() if run.stderr else ''}"
+        with desk(chromium, found[1]) as at:
+            at.page.goto(url)
+            expect(at.page.get_by_role("heading", level=1)).to_have_text(SWEEP)
+            expect(at.page.locator(".who")).to_have_text(f"system:serviceaccount:{clinic.namespace}:editor")
+            assert "code" not in at.page.url
+            (cookie,) = at.context.cookies()
+            assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+            # Whoever finds the address later gets nothing, and ends the login: one of the two is a thief.
+            late = httpx.get(url)
+            assert (late.status_code, late.cookies) == (401, {})
+            at.page.reload()
+            expect(at.page.get_by_role("heading", level=1)).to_have_text("Log in")
 
 
 def test_without_a_token_the_page_asks_for_one(clinic: Clinic) -> None:
-    command = ["kubectl", "ork", "dashboard", "--no-open"]
-    with subprocess.Popen(
-        command,
-        env=clinic.admin.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    ) as run:
-        try:
-            assert run.stdout is not None
-            url = run.stdout.readline().strip()
-            assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
-            assert "Log in" in httpx.get(url, follow_redirects=True, headers={"Accept": "text/html"}).text
-        finally:
-            run.terminate()
+    with dashboard(clinic.admin.env, "--no-open") as (url, run):
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
+        assert "Log in" in httpx.get(url, follow_redirects=True, headers={"Accept": "text/html"}).text
+        run.terminate()
         assert run.stderr is not None
         said = run.stderr.read()
     assert "the page will ask for a token" in said
@@ -285,16 +274,8 @@ def test_a_screen_gets_a_file_that_only_its_owner_may_read(
     browser = folder / "browser"
     browser.write_text(BROWSER)
     browser.chmod(0o755)
-    env = {**clinic.editor.env, "BROWSER": str(browser), "DISPLAY": ":99"}
-    with subprocess.Popen(
-        ["kubectl", "ork", "dashboard"], env=env, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
-    ) as run:
-        try:
-            assert run.stdout is not None
-            url = run.stdout.readline().strip()
-            wait_for(opened.exists, "the browser was started", seconds=60)
-        finally:
-            run.terminate()
+    with dashboard({**clinic.editor.env, "BROWSER": str(browser), "DISPLAY": ":99"}) as (url, _):
+        wait_for(opened.exists, "the browser was started", seconds=60)
     assert not Path(opened.read_text().splitlines()[-1].removeprefix("file://")).exists(), "it goes with the forwarding"
     modes, *_ = opened.read_text().split("<", 1)
     assert modes.split() == ["600", "700"]
