@@ -119,12 +119,12 @@ class RunningHub:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return await self.client.get(f"/api/v1/namespaces/{NAMESPACE}/{path}", params=params, headers=headers)
 
-    async def until(self, condition: Callable[[], bool], *, seconds: float = 10) -> None:
+    async def until(self, condition: Callable[[], bool], *, seconds: float = 30) -> None:
         """Waits until it holds. Raises AssertionError after the deadline."""
         await until(condition, seconds=seconds)
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not become true in time"
