@@ -1,0 +1,13 @@
+"""One look at a Sweep: which trials are made next, what its children add up to, and when it is over.
+
+A sweep is over when every trial has ended, or when more than failurePolicy.maxFailedTrials have failed and none is
+running any more. It Succeeded if all trials ended, at least one of them succeeded, and no more than maxFailedTrials
+failed; else it Failed. Nothing is remembered but the status: trials are numbered, children carry their number, and a
+number without a child is made again.
+
+`plan` decides, from what `observed` adds up; `trials` makes the next children, `status` says what became of it.
+"""
+
+from orkhaven.core.sweep.plan import forget, plan_sweep
+
+__all__ = ["forget", "plan_sweep"]

@@ -1,0 +1,151 @@
+"""The outcome of one look at a Sweep, from the whole to its parts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from orkhaven.api import SweepSpec
+from orkhaven.api.sweep import SweepState
+from orkhaven.core.actions import Action, DeleteSweep, Note, Plan, SuspendExperiment
+from orkhaven.core.search import TrialSource, trial_params
+from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
+from orkhaven.core.sweep.observed import Observed, is_held
+from orkhaven.core.sweep.status import TOO_MANY_FAILED, dump, notes_of, status_of
+from orkhaven.core.sweep.trials import MAX_CREATIONS, next_trials
+from orkhaven.core.views import Defaults, ExperimentView, SweepView
+
+MAX_TRIES = 1000
+"""Draws in one plan, about a tenth of a second: where constraints refuse most of them, the search goes on at the
+next."""
+SAMPLE = 32
+"""Children that are asked in which order they were made."""
+_REMEMBERED = 512
+
+_sources: OrderedDict[str, tuple[SweepSpec, TrialSource]] = OrderedDict()
+"""Trial sources by the sweep's UID, with the spec that they belong to. Only saves time: draws are not drawn again each
+second."""
+
+
+def plan_sweep(sweep: SweepView, *, children: Sequence[ExperimentView], defaults: Defaults, now: datetime) -> Plan:
+    """What is to be done for `sweep`, and its status.
+
+    `children`: all Experiments that it controls. A sweep that is being deleted gets an empty plan, a finished one at
+    most its own deletion once ttlSecondsAfterFinished has passed.
+    """
+    if sweep.meta.deleting:
+        return Plan()
+    if holds(sweep.status.conditions, "Finished"):
+        _sources.pop(sweep.meta.uid, None)
+        return _retire(sweep, now)
+    own = [child for child in children if child.meta.owner_uid == sweep.meta.uid]
+    if sweep.spec is None:
+        return _refuse(sweep, sweep.invalid or "spec: cannot be read", started=bool(own), now=now)
+    try:
+        source = _source(sweep, sweep.spec, own)
+        if not source.look_ahead(len(own) + MAX_CREATIONS, tries=MAX_TRIES):
+            return Plan(requeue_after=0.0)
+    except ValueError as error:
+        return _refuse(sweep, str(error), started=bool(own), now=now)
+    return _look(Observed(sweep, sweep.spec, source, own, defaults=defaults, now=now))
+
+
+def _source(sweep: SweepView, spec: SweepSpec, children: Sequence[ExperimentView]) -> TrialSource:
+    known = _sources.pop(sweep.meta.uid, None)
+    if known is None or not (known[0] is spec or known[0] == spec):
+        template = sweep.raw_spec.get("template") or {}
+        made = {child.trial: child.spec.params for child in children if child.trial is not None and child.spec}
+        sample = {trial: made[trial] for trial in sorted(made)[:SAMPLE]}
+        known = (spec, trial_params(spec, template.get("params") or {}, made=sample, tries=MAX_TRIES))
+    _sources[sweep.meta.uid] = known
+    while len(_sources) > _REMEMBERED:
+        _sources.popitem(last=False)
+    return known[1]
+
+
+def forget() -> None:
+    """As a new process would: what is remembered only saves time, and tests show that it does."""
+    _sources.clear()
+
+
+def _retire(sweep: SweepView, now: datetime) -> Plan:
+    ttl = sweep.spec.ttl_seconds_after_finished if sweep.spec else None
+    ended = sweep.status.completion_time
+    if ttl is None or ended is None:
+        return Plan()
+    left = (ended + timedelta(seconds=ttl) - now).total_seconds()
+    if left > 0:
+        return Plan(requeue_after=left)
+    return Plan(actions=(DeleteSweep(sweep.meta.key, sweep.meta.uid),))
+
+
+def _refuse(sweep: SweepView, why: str, *, started: bool, now: datetime) -> Plan:
+    """A spec that cannot be expanded. Where trials exist already (an older version took it), it is only said, not
+    ended."""
+    conditions = Conditions(sweep.status.conditions, generation=sweep.meta.generation, now=now)
+    conditions.set("Accepted", "False", reason="InvalidSpec", message=why)
+    changes: dict[str, Any] = {"observed_generation": sweep.meta.generation}
+    if not started:
+        conditions.set("Running", "False", reason="InvalidSpec")
+        conditions.set("Finished", "True", reason="InvalidSpec", message=why)
+        conditions.set("Succeeded", "False", reason="InvalidSpec", message=why)
+        changes |= {"state": SweepState.FAILED, "completion_time": whole_seconds(now)}
+    else:
+        for old in sweep.status.conditions:
+            if old.type != "Accepted":
+                conditions.set(old.type, old.status, reason=old.reason, message=old.message)
+    note = Note(type="Warning", reason="InvalidSpec", message=clip(why, 1000))
+    said = reason_of(sweep.status.conditions, "Accepted") == "InvalidSpec"
+    status = sweep.status.model_copy(update={**changes, "conditions": conditions.as_list()})
+    return Plan(status=dump(status), notes=() if said else (note,))
+
+
+def _look(seen: Observed) -> Plan:
+    actions: list[Action] = []
+    requeue: float | None = None
+    if not seen.over:
+        asked, requeue = _hold_or_resume(seen)
+        actions += asked
+        if not seen.spec.suspend and not seen.gave_up:
+            resumed = sum(not action.suspend for action in asked)
+            made, again = next_trials(seen, resumed=resumed)
+            actions += made
+            requeue = again if again is not None else requeue
+    status = status_of(seen, actions)
+    if seen.over and seen.spec.ttl_seconds_after_finished is not None:
+        requeue = float(seen.spec.ttl_seconds_after_finished)
+    return Plan(
+        actions=tuple(actions),
+        status=dump(status),
+        notes=tuple(notes_of(seen, status)),
+        requeue_after=requeue,
+    )
+
+
+def _hold_or_resume(seen: Observed) -> tuple[list[SuspendExperiment], float | None]:
+    """Passes a suspension on to the children, and takes back what was passed on: that it was, is in the stored status.
+    A child that a person suspended by hand while the sweep runs is left alone. With the seconds until the next look."""
+    stored, tally = seen.sweep.status.conditions, seen.tally
+    remembered = holds(stored, "Suspended"), reason_of(stored, "Running") == TOO_MANY_FAILED
+    if (seen.spec.suspend and not remembered[0]) or (seen.gave_up and not remembered[1]):
+        # First the status write that remembers it: were that lost after a child is suspended, nobody would know
+        # later whether a person had done it, and it would stay so for ever.
+        return [], 0.0
+    if seen.spec.suspend:
+        return _ask([child for child in tally.unfinished if not is_held(child)], suspend=True), None
+    if seen.gave_up:
+        # Those that run finish; those that wait are not started any more.
+        return _ask([child for child in tally.queued if not is_held(child)], suspend=True), None
+    if any(remembered):
+        return _ask([child for child in tally.unfinished if is_held(child)], suspend=False), None
+    return [], None
+
+
+def _ask(children: Sequence[ExperimentView], *, suspend: bool) -> list[SuspendExperiment]:
+    return [
+        SuspendExperiment(child.meta.key, child.meta.uid, suspend=suspend)
+        for child in sorted(children, key=lambda child: (child.trial or 0, child.meta.key.name))
+        if not child.meta.deleting
+    ]

@@ -1,0 +1,144 @@
+"""What became of a sweep: counters, leaders, causes of failure, conditions, and the Events that tell of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from orkhaven.api import SweepStatus
+from orkhaven.api.meta import Condition
+from orkhaven.api.sweep import GpuHours, SweepState, TrialCounts
+from orkhaven.core.actions import Action, CreateExperiment, Note
+from orkhaven.core.failures.clusters import failure_clusters
+from orkhaven.core.leaderboard import leaderboard
+from orkhaven.core.status import Conditions, clip, whole_seconds
+from orkhaven.core.sweep.observed import Observed
+from orkhaven.core.views import ExperimentView
+
+TOO_MANY_FAILED = "MaxFailedTrials"
+
+
+def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
+    """`actions`: what is about to be done."""
+    tally, stored = seen.tally, seen.sweep.status
+    making = any(isinstance(action, CreateExperiment) for action in actions)
+    created = len(seen.children)
+    names = seen.source.names
+    board = leaderboard(tally.succeeded, direction=seen.spec.objective.direction, names=names)
+    state = _state(seen, making=making)
+    progress = f"{tally.ended}/{seen.total}"
+    return SweepStatus(
+        observed_generation=seen.sweep.meta.generation,
+        conditions=_conditions(seen, state),
+        state=state,
+        trials=TrialCounts(
+            total=seen.total,
+            created=created,
+            queued=len(tally.queued),
+            running=len(tally.running),
+            suspended=len(tally.suspended),
+            succeeded=len(tally.succeeded),
+            failed=len(tally.failed),
+        ),
+        progress=progress,
+        best=board[0] if board else None,
+        leaderboard=board,
+        failure_clusters=failure_clusters(tally.failed),
+        gpu_hours=GpuHours(
+            succeeded=_hours(tally.succeeded),
+            failed=_hours(tally.failed),
+            running=_hours(tally.unfinished),
+            total=_hours(seen.children),
+        ),
+        start_time=stored.start_time or _started(seen, making=making),
+        completion_time=_ended(seen) if seen.over else None,
+    )
+
+
+def _started(seen: Observed, *, making: bool) -> datetime | None:
+    first = min((child.meta.created for child in seen.children), default=None)
+    return first or (whole_seconds(seen.now) if making else None)
+
+
+def _ended(seen: Observed) -> datetime:
+    ends = [end for child in seen.children if (end := child.status.completion_time) is not None]
+    return max(ends, default=whole_seconds(seen.now))
+
+
+def _state(seen: Observed, *, making: bool) -> SweepState:
+    if seen.over:
+        return SweepState.SUCCEEDED if seen.well else SweepState.FAILED
+    if seen.spec.suspend and not seen.tally.running and not seen.tally.queued:
+        return SweepState.SUSPENDED
+    return SweepState.RUNNING if seen.children or making else SweepState.PENDING
+
+
+def _conditions(seen: Observed, state: SweepState) -> list[Condition]:
+    conditions = Conditions(seen.sweep.status.conditions, generation=seen.sweep.meta.generation, now=seen.now)
+    conditions.set("Accepted", "True", reason="Accepted")
+    gave_up = (
+        f"{len(seen.tally.failed)} trials failed, more than failurePolicy.maxFailedTrials "
+        f"({seen.spec.failure_policy.max_failed_trials}): no more are started"
+    )
+    if seen.over:
+        conditions.set("Running", "False", reason="Finished")
+    elif seen.gave_up:
+        conditions.set("Running", "True", reason=TOO_MANY_FAILED, message=gave_up)
+    elif seen.spec.suspend:
+        draining = bool(seen.tally.running)
+        conditions.set("Running", "True" if draining else "False", reason="Suspending" if draining else "Suspended")
+    else:
+        conditions.set("Running", "True" if state is SweepState.RUNNING else "False", reason=state.value)
+    held = seen.spec.suspend and not seen.over
+    conditions.set("Suspended", "True" if held else "False", reason="SpecSuspend" if held else "NotSuspended")
+    if not seen.over:
+        conditions.set("Finished", "False", reason="NotFinished")
+        conditions.set("Succeeded", "Unknown", reason="NotFinished")
+        return conditions.as_list()
+    if seen.gave_up:
+        reason, message = TOO_MANY_FAILED, gave_up
+    elif seen.well:
+        reason, message = "Completed", f"{len(seen.tally.succeeded)} of {seen.total} trials succeeded"
+    else:
+        reason, message = "AllTrialsFailed", f"none of {seen.total} trials succeeded"
+    if seen.source.shortfall and not seen.gave_up:
+        message += f"; no more of {seen.spec.search.max_trials} were found: {seen.source.shortfall}"
+    conditions.set("Finished", "True", reason=reason, message=message)
+    conditions.set("Succeeded", "True" if seen.well else "False", reason=reason, message=message)
+    return conditions.as_list()
+
+
+def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
+    """Events for what a user wants to know, once each: what was before is in the stored status."""
+    stored = seen.sweep.status
+    notes = []
+    if stored.start_time is None and status.start_time is not None:
+        message = f"{seen.total} trials, at most {seen.spec.parallelism} at a time"
+        notes.append(Note(type="Normal", reason="Started", message=message))
+    known = {cluster.reason for cluster in stored.failure_clusters}
+    for cluster in status.failure_clusters:
+        if cluster.reason not in known:
+            message = f"{cluster.reason} in {cluster.samples[0]}: {cluster.message}. {cluster.suggestion}"
+            notes.append(Note(type="Warning", reason="TrialFailed", message=clip(message, 1000)))
+    if status.state is SweepState.SUSPENDED is not stored.state:
+        notes.append(Note(type="Normal", reason="Suspended", message="all GPUs are given back"))
+    if status.state in (SweepState.SUCCEEDED, SweepState.FAILED):
+        best = f"; best {status.best.value:.6g} by {status.best.experiment}" if status.best else ""
+        message = f"{len(seen.tally.succeeded)} succeeded, {len(seen.tally.failed)} failed{best}"
+        kind = "Normal" if status.state is SweepState.SUCCEEDED else "Warning"
+        notes.append(Note(type=kind, reason=status.state.value, message=message))
+    return notes
+
+
+def _hours(children: Sequence[ExperimentView]) -> float:
+    return round(sum(child.status.gpu_seconds for child in children) / 3600, 3)
+
+
+def dump(status: SweepStatus) -> dict[str, Any]:
+    """As the API server takes it. Rows keep the nulls among their parameters, which a plain dump would drop."""
+    dumped = status.to_dict()
+    rows = [*status.leaderboard, *([status.best] if status.best else [])]
+    for row, entry in zip(rows, [*dumped["leaderboard"], *([dumped["best"]] if status.best else [])], strict=True):
+        entry["params"] = row.params
+    return dumped
