@@ -363,8 +363,7 @@ class TestFaults:
         assert world.plan() == Plan()
 
 
-def test_ten_thousand_trials_are_counted_in_time_and_in_little_space() -> None:
-    """50 ms on an idle core; the bound leaves room for a loaded one and still refuses anything quadratic."""
+def test_ten_thousand_trials_take_little_space_and_time_in_proportion() -> None:
     parameters = [{"name": "a.lr", "values": list(range(1000))}, {"name": "b", "values": list(range(10))}]
     world = SweepWorld(make_sweep(parameters=parameters, parallelism=16))
     spec = world.view().spec
@@ -379,12 +378,18 @@ def test_ten_thousand_trials_are_counted_in_time_and_in_little_space() -> None:
             body["status"] = {"state": "Failed", "reason": f"Cause{index % 40}", "message": "ä" * 1024}
         children.append(parse_experiment(body))
     view = world.view()
-    times = []
-    for _ in range(5):
-        before = time.perf_counter()
-        plan = plan_sweep(view, children=children, defaults=world.defaults, now=world.now)
-        times.append(time.perf_counter() - before)
-    assert min(times) < 0.2, times
+
+    def spent(count: int) -> float:
+        """CPU seconds of this thread: what else the machine does is not in them."""
+        times = []
+        for _ in range(5):
+            before = time.thread_time()
+            plan_sweep(view, children=children[:count], defaults=world.defaults, now=world.now)
+            times.append(time.thread_time() - before)
+        return min(times)
+
+    assert spent(10_000) < 40 * spent(1000)  # 10 times as many: 10; quadratic would be 100
+    plan = plan_sweep(view, children=children, defaults=world.defaults, now=world.now)
     assert plan.status is not None
     assert plan.status["progress"] == "10000/10000"
     assert len(plan.status["failureClusters"]) == 32
