@@ -112,6 +112,33 @@ class OperatorSettings(LogSettings):
         ),
     ] = 2
 
+    twin_patience_seconds: Annotated[
+        int,
+        Field(
+            description="Seconds that a run waits for an identical one that holds no GPU, before it goes its own way. "
+            "Longer than the longest wait before a retry: until then the other one is likely to go on.",
+            ge=0,
+        ),
+    ] = 600
+
+    # --- what is left of a run that has ended ----------------------------------------------------------------------
+    job_retention_seconds: Annotated[
+        int,
+        Field(
+            description="Seconds after a run's end until its Jobs, and with them its pods, are deleted. Its record is "
+            "in its status by then; the hub reads the rest of the log meanwhile, which takes it a second or two. "
+            "Longer keeps `kubectl logs` longer, and a Job and a pod for each run in etcd.",
+            ge=0,
+        ),
+    ] = 60
+    failed_job_retention_seconds: Annotated[
+        int,
+        Field(
+            description="The same for a run that failed, where it is longer: time to look at its pod.",
+            ge=0,
+        ),
+    ] = 600
+
     # --- how it works ----------------------------------------------------------------------------------------------
     workers: Annotated[
         int,

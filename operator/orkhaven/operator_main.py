@@ -52,6 +52,9 @@ def defaults(settings: OperatorSettings) -> Defaults:
         image_pull_timeout_seconds=settings.image_pull_timeout_seconds,
         retry_base_seconds=settings.retry_base_seconds,
         retry_max_seconds=settings.retry_max_seconds,
+        twin_patience_seconds=settings.twin_patience_seconds,
+        job_retention_seconds=settings.job_retention_seconds,
+        failed_job_retention_seconds=settings.failed_job_retention_seconds,
         lookahead=settings.lookahead,
     )
 

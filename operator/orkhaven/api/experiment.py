@@ -36,6 +36,15 @@ class Direction(StrEnum):
     MINIMIZE = "Minimize"
 
 
+class Dedupe(StrEnum):
+    """What becomes of a run that is identical to another of its namespace: the same parameters, seed, image, command
+    and data (status.runHash)."""
+
+    REUSE = "Reuse"
+    SKIP = "Skip"
+    NEVER = "Never"
+
+
 class Objective(Model):
     """What a run is judged by."""
 
@@ -139,12 +148,31 @@ class ExperimentSpec(RunTemplate):
     suspend: Annotated[
         bool, Field(description="Save a checkpoint, give the GPU back, keep the place; false goes on from there.")
     ] = False
+    # No default in the schema: it depends on the image.
+    dedupe: Annotated[
+        Dedupe | None,
+        Field(
+            description="What to do about an identical run of this namespace (parameters, seed, image, command, data). "
+            "Reuse: take its result over once it has succeeded, without a Job; else go on in its folder. Skip: do "
+            "not run. Never: run, in a folder of its own. Default: Reuse, but Never where the image has the tag latest "
+            "or none, which may be another program by now."
+        ),
+    ] = None
+    ttl_seconds_after_finished: Annotated[
+        int | None,
+        Field(
+            description="Seconds after the end until the Experiment is deleted; results stay. Unset: never. A Sweep's "
+            "trials go with their Sweep, whatever stands here.",
+            ge=0,
+        ),
+    ] = None
 
     rules: ClassVar[Rules] = (
         *(
             immutable(field, "it is part of what the run is; make a new Experiment")
             for field in ("params", "seed", "image", "command", "data", "objective", "output")
         ),
+        immutable("dedupe", "it was decided by; make a new Experiment"),
     )
 
 
@@ -155,9 +183,10 @@ class State(StrEnum):
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
+    SKIPPED = "Skipped"
 
 
-TERMINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED})
+TERMINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED, State.SKIPPED})
 
 
 class Progress(StatusModel):
@@ -231,6 +260,14 @@ class ExperimentStatus(StatusModel):
     param_hash: Annotated[str | None, Field(description="SHA-256 of the parameters alone.", max_length=64)] = None
     run_hash: Annotated[
         str | None, Field(description="SHA-256 of parameters, seed, image, command and data.", max_length=64)
+    ] = None
+    reused_from: Annotated[
+        str | None,
+        Field(description="The Experiment whose result this one took over, instead of a Job.", max_length=253),
+    ] = None
+    output_folder: Annotated[
+        str | None,
+        Field(description="Its folder on the output volume, where that is not named by the run hash.", max_length=64),
     ] = None
     progress: Annotated[Progress | None, Field(description="How far it is.")] = None
     objective: Annotated[ObjectiveStatus | None, Field(description="Best value so far.")] = None

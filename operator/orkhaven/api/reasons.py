@@ -9,11 +9,14 @@ class Reason(StrEnum):
     # --- ended well or by will -------------------------------------------------------------------------------------
     COMPLETED = "Completed"
     CANCELLED = "Cancelled"
+    REUSED = "Reused"
+    DUPLICATE = "Duplicate"
 
     # --- not ended -------------------------------------------------------------------------------------------------
     WAITING_FOR_GPUS = "WaitingForGpus"
     NO_FITTING_NODE = "NoFittingNode"
     WAITING_FOR_RETRY = "WaitingForRetry"
+    WAITING_FOR_TWIN = "WaitingForTwin"
     WAITING_FOR_POD = "WaitingForPod"
     UNSCHEDULABLE = "Unschedulable"
     PULLING_IMAGE = "PullingImage"

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from orkhaven.api.experiment import Json, Objective, RunTemplate
+from orkhaven.api.experiment import Dedupe, Json, Objective, RunTemplate
 from orkhaven.api.meta import Condition, Model, NameRule, Rules, StatusModel
 from orkhaven.api.rules import ListMap, Rule, Transition, immutable
 from orkhaven.api.search import MAX_GRID_NUMBERS, Algorithm, Parameter, Scale, Search
@@ -95,6 +95,16 @@ class SweepSpec(Model):
     suspend: Annotated[
         bool, Field(description="Save checkpoints, give all GPUs back, start nothing; false goes on.")
     ] = False
+    # No default in the schema: it depends on the image.
+    dedupe: Annotated[
+        Dedupe | None,
+        Field(
+            description="What to do about trials that are identical to a run of this namespace (parameters, seed, "
+            "image, command, data). Reuse: take its result over once it has succeeded, at no cost. Skip: do not run "
+            "them. Never: run them, each in a folder of its own. Default: Reuse, but Never where the image has the "
+            "tag latest or none, which may be another program by now."
+        ),
+    ] = None
     failure_policy: Annotated[FailurePolicy, Field(description="When to give up.")] = FailurePolicy()
     ttl_seconds_after_finished: Annotated[
         int | None,
@@ -206,6 +216,7 @@ class SweepSpec(Model):
         immutable("parameters", "trials were made from them; make a new Sweep"),
         immutable("trials", "they are numbered as they stand; make a new Sweep"),
         immutable("template", "all trials have to share it; make a new Sweep"),
+        immutable("dedupe", "trials were made by it; make a new Sweep"),
         Transition(
             cel="!has(self.search.maxTrials) || "
             "(has(oldSelf.search.maxTrials) && self.search.maxTrials >= oldSelf.search.maxTrials)",
@@ -235,6 +246,8 @@ class TrialCounts(StatusModel):
     suspended: Annotated[int, Field(description="Suspended.")] = 0
     succeeded: Annotated[int, Field(description="Ended with the objective.")] = 0
     failed: Annotated[int, Field(description="Ended without.")] = 0
+    reused: Annotated[int, Field(description="Succeeded by the result of an identical run: counted there too.")] = 0
+    skipped: Annotated[int, Field(description="Not run, because an identical run is there.")] = 0
 
 
 class LeaderboardRow(StatusModel):

@@ -57,8 +57,17 @@ class DeleteSweep:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteExperiment:
+    """Delete an experiment of its own whose ttlSecondsAfterFinished has passed; its Jobs follow."""
+
+    key: Key
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class ApplyFinalRecord:
-    """Write progress, objective and metrics out of the termination record, as a field manager of its own.
+    """Write progress, objective and metrics out of the termination record, or of the run whose result is taken over,
+    as a field manager of its own.
 
     So the result arrives where the hub could not write it, and neither writer ever removes the other's fields.
     """
@@ -68,7 +77,16 @@ class ApplyFinalRecord:
     status: dict[str, Any]
 
 
-Action = CreateExperiment | CreateJob | SuspendJob | SuspendExperiment | DeleteJob | DeleteSweep | ApplyFinalRecord
+Action = (
+    CreateExperiment
+    | CreateJob
+    | SuspendJob
+    | SuspendExperiment
+    | DeleteJob
+    | DeleteExperiment
+    | DeleteSweep
+    | ApplyFinalRecord
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,14 +12,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason
-from orkhaven.api.experiment import TERMINAL_STATES, Attempt, CheckpointStatus, FailureStatus, State
+from orkhaven.api.experiment import TERMINAL_STATES, Attempt, CheckpointStatus, Dedupe, FailureStatus, State
 from orkhaven.core.actions import Action, ApplyFinalRecord, CreateJob, DeleteJob, Note, Plan, SuspendJob
 from orkhaven.core.attempts import Observed, Phase, Verdict, alive, book, close, judge, observe
 from orkhaven.core.failures import Cause, Evidence, suggestion
 from orkhaven.core.final import final_fields
 from orkhaven.core.identity import job_name, param_hash, run_hash
 from orkhaven.core.job import build_job, image_of
+from orkhaven.core.retention import retire
 from orkhaven.core.retry import decide
+from orkhaven.core.reuse import Step, Twin, answer, copied_fields, dedupe_of, own_folder, source_of, worker_of
 from orkhaven.core.status import Conditions, clip, clip_end, holds, whole_seconds
 from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView, Why
 from orkrun import contract
@@ -42,16 +44,20 @@ def plan_experiment(
     pods: Sequence[PodView],
     nodes: Mapping[str, NodeView],
     waiting: Why | str | None,
+    twins: Sequence[Twin] = (),
     defaults: Defaults,
     now: datetime,
 ) -> Plan:
     """What is to be done for `exp`, and its status.
 
-    `nodes`: by name. `waiting`: what the queue says it waits for (`QueuePlan.reasons`); None: it has not looked yet. A
-    finished experiment, or one that is being deleted, gets an empty plan: no action, no status.
+    `nodes`: by name. `waiting`: what the queue says it waits for (`QueuePlan.reasons`); None: it has not looked yet.
+    `twins`: the namespace's other Experiments with its run hash. One that is being deleted gets an empty plan, a
+    finished one at most the removal of what it leaves behind: its status never changes.
     """
-    if exp.meta.deleting or is_finished(exp.status):
+    if exp.meta.deleting:
         return Plan()
+    if is_finished(exp.status):
+        return retire(exp, jobs=jobs, defaults=defaults, now=now)
     planner = _Planner(exp, nodes=nodes, defaults=defaults, now=now)
     if exp.spec is None:
         return planner.refuse(exp.invalid or "spec: cannot be read")
@@ -70,7 +76,7 @@ def plan_experiment(
         return planner.refuse(f"spec.params: {error}")
     own = [job for job in jobs if job.meta.owner_uid == exp.meta.uid]
     why = Why(Reason.WAITING_FOR_GPUS, waiting) if isinstance(waiting, str) else waiting
-    return planner.run(exp.spec, hashes, jobs=own, pods=pods, why=why)
+    return planner.run(exp.spec, hashes, jobs=own, pods=pods, twins=twins, why=why)
 
 
 class _Planner:
@@ -89,6 +95,7 @@ class _Planner:
         # The run hash names the output folder: it stays what it was when the first attempt started, whatever image is
         # the # operator's default by now.
         self.param_hash, self.run_hash = stored.param_hash, stored.run_hash
+        self.output_folder, self.reused_from = stored.output_folder, None
         self.attempts = list(stored.attempts)
         self.attempt_count = stored.attempt_count
         self.retries_used, self.retry_at = stored.retries_used, stored.retry_at
@@ -119,15 +126,18 @@ class _Planner:
         *,
         jobs: Sequence[JobView],
         pods: Sequence[PodView],
+        twins: Sequence[Twin],
         why: Why | None,
     ) -> Plan:
         self.param_hash = hashes[0]
         self.run_hash = self.run_hash or hashes[1]
+        if not self.exp.status.attempts and dedupe_of(spec, self.defaults) is Dedupe.NEVER:
+            self.output_folder = own_folder(self.run_hash, self.exp.meta.uid)
         self.spec, self.jobs, self.pods = spec, jobs, pods
         self.why = why or Why(Reason.WAITING_FOR_GPUS, "waits for its turn in the queue")
         number = max([job.attempt for job in jobs] + [attempt.number for attempt in self.attempts], default=0)
         if number == 0:
-            self._begin(1)
+            self._first(twins)
         else:
             if not self.attempts or self.attempts[-1].number < number:
                 self._open(number)  # its Job was made, but the status write after it was lost
@@ -137,6 +147,53 @@ class _Planner:
             else:
                 self._after(seen, recorded=True)
         return self._plan()
+
+    def _first(self, twins: Sequence[Twin]) -> None:
+        """Nothing was begun yet, and need not be where an identical run has its result."""
+        if self.spec.suspend:
+            self._begin(1)
+            return
+        stored = self.exp.status
+        if stored.reused_from is not None:
+            source = source_of(self.spec, twins, stored.reused_from)
+            if source is not None or (stored.objective is not None and self.spec.objective is not None):
+                self._take_over(stored.reused_from, source)
+                return
+            # It is gone before anything was copied.
+            self.output_folder = self.checkpoint = None
+        seen = answer(self.exp, self.spec, twins=twins, defaults=self.defaults, now=self.now)
+        if seen.twin is not None and seen.step is Step.REUSE:
+            # Written down before the rest, so that nothing is copied of which nobody would know later why.
+            status = seen.twin.status
+            self.reused_from = worker_of(seen.twin)
+            self.checkpoint, self.output_folder = status.checkpoint, status.output_folder
+            self.recheck.append(0.0)
+            self._say(State.QUEUED, Reason.REUSED, f"takes over the result of {self.reused_from}, the same run")
+        elif seen.twin is not None and seen.step is Step.SKIP:
+            state = seen.twin.status.state or State.QUEUED
+            self._finish(State.SKIPPED, Reason.DUPLICATE, f"the same run as {seen.twin.meta.key.name} ({state})", None)
+        elif seen.twin is not None:
+            if seen.recheck is not None:
+                self.recheck.append(seen.recheck)
+            state, name = seen.twin.status.state or State.QUEUED, seen.twin.meta.key.name
+            self._say(State.QUEUED, Reason.WAITING_FOR_TWIN, f"waits for the result of {name} ({state}), the same run")
+        elif seen.own_folder and self.output_folder is None:
+            # Written down first: a Job whose folder is not known later could not be gone on with.
+            self.output_folder = own_folder(self.run_hash or "", self.exp.meta.uid)
+            self.recheck.append(0.0)
+        else:
+            self._begin(1)
+
+    def _take_over(self, name: str, source: ExperimentView | None) -> None:
+        """The second half: the result, then the end. `source` None: it is gone, but its result is here already."""
+        self.reused_from = name
+        fields = copied_fields(source, self.exp.raw_status) if source is not None else {}
+        known = source.status.objective if source is not None else self.exp.status.objective
+        metric = self.spec.objective.metric if self.spec.objective else None
+        value = f"{metric} {known.value:.6g} at step {known.step}, " if known is not None and metric else ""
+        self._finish(State.SUCCEEDED, Reason.REUSED, f"{value}taken over from {name}, the same run", None)
+        if fields:
+            self.actions.append(ApplyFinalRecord(self.exp.meta.key, self.exp.meta.uid, fields))
 
     def _look(self, seen: Observed) -> None:
         """The latest attempt has not ended as far as the status knows."""
@@ -256,6 +313,7 @@ class _Planner:
                 defaults=self.defaults,
                 param_hash=self.param_hash or "",
                 run_hash=self.run_hash or "",
+                folder=self.output_folder,
                 avoid_nodes=sorted(broken),
             )
         except ValueError as error:
@@ -333,13 +391,16 @@ class _Planner:
     def _tell_change(self) -> None:
         """Events for what a user wants to know, once each: the state before is the stored one."""
         stored = self.exp.status
-        if self.state is not stored.state and self.state in (State.SUCCEEDED, State.FAILED, State.SUSPENDED):
+        told = (State.SUCCEEDED, State.FAILED, State.SKIPPED, State.SUSPENDED)
+        if self.state is not stored.state and self.state in told:
             kind = "Warning" if self.state is State.FAILED else "Normal"
             said = f"{self.reason}: {self.message}" if self.state is State.FAILED else self.message
             if self.accepted:
-                self.notes.append(Note(type=kind, reason=self.state.value, message=clip(said, 1000)))
-        if self.reason == Reason.NO_FITTING_NODE != stored.reason:
-            self.notes.append(Note(type="Warning", reason=self.reason, message=clip(self.message, 1000)))
+                word = self.reason if self.reason == Reason.REUSED else self.state.value
+                self.notes.append(Note(type=kind, reason=word, message=clip(said, 1000)))
+        if self.reason in (Reason.NO_FITTING_NODE, Reason.WAITING_FOR_TWIN) and self.reason != stored.reason:
+            kind = "Warning" if self.reason == Reason.NO_FITTING_NODE else "Normal"
+            self.notes.append(Note(type=kind, reason=self.reason, message=clip(self.message, 1000)))
 
     # --- the outcome --------------------------------------------------------------------------------------------------
 
@@ -372,6 +433,8 @@ class _Planner:
             message=clip(self.message, 2048),
             param_hash=self.param_hash,
             run_hash=self.run_hash,
+            reused_from=self.reused_from,
+            output_folder=self.output_folder,
             attempts=self.attempts,
             attempt_count=self.attempt_count,
             retries_used=self.retries_used,

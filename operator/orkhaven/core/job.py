@@ -39,9 +39,9 @@ class ConfigTooLarge(ValueError):
     """The run's config does not fit into an annotation."""
 
 
-def output_folder(run_hash: str) -> str:
+def output_folder(folder: str) -> str:
     """Where the run's own folder is mounted."""
-    return f"{OUTPUT_MOUNT}/{run_hash}"
+    return f"{OUTPUT_MOUNT}/{folder}"
 
 
 def image_of(spec: ExperimentSpec, defaults: Defaults) -> str:
@@ -55,17 +55,19 @@ def build_job(
     defaults: Defaults,
     param_hash: str,
     run_hash: str,
+    folder: str | None = None,
     avoid_nodes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The body of the Job of `attempt`.
 
-    `avoid_nodes`: where a GPU broke under this run; asked for, not insisted on. Raises ConfigTooLarge, and ValueError
-    for a spec that is None.
+    `folder`: of its output, on the volume; None: named by the run hash. `avoid_nodes`: where a GPU broke under this
+    run; asked for, not insisted on. Raises ConfigTooLarge, and ValueError for a spec that is None.
     """
     spec = exp.spec
     if spec is None:
         raise ValueError(f"{exp.meta.key}: has no readable spec")
     labels = _labels(exp, attempt, param_hash)
+    output = output_folder(folder or run_hash)
     job_spec: dict[str, Any] = {
         "suspend": True,
         "backoffLimit": 0,
@@ -86,11 +88,11 @@ def build_job(
                 "labels": labels,
                 "annotations": {
                     contract.ANNOTATION_CONFIG: _config(
-                        exp, spec, attempt=attempt, param_hash=param_hash, run_hash=run_hash
+                        exp, spec, attempt=attempt, param_hash=param_hash, run_hash=run_hash, output=output
                     )
                 },
             },
-            "spec": _pod(exp, spec, defaults=defaults, run_hash=run_hash, avoid_nodes=avoid_nodes),
+            "spec": _pod(exp, spec, defaults=defaults, output=output, avoid_nodes=avoid_nodes),
         },
     }
     if spec.max_run_time is not None:
@@ -131,7 +133,9 @@ def _labels(exp: ExperimentView, attempt: int, param_hash: str) -> dict[str, str
     }
 
 
-def _config(exp: ExperimentView, spec: ExperimentSpec, *, attempt: int, param_hash: str, run_hash: str) -> str:
+def _config(
+    exp: ExperimentView, spec: ExperimentSpec, *, attempt: int, param_hash: str, run_hash: str, output: str
+) -> str:
     config: contract.Config = {
         "version": contract.VERSION,
         "namespace": exp.meta.key.namespace,
@@ -145,7 +149,7 @@ def _config(exp: ExperimentView, spec: ExperimentSpec, *, attempt: int, param_ha
         ],
         "seed": spec.seed,
         "attempt": attempt,
-        "output": output_folder(run_hash),
+        "output": output,
     }
     if contract.LABEL_SWEEP in exp.meta.labels:
         config["sweep"] = exp.meta.labels[contract.LABEL_SWEEP]
@@ -161,12 +165,12 @@ def _config(exp: ExperimentView, spec: ExperimentSpec, *, attempt: int, param_ha
 
 
 def _pod(
-    exp: ExperimentView, spec: ExperimentSpec, *, defaults: Defaults, run_hash: str, avoid_nodes: Sequence[str]
+    exp: ExperimentView, spec: ExperimentSpec, *, defaults: Defaults, output: str, avoid_nodes: Sequence[str]
 ) -> dict[str, Any]:
     config_dir, config_file = _split(contract.DEFAULT_CONFIG)
     token_dir, token_file = _split(contract.DEFAULT_TOKEN_FILE)
     claim = spec.output.claim if spec.output else defaults.output_claim
-    output = {"persistentVolumeClaim": {"claimName": claim}} if claim else {"emptyDir": {}}
+    results = {"persistentVolumeClaim": {"claimName": claim}} if claim else {"emptyDir": {}}
     volumes: list[dict[str, Any]] = [
         {
             "name": "config",
@@ -193,7 +197,7 @@ def _pod(
                 ]
             },
         },
-        {"name": "output", **output},
+        {"name": "output", **results},
         {"name": "tmp", "emptyDir": {}},
         {
             "name": "shm",
@@ -218,7 +222,7 @@ def _pod(
         "name": CONTAINER,
         "image": image_of(spec, defaults),
         "imagePullPolicy": defaults.image_pull_policy,
-        "env": _env(spec, defaults=defaults, run_hash=run_hash),
+        "env": _env(spec, defaults=defaults, output=output),
         "resources": _resources(spec),
         "volumeMounts": mounts,
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -262,7 +266,7 @@ def _split(path: str) -> tuple[str, str]:
     return str(whole.parent), whole.name
 
 
-def _env(spec: ExperimentSpec, *, defaults: Defaults, run_hash: str) -> list[dict[str, Any]]:
+def _env(spec: ExperimentSpec, *, defaults: Defaults, output: str) -> list[dict[str, Any]]:
     plain = {
         # The root file system is read-only and the user has no entry in /etc/passwd.
         "HOME": "/tmp",
@@ -285,7 +289,7 @@ def _env(spec: ExperimentSpec, *, defaults: Defaults, run_hash: str) -> list[dic
             entries[variable.name] = {"name": variable.name, "value": variable.value or ""}
     ours = {
         contract.ENV_CONFIG: contract.DEFAULT_CONFIG,
-        contract.ENV_OUTPUT: output_folder(run_hash),
+        contract.ENV_OUTPUT: output,
         contract.ENV_TOKEN_FILE: contract.DEFAULT_TOKEN_FILE,
     }
     if defaults.hub_url:

@@ -161,5 +161,10 @@ class Defaults:
     """How long an image pull may fail before the attempt counts as failed."""
     retry_base_seconds: float = 10
     retry_max_seconds: float = 600
+    twin_patience_seconds: int = 600
+    """How long a run waits for an identical one that holds no GPU."""
+    job_retention_seconds: int = 60
+    """How long the Jobs of a run that has ended well are kept."""
+    failed_job_retention_seconds: int = 600
     lookahead: int = 2
     """Experiments of a sweep that are created beyond `parallelism`, so that a freed GPU never waits for the API."""

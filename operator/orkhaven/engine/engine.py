@@ -11,7 +11,8 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from orkhaven.core.views import Defaults, Key, NodeView, PodView
+from orkhaven.core.reuse import run_of
+from orkhaven.core.views import Defaults, ExperimentView, Key, NodeView, PodView
 from orkhaven.engine.parsers import PARSERS
 from orkhaven.engine.ports import Body, Clock, EventSink, Gateway, Kind, Meters, Random
 from orkhaven.engine.reconciler import Outcome, Reconciler
@@ -62,7 +63,7 @@ class Engine:
         tuning: Tuning | None = None,
     ) -> None:
         self.tuning = tuning or Tuning()
-        self.store = Store()
+        self.store = Store(run_of=lambda view: run_of(view, defaults))
         self._clock = clock
         self._meters = meters
         self._gateway = gateway
@@ -97,14 +98,21 @@ class Engine:
             return True
         if old is not None and old.meta.uid != new.meta.uid:
             self._mark(kind, old)
+        if kind is Kind.EXPERIMENT and (old is None or _is_news_for_twins(old, new)):
+            self._mark_twins(new)
         self._mark(kind, new)
         return True
 
     def forget(self, kind: Kind, key: Key, uid: str) -> bool:
         """Something was deleted. Whether it was news."""
+        known = self.store.experiment(key) if kind is Kind.EXPERIMENT else None
+        twins = self.store.twins(known) if known is not None and known.meta.uid == uid else []
         gone = self.store.delete(kind, key, uid)
         if gone is None:
             return False
+        for twin in twins:
+            if not twin.status.attempts:
+                self.add(Task(Kind.EXPERIMENT, twin.meta.key))
         self._mark(kind, gone)
         return True
 
@@ -145,6 +153,12 @@ class Engine:
             for pod in self.store.all_pods():
                 if pod.node == key.name and (experiment := experiment_of_pod(pod)) is not None:
                     self.add(Task(Kind.EXPERIMENT, experiment))
+
+    def _mark_twins(self, view: ExperimentView) -> None:
+        """Identical runs may wait for it."""
+        for twin in self.store.twins(view):
+            if not twin.status.attempts:
+                self.add(Task(Kind.EXPERIMENT, twin.meta.key))
 
     # --- what is done ----------------------------------------------------------------------------------------------
 
@@ -229,6 +243,13 @@ class Engine:
 def _same_node(old: NodeView, new: NodeView) -> bool:
     """Whether only the resource version differs."""
     return replace(old, meta=new.meta) == new and old.meta.labels == new.meta.labels
+
+
+def _is_news_for_twins(old: ExperimentView, new: ExperimentView) -> bool:
+    before, after = old.status, new.status
+    return (before.state, bool(before.attempts), before.run_hash, old.meta.deleting, old.meta.uid) != (
+        after.state, bool(after.attempts), after.run_hash, new.meta.deleting, new.meta.uid
+    )  # fmt: skip
 
 
 def _same_pod(old: PodView, new: PodView) -> bool:

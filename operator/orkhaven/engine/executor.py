@@ -10,6 +10,7 @@ from orkhaven.core.actions import (
     ApplyFinalRecord,
     CreateExperiment,
     CreateJob,
+    DeleteExperiment,
     DeleteJob,
     DeleteSweep,
     SuspendExperiment,
@@ -51,6 +52,10 @@ class Executor:
                 await self._gateway.delete(Kind.JOB, *key, uid=uid)
                 self._store.mark_deleting(Kind.JOB, key, uid)
                 log.info("deleted", extra=about(Kind.JOB, *key))
+            case DeleteExperiment(key, uid):
+                await self._gateway.delete(Kind.EXPERIMENT, *key, uid=uid)
+                self._store.mark_deleting(Kind.EXPERIMENT, key, uid)
+                log.info("deleted: its time after the end has passed", extra=about(Kind.EXPERIMENT, *key))
             case DeleteSweep(key, uid):
                 await self._gateway.delete(Kind.SWEEP, *key, uid=uid)
                 self._store.mark_deleting(Kind.SWEEP, key, uid)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orkhaven.core.actions import Action, CreateExperiment, CreateJob, Note, Plan
-from orkhaven.core.experiment import plan_experiment
+from orkhaven.core.experiment import is_finished, plan_experiment
+from orkhaven.core.reuse import Twin
 from orkhaven.core.sweep import plan_sweep
 from orkhaven.core.views import Defaults, ExperimentView, Key, SweepView, Why
 from orkhaven.engine.admission import plan_admission
@@ -67,6 +68,9 @@ class Reconciler:
         self._executor = Executor(gateway, store, learn=learn)
         self._waiting: dict[Key, Why] = {}
         """What each waiting experiment waits for, as the queue said last."""
+        self._beginning: set[str] = set()
+        """Uids of experiments whose first Job is being made, or may have been: the store shows it only later, and a
+        twin must not begin in the same folder meanwhile. After a restart the list of Jobs shows it."""
         self.foreign_gpus: dict[str, int] = {}
         """GPUs by node that pods of others hold, as the last list said."""
 
@@ -95,10 +99,26 @@ class Reconciler:
             pods=self._store.pods(key),
             nodes=self._store.nodes(),
             waiting=self._waiting.get(key),
+            twins=self._twins(view),
             defaults=self._defaults,
             now=self._clock.now(),
         )
-        return await self._carry_out(Kind.EXPERIMENT, view, plan)
+        if not any(isinstance(action, CreateJob) for action in plan.actions):
+            return await self._carry_out(Kind.EXPERIMENT, view, plan)
+        self._beginning.add(view.meta.uid)
+        outcome = await self._carry_out(Kind.EXPERIMENT, view, plan)
+        if not outcome.retry:
+            self._beginning.discard(view.meta.uid)
+        return outcome
+
+    def _twins(self, view: ExperimentView) -> list[Twin]:
+        """For one that has not begun; later nobody asks."""
+        if view.status.attempts or is_finished(view.status):
+            return []
+        return [Twin(exp=twin, begun=self._has_begun(twin)) for twin in self._store.twins(view)]
+
+    def _has_begun(self, view: ExperimentView) -> bool:
+        return bool(view.status.attempts or view.meta.uid in self._beginning or self._store.jobs(view))
 
     async def queue(self) -> Outcome:
         """Who gets the GPUs. Raises ApiError."""

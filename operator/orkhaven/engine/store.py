@@ -7,7 +7,7 @@ each object's resourceVersion decides, and a deleted uid never comes back.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,13 @@ TOMBSTONES = 20_000
 class Store:
     """Not thread-safe: used from the engine's event loop only."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, run_of: Callable[[ExperimentView], str | None] = lambda view: view.status.run_hash) -> None:
+        """`run_of`: an Experiment's run hash; asked once for one whose status does not say it yet."""
+        self._run_of = run_of
+        self._runs: dict[tuple[str, str], tuple[Key, ...]] = {}
+        """(namespace, run hash) -> Experiments. Nearly all are alone, so these are tuples."""
+        self._unsaid: dict[Key, str] = {}
+        """Run hashes of those whose status does not say it yet."""
         self._views: dict[Kind, dict[Key, Any]] = {kind: {} for kind in Kind}
         self._children: dict[str, dict[Key, None]] = defaultdict(dict)
         """Owner's uid -> keys of Experiments (of a sweep) or Jobs (of an experiment)."""
@@ -49,6 +55,14 @@ class Store:
         """The sweep's own experiments, not those of a deleted namesake."""
         experiments = self._views[Kind.EXPERIMENT]
         return [experiments[key] for key in self._children.get(sweep.meta.uid, ())]
+
+    def twins(self, experiment: ExperimentView) -> list[ExperimentView]:
+        """The namespace's other Experiments that are the same run."""
+        key = experiment.meta.key
+        run = self._run(experiment)
+        keys = self._runs.get((key.namespace, run), ()) if run else ()
+        experiments = self._views[Kind.EXPERIMENT]
+        return [experiments[other] for other in keys if other != key]
 
     def jobs(self, experiment: ExperimentView) -> list[JobView]:
         jobs = self._views[Kind.JOB]
@@ -147,16 +161,44 @@ class Store:
             self._tombstones.popitem(last=False)
 
     def _index(self, kind: Kind, view: View) -> None:
+        if kind is Kind.EXPERIMENT:
+            self._index_run(view)
         if kind in (Kind.EXPERIMENT, Kind.JOB) and view.meta.owner_uid:
             self._children[view.meta.owner_uid][view.meta.key] = None
         elif kind is Kind.POD and (experiment := experiment_of_pod(view)) is not None:
             self._pods[experiment][view.meta.key] = None
 
     def _unindex(self, kind: Kind, view: View) -> None:
+        if kind is Kind.EXPERIMENT:
+            self._unindex_run(view)
         if kind in (Kind.EXPERIMENT, Kind.JOB) and view.meta.owner_uid:
             _discard(self._children, view.meta.owner_uid, view.meta.key)
         elif kind is Kind.POD and (experiment := experiment_of_pod(view)) is not None:
             _discard(self._pods, experiment, view.meta.key)
+
+    def _run(self, view: ExperimentView) -> str | None:
+        return view.status.run_hash or self._unsaid.get(view.meta.key)
+
+    def _index_run(self, view: Any) -> None:
+        key = view.meta.key
+        run = view.status.run_hash
+        if run is None:
+            run = self._run_of(view)
+            if run is None:
+                return
+            self._unsaid[key] = run
+        place = (key.namespace, run)
+        self._runs[place] = (*self._runs.get(place, ()), key)
+
+    def _unindex_run(self, view: Any) -> None:
+        key = view.meta.key
+        run = self._run(view)
+        self._unsaid.pop(key, None)
+        left = tuple(other for other in self._runs.get((key.namespace, run or ""), ()) if other != key)
+        if left:
+            self._runs[key.namespace, run or ""] = left
+        else:
+            self._runs.pop((key.namespace, run or ""), None)
 
 
 def experiment_of_pod(pod: View) -> Key | None:
@@ -167,6 +209,8 @@ def experiment_of_pod(pod: View) -> Key | None:
 
 def _same_place(old: Any, new: Any) -> bool:
     """Whether the indexes stay as they are."""
+    if isinstance(new, ExperimentView) and old.status.run_hash != new.status.run_hash:
+        return False
     same_owner = old.meta.owner_uid == new.meta.owner_uid
     return bool(same_owner and old.meta.labels.get(LABEL_EXPERIMENT) == new.meta.labels.get(LABEL_EXPERIMENT))
 

@@ -153,7 +153,7 @@ def test_crds_may_be_left_out_or_not_be_kept(render: Render) -> None:
 
 OPERATOR = {
     "orkhaven.io/sweeps": "get list watch delete",
-    "orkhaven.io/experiments": "get list watch create patch",
+    "orkhaven.io/experiments": "get list watch create patch delete",
     "orkhaven.io/sweeps/status": "patch",
     "orkhaven.io/experiments/status": "patch",
     "batch/jobs": "get list watch create patch delete",

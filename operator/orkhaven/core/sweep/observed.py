@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from orkhaven.api import SweepSpec
+from orkhaven.api import Reason, SweepSpec
 from orkhaven.api.experiment import State
 from orkhaven.core.search import TrialSource
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
@@ -18,6 +18,8 @@ class Tally:
 
     succeeded: list[ExperimentView] = field(default_factory=list)
     failed: list[ExperimentView] = field(default_factory=list)
+    skipped: list[ExperimentView] = field(default_factory=list)
+    """Not run, because an identical run is there."""
     queued: list[ExperimentView] = field(default_factory=list)
     running: list[ExperimentView] = field(default_factory=list)
     suspended: list[ExperimentView] = field(default_factory=list)
@@ -31,6 +33,8 @@ class Tally:
                 tally.succeeded.append(child)
             elif state is State.FAILED:
                 tally.failed.append(child)
+            elif state is State.SKIPPED:
+                tally.skipped.append(child)
             elif state is State.RUNNING or state is State.STARTING:
                 tally.running.append(child)
             elif state is State.SUSPENDED:
@@ -41,7 +45,12 @@ class Tally:
 
     @property
     def ended(self) -> int:
-        return len(self.succeeded) + len(self.failed)
+        return len(self.succeeded) + len(self.failed) + len(self.skipped)
+
+    @property
+    def reused(self) -> int:
+        """Of those that succeeded."""
+        return sum(child.status.reused_from is not None for child in self.succeeded)
 
     @property
     def unfinished(self) -> tuple[ExperimentView, ...]:
@@ -79,7 +88,13 @@ class Observed:
     @property
     def well(self) -> bool:
         """Whether a sweep that is over has succeeded."""
-        return self.over and not self.gave_up and bool(self.tally.succeeded)
+        tally = self.tally
+        return self.over and not self.gave_up and bool(tally.succeeded or (tally.skipped and not tally.failed))
+
+
+def waits_for_twin(child: ExperimentView) -> bool:
+    """Whether the child waits for the result of an identical run, and so for no GPU."""
+    return child.status.reason == Reason.WAITING_FOR_TWIN and child.status.state is State.QUEUED
 
 
 def is_held(child: ExperimentView) -> bool:

@@ -8,15 +8,18 @@ from typing import Any
 
 from orkhaven.api import SweepStatus
 from orkhaven.api.meta import Condition
+from orkhaven.api.search import Algorithm
 from orkhaven.api.sweep import GpuHours, SweepState, TrialCounts
 from orkhaven.core.actions import Action, CreateExperiment, Note
 from orkhaven.core.failures.clusters import failure_clusters
 from orkhaven.core.leaderboard import leaderboard
+from orkhaven.core.search.listing import duplicates_message, listed_duplicates
 from orkhaven.core.status import Conditions, clip, whole_seconds
 from orkhaven.core.sweep.observed import Observed
 from orkhaven.core.views import ExperimentView
 
 TOO_MANY_FAILED = "MaxFailedTrials"
+DUPLICATE_TRIALS = "DuplicateTrials"
 
 
 def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
@@ -40,6 +43,8 @@ def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
             suspended=len(tally.suspended),
             succeeded=len(tally.succeeded),
             failed=len(tally.failed),
+            reused=tally.reused,
+            skipped=len(tally.skipped),
         ),
         progress=progress,
         best=board[0] if board else None,
@@ -76,7 +81,7 @@ def _state(seen: Observed, *, making: bool) -> SweepState:
 
 def _conditions(seen: Observed, state: SweepState) -> list[Condition]:
     conditions = Conditions(seen.sweep.status.conditions, generation=seen.sweep.meta.generation, now=seen.now)
-    conditions.set("Accepted", "True", reason="Accepted")
+    conditions.set("Accepted", "True", reason="Accepted", message=accepted_message(seen))
     gave_up = (
         f"{len(seen.tally.failed)} trials failed, more than failurePolicy.maxFailedTrials "
         f"({seen.spec.failure_policy.max_failed_trials}): no more are started"
@@ -99,7 +104,7 @@ def _conditions(seen: Observed, state: SweepState) -> list[Condition]:
     if seen.gave_up:
         reason, message = TOO_MANY_FAILED, gave_up
     elif seen.well:
-        reason, message = "Completed", f"{len(seen.tally.succeeded)} of {seen.total} trials succeeded"
+        reason, message = "Completed", f"{len(seen.tally.succeeded)} of {seen.total} trials succeeded{_spared(seen)}"
     else:
         reason, message = "AllTrialsFailed", f"none of {seen.total} trials succeeded"
     if seen.source.shortfall and not seen.gave_up:
@@ -116,6 +121,8 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
     if stored.start_time is None and status.start_time is not None:
         message = f"{seen.total} trials, at most {seen.spec.parallelism} at a time"
         notes.append(Note(type="Normal", reason="Started", message=message))
+    if not stored.conditions and (twice := accepted_message(seen)):
+        notes.append(Note(type="Warning", reason=DUPLICATE_TRIALS, message=clip(twice, 1000)))
     known = {cluster.reason for cluster in stored.failure_clusters}
     for cluster in status.failure_clusters:
         if cluster.reason not in known:
@@ -125,10 +132,27 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
         notes.append(Note(type="Normal", reason="Suspended", message="all GPUs are given back"))
     if status.state in (SweepState.SUCCEEDED, SweepState.FAILED):
         best = f"; best {status.best.value:.6g} by {status.best.experiment}" if status.best else ""
-        message = f"{len(seen.tally.succeeded)} succeeded, {len(seen.tally.failed)} failed{best}"
+        message = f"{len(seen.tally.succeeded)} succeeded, {len(seen.tally.failed)} failed{_spared(seen)}{best}"
         kind = "Normal" if status.state is SweepState.SUCCEEDED else "Warning"
         notes.append(Note(type=kind, reason=status.state.value, message=message))
     return notes
+
+
+def _spared(seen: Observed) -> str:
+    """What identical runs saved."""
+    counts = ((seen.tally.reused, "taken over from identical runs"), (len(seen.tally.skipped), "skipped"))
+    return "".join(f", {count} {words}" for count, words in counts if count)
+
+
+def accepted_message(seen: Observed) -> str:
+    """Trials of a List that are the same, said once: what the list says never changes."""
+    stored = next((c for c in seen.sweep.status.conditions if c.type == "Accepted" and c.status == "True"), None)
+    if stored is not None:
+        return stored.message
+    if seen.spec.search.algorithm is not Algorithm.LIST:
+        return ""
+    template = seen.sweep.raw_spec.get("template") or {}
+    return duplicates_message(listed_duplicates(seen.spec.trials, template.get("params") or {}))
 
 
 def _hours(children: Sequence[ExperimentView]) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from orkhaven.api import GROUP, VERSION
 from orkhaven.core.actions import CreateExperiment
 from orkhaven.core.identity import LABEL_DIGITS, child_name, param_hash
-from orkhaven.core.sweep.observed import Observed, is_held
+from orkhaven.core.sweep.observed import Observed, is_held, waits_for_twin
 from orkrun import contract
 
 MAX_CREATIONS = 50
@@ -25,7 +25,10 @@ def next_trials(seen: Observed, *, resumed: int) -> tuple[list[CreateExperiment]
     if seen.spec.parallelism == 0:
         return [], None
     busy = sum(not is_held(child) for child in seen.tally.unfinished)
-    room = seen.spec.parallelism + seen.defaults.lookahead - busy - resumed
+    most = seen.spec.parallelism + seen.defaults.lookahead
+    # Those that wait for an identical run ask for no GPU, but a whole sweep of them must not be made at once either.
+    idle = sum(waits_for_twin(child) and not is_held(child) for child in seen.tally.queued)
+    room = most - (busy - min(idle, most)) - resumed
     again = None
     if room > MAX_CREATIONS:
         room, again = MAX_CREATIONS, AGAIN_SECONDS
@@ -72,5 +75,10 @@ def _child(seen: Observed, index: int, taken: set[str]) -> dict[str, Any]:
                 }
             ],
         },
-        "spec": {**template, "params": params, "objective": seen.spec.objective.to_dict()},
+        "spec": {
+            **template,
+            "params": params,
+            "objective": seen.spec.objective.to_dict(),
+            **({"dedupe": seen.spec.dedupe.value} if seen.spec.dedupe is not None else {}),
+        },
     }
