@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from itertools import count
@@ -29,6 +29,21 @@ def rerun_names(name: str) -> Iterator[str]:
     for number in count(1):
         ending = f"-r{number}"
         yield base[: EXPERIMENT_NAME.limit - len(ending)].rstrip("-") + ending
+
+
+def rerun_spec(old: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """`spec` as that of an Experiment that is made on purpose to run `old` again, with what `spec` changes.
+
+    The same run that has not come to its end goes on from its checkpoint, in its folder. Anything else is run from its
+    start in a folder of its own: what succeeded already is not the answer.
+    """
+    was = old.get("spec") or {}
+    state = (old.get("status") or {}).get("state")
+    identity = (("params", {}), ("seed", 0), ("image", None), ("command", []), ("data", []))
+    same = all(was.get(name, default) == spec.get(name, default) for name, default in identity)
+    goes_on = same and state not in (State.SUCCEEDED, State.SKIPPED)
+    kept = {key: value for key, value in spec.items() if key not in ("suspend", "ttlSecondsAfterFinished")}
+    return {**kept, "dedupe": (Dedupe.REUSE if goes_on else Dedupe.NEVER).value}
 
 
 class Direction(StrEnum):

@@ -91,6 +91,8 @@ def _about(session: Session, body: Body) -> list[tuple[str, str]]:
         ("made", f"{ago(meta.get('creationTimestamp'), now=session.now)} ago"),
         ("ended", f"{ago(status['completionTime'], now=session.now)} ago" if status.get("completionTime") else ""),
         ("run hash", status.get("runHash") or ""),
+        ("reused from", status.get("reusedFrom") or ""),
+        ("output folder", status.get("outputFolder") or ""),
     ]
 
 

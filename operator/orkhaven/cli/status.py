@@ -147,9 +147,10 @@ def _why(body: Body) -> str:
 def _trials(trials: dict[str, int]) -> str:
     if not trials:
         return ""
-    words = [
-        f"{trials[key]} {key}" for key in ("succeeded", "failed", "running", "queued", "suspended") if trials.get(key)
-    ]
+    shown = ("succeeded", "failed", "skipped", "running", "queued", "suspended")
+    words = [f"{trials[key]} {key}" for key in shown if trials.get(key)]
+    if trials.get("reused"):
+        words = [f"{word} ({trials['reused']} reused)" if word.endswith(" succeeded") else word for word in words]
     rest = trials.get("total", 0) - trials.get("created", 0)
     return ", ".join([*words, *([f"{rest} not made yet"] if rest > 0 else [])]) or "none yet"
 
@@ -183,7 +184,7 @@ def _time(body: Body, *, now: datetime) -> str:
 def eta(status: Body, *, now: datetime) -> float | None:
     """Seconds until the end at the mean pace so far. None before the third trial has ended, and while suspended."""
     trials = status.get("trials") or {}
-    ended = trials.get("succeeded", 0) + trials.get("failed", 0)
+    ended = trials.get("succeeded", 0) + trials.get("failed", 0) + trials.get("skipped", 0)
     left = trials.get("total", 0) - ended
     if ended < 3 or left <= 0 or status.get("state") != "Running" or not status.get("startTime"):
         return None

@@ -71,6 +71,7 @@ def cancel(session: Session, name: str, *, yes: bool) -> int:
 def rerun(
     session: Session, name: str, *, settings: Sequence[str], seed: int | None, new_name: str | None, apply: bool
 ) -> int:
+    from orkhaven.api.experiment import Dedupe, rerun_spec
     from orkhaven.cli.submit import checked
 
     kube = session.kube
@@ -85,14 +86,14 @@ def rerun(
         "spec": spec,
     }
     (made,) = checked([made], settings)
-    if made["spec"] == spec and spec.get("seed", 0) == old["spec"].get("seed", 0):
-        state = (old.get("status") or {}).get("state")
+    made["spec"] = rerun_spec(old, made["spec"])
+    if made["spec"]["dedupe"] == Dedupe.REUSE:
         then = (
-            "it ends at once with the result that is there"
-            if state == "Succeeded"
-            else "it goes on from the last checkpoint"
+            "it starts anew, since that one had a folder of its own"
+            if (old.get("status") or {}).get("outputFolder")
+            else "where its output folder is still there, it goes on from the last checkpoint"
         )
-        print(f"note: the same run as {name}: where its output folder is still there, {then}", file=sys.stderr)
+        print(f"note: the same run as {name}: {then}", file=sys.stderr)
     if not apply:
         dump(made, Format.YAML)
         return 0

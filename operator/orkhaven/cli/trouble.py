@@ -52,6 +52,9 @@ _WAITING = {
     "WaitingForGpus": "it starts by itself when GPUs are free; kubectl ork status shows who holds them",
     "NoFittingNode": "no node of the cluster could ever run it: ask for less (spec.resources), or another GPU model",
     "WaitingForRetry": "it is tried again by itself",
+    "WaitingForTwin": "it takes over that run's result, or goes its own way if that one fails or stands still; "
+    "spec.dedupe: Never in a new Experiment runs beside it",
+    "Duplicate": "to run it again all the same: kubectl ork rerun",
     "Unschedulable": "the scheduler finds no place for its pod: see the Events for what it lacks",
     "PullingImage": "a large image takes minutes the first time on a node; a wrong name ends as ImagePull",
     "ContainerCreating": "volumes and Secrets are being mounted: if it stays so, the Events say which is missing",

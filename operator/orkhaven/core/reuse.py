@@ -117,7 +117,9 @@ def answer(
     near = [
         twin
         for twin in twins
-        if twin.exp.meta.uid != exp.meta.uid and twin.exp.spec is not None and _claim(twin.exp.spec) == _claim(spec)
+        if twin.exp.meta.uid != exp.meta.uid
+        and twin.exp.spec is not None
+        and _claim(twin.exp.spec, defaults) == _claim(spec, defaults)
     ]
     there = [twin for twin in near if not twin.exp.meta.deleting and _judged_alike(twin.exp, spec)]
     if how is Dedupe.SKIP:
@@ -209,6 +211,6 @@ def _judged_alike(twin: ExperimentView, spec: ExperimentSpec) -> bool:
     return theirs is not None and (theirs.metric, theirs.direction) == (spec.objective.metric, spec.objective.direction)
 
 
-def _claim(spec: ExperimentSpec) -> str | None:
-    """Its output volume; None: the operator's default."""
-    return spec.output.claim if spec.output else None
+def _claim(spec: ExperimentSpec, defaults: Defaults) -> str | None:
+    """Its output volume; None: it has none."""
+    return spec.output.claim if spec.output else defaults.output_claim

@@ -281,6 +281,7 @@ def test_rerun_prints_a_new_run_and_makes_it_on_request(api: FakeApi, session: T
     assert "ownerReferences" not in made["metadata"]
     again(seed=3, apply=True)
     assert api.objects["Experiment", "covid-3d4e5f6a7b-r2"]["spec"]["seed"] == 3
+    assert made["spec"]["dedupe"] == "Never", "made on purpose: no result that is there is the answer"
 
 
 def test_logs_come_from_the_pod_and_else_from_the_hub(api: FakeApi, capsys: Capture) -> None:

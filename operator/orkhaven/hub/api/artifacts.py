@@ -139,7 +139,8 @@ async def _place(hub: Hub, run: RunIdentity) -> Place:
     if body["metadata"].get("uid") != run.uid:
         return Place(claim="", folder="")
     spec, status = body.get("spec") or {}, body.get("status") or {}
-    return Place(claim=str((spec.get("output") or {}).get("claim") or ""), folder=str(status.get("runHash") or "")[:64])
+    folder = status.get("outputFolder") or status.get("runHash") or ""
+    return Place(claim=str((spec.get("output") or {}).get("claim") or ""), folder=str(folder)[:64])
 
 
 async def _authorize(request: Request, namespace: str) -> Hub:

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from orkhaven.api import GROUP
-from orkhaven.api.experiment import rerun_names
+from orkhaven.api.experiment import rerun_names, rerun_spec
 from orkhaven.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 from orkhaven.hub.api.ingest import Name, Namespace
 from orkhaven.hub.context import hub_of
@@ -91,8 +91,9 @@ async def change_experiment(request: Request, namespace: Namespace, name: Name) 
 async def run_again(request: Request, namespace: Namespace, name: Name) -> Response:
     """The same run under a seed as a run of its own."""
     token, form = await _person(request, namespace)
-    body = again(await resource(hub_of(request), "Experiment", namespace, name))
-    body["spec"] = {**body["spec"], "seed": _whole(form, "seed", most=MAX_SEED)}
+    old = await resource(hub_of(request), "Experiment", namespace, name)
+    body = again(old)
+    body["spec"] = rerun_spec(old, {**body["spec"], "seed": _whole(form, "seed", most=MAX_SEED)})
     with answered("Experiment", name, namespace):
         made = await hub_of(request).gateway.people().create(token, "Experiment", namespace, body)
     return _see_other(url("n", namespace, "experiments", made["metadata"]["name"]))
@@ -116,12 +117,11 @@ async def rerun_failed(request: Request, namespace: Namespace, name: Name) -> Re
         if new is None:
             continue  # it is being run again: a second click makes no second run
         old = await resource(hub, "Experiment", namespace, row.name)
-        spec = {key: value for key, value in old["spec"].items() if key != "suspend"}
         body = {
             "apiVersion": f"{GROUP}/v1alpha1",
             "kind": "Experiment",
             "metadata": {"name": new, "namespace": namespace},
-            "spec": spec,
+            "spec": rerun_spec(old, old["spec"]),
         }
         with answered("Experiment", new, namespace, so_far=f"{len(made)} of {len(chosen)} were made. "):
             await hub.gateway.people().create(token, "Experiment", namespace, body)

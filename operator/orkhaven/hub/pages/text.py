@@ -18,6 +18,7 @@ _STATES = {
     "Succeeded": "good",
     "Failed": "bad",
     "Suspended": "held",
+    "Skipped": "held",
     "Queued": "waiting",
     "Pending": "waiting",
 }

@@ -147,7 +147,7 @@ async def test_the_failed_of_one_cause_are_run_again_as_the_person_and_a_second_
     assert "a-r1" in answer.headers["location"]
     assert fake_cluster.created == [("user-of-reader", "Experiment", f"{name}-r1") for name in ("a", "b")]
     made = fake_cluster.objects["Experiment", NAMESPACE, "a-r1"]
-    assert made["spec"] == {"params": {"lr": "a"}}
+    assert made["spec"] == {"params": {"lr": "a"}, "dedupe": "Reuse"}
     assert "labels" not in made["metadata"]
     await failed.hub.settled()
     assert (await failed.client.post(RERUN, data=form)).status_code == 409

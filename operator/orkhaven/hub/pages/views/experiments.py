@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from orkhaven.api.experiment import TERMINAL_STATES, rerun_spec
 from orkhaven.hub.pages.text import parse_time
 from orkhaven.hub.pages.views.timeline import Timeline, timeline
 from orkhaven.hub.query.rows import flatten
@@ -55,6 +56,8 @@ class ExperimentView:
     value: float | None
     value_step: int | None
     gpu_hours: float
+    reused_from: str | None
+    """Who did the work: its history, log and files are there."""
     attempt_count: int
     attempts: tuple[AttemptView, ...]
     conditions: tuple[Mapping[str, Any], ...]
@@ -71,7 +74,7 @@ class ExperimentView:
 
     @property
     def is_over(self) -> bool:
-        return self.state in ("Succeeded", "Failed")
+        return self.state in TERMINAL_STATES
 
 
 _SIGNALS = {137: "SIGKILL", 139: "SIGSEGV", 143: "SIGTERM", 134: "SIGABRT", 135: "SIGBUS"}
@@ -110,6 +113,7 @@ def experiment_view(body: Mapping[str, Any], *, now: datetime) -> ExperimentView
         value=reached.get("value"),
         value_step=reached.get("step"),
         gpu_hours=float(status.get("gpuSeconds") or 0) / 3600,
+        reused_from=status.get("reusedFrom"),
         attempt_count=int(status.get("attemptCount") or len(attempts)),
         attempts=tuple(_attempt(one, now=now) for one in attempts),
         conditions=tuple(status.get("conditions") or ()),
@@ -175,7 +179,6 @@ def again(body: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in (metadata.get("labels") or {}).items()
         if not key.startswith(f"{contract.LABEL_SWEEP.partition('/')[0]}/")
     }
-    spec = {key: value for key, value in (body.get("spec") or {}).items() if key != "suspend"}
     made: dict[str, Any] = {
         "generateName": f"{metadata['name'][:40].rstrip('-')}-again-",
         "namespace": metadata["namespace"],
@@ -186,5 +189,5 @@ def again(body: Mapping[str, Any]) -> dict[str, Any]:
         "apiVersion": body.get("apiVersion", "orkhaven.io/v1alpha1"),
         "kind": "Experiment",
         "metadata": made,
-        "spec": spec,
+        "spec": rerun_spec(body, body.get("spec") or {}),
     }

@@ -18,6 +18,7 @@ SEGMENTS = (
     ("succeeded", "good", "succeeded"),
     ("failed", "bad", "failed"),
     ("running", "running", "running"),
+    ("skipped", "held", "skipped"),
     ("suspended", "held", "suspended"),
     ("queued", "waiting", "queued"),
 )
@@ -89,7 +90,7 @@ def sweep_view(row: SweepRow, *, now: datetime) -> SweepView:
     best = status.get("best")
     hours = status.get("gpuHours") or {}
     state = row.state or "Pending"
-    ended = counts["succeeded"] + counts["failed"]
+    ended = counts["succeeded"] + counts["failed"] + counts["skipped"]
     return SweepView(
         namespace=row.namespace,
         name=row.name,
