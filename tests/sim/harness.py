@@ -26,7 +26,7 @@ from tests.sim.cluster import Body, Event, FakeCluster, VirtualClock, Write, dri
 from tests.sim.world import World, experiment_of, finished, gpus
 
 NAMESPACE = "radiology"
-TERMINAL_STATES = ("Succeeded", "Failed")
+TERMINAL_STATES = ("Succeeded", "Failed", "Skipped")
 
 
 class Crash(BaseException):
@@ -239,6 +239,11 @@ class Simulation:
         for owner in meta.get("ownerReferences", ()):
             known_uid = self._trials.setdefault(owner["uid"], {}).setdefault(meta["name"], meta["uid"])
             assert known_uid == meta["uid"], f"trial {meta['name']} was made twice"
+
+    def forget_trial(self, experiment: Body) -> None:
+        """Somebody deleted it by hand: its name may be given to another object."""
+        for made in self._trials.values():
+            made.pop(experiment["metadata"]["name"], None)
 
     # --- for people --------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from orkhaven.api import ExperimentSpec
+from orkhaven.api import ExperimentSpec, Reason
 from orkhaven.api.experiment import TERMINAL_STATES, Dedupe, State
 from orkhaven.core.identity import run_hash
 from orkhaven.core.job import image_of
@@ -145,13 +145,14 @@ def source_of(spec: ExperimentSpec, twins: Sequence[Twin], name: str | None = No
         and (spec.objective is None or twin.exp.status.objective is not None)
         and name in (None, worker_of(twin.exp))
     ]
-    best = min(fitting, key=lambda twin: (twin.exp.status.reused_from is not None, _order(twin)), default=None)
+    best = min(fitting, key=lambda twin: (twin.exp.status.reason == Reason.REUSED, _order(twin)), default=None)
     return best.exp if best is not None else None
 
 
 def worker_of(source: ExperimentView) -> str:
     """Who did the work: a copy may be copied."""
-    return source.status.reused_from or source.meta.key.name
+    copied = source.status.reused_from if source.status.reason == Reason.REUSED else None
+    return copied or source.meta.key.name
 
 
 def copied_fields(source: ExperimentView, raw_status: Mapping[str, Any]) -> dict[str, Any]:

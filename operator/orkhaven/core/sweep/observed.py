@@ -50,7 +50,7 @@ class Tally:
     @property
     def reused(self) -> int:
         """Of those that succeeded."""
-        return sum(child.status.reused_from is not None for child in self.succeeded)
+        return sum(child.status.reason == Reason.REUSED for child in self.succeeded)
 
     @property
     def unfinished(self) -> tuple[ExperimentView, ...]:
