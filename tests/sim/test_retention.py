@@ -6,8 +6,8 @@ import pytest
 
 from tests.sim.cluster import Body
 from tests.sim.harness import NAMESPACE, Crash, Outcome, Simulation, mixed
+from tests.sim.runs import run_by_hand, status
 from tests.sim.test_crashes import AtWrite
-from tests.sim.test_reuse import run_by_hand, status
 
 KEPT: Outcome = lambda world, pod: None  # noqa: E731
 

@@ -12,8 +12,9 @@ from orkhaven.errors import Conflict, Unavailable
 from orkrun.contract import ANNOTATION_CONFIG
 from tests.sim.cluster import Body
 from tests.sim.harness import NAMESPACE, Crash, Outcome, Simulation, all_succeed, mixed
+from tests.sim.runs import check_folders, folder_of, run_by_hand, status
 from tests.sim.test_crashes import AtWrite
-from tests.sim.world import World, finished
+from tests.sim.world import World
 
 KEPT: Outcome = lambda world, pod: None  # noqa: E731
 """Nobody ends."""
@@ -38,41 +39,6 @@ def trials(sim: Simulation, sweep: str) -> Body:
 
 def jobs_made(sim: Simulation) -> int:
     return sum(write.verb == "create" and write.kind == "Job" and write.changed for write in sim.cluster.writes)
-
-
-def folder_of(job: Body) -> str:
-    template = job["spec"]["template"]
-    config = json.loads(template["metadata"]["annotations"][ANNOTATION_CONFIG])
-    (volume,) = [v for v in template["spec"]["volumes"] if v["name"] == "output"]
-    return f"{volume['persistentVolumeClaim']['claimName']}:{config['output']}"
-
-
-def check_folders(sim: Simulation) -> None:
-    """No two Jobs that may have pods in one folder."""
-    live = [folder_of(j) for j in sim.cluster.look("Job") if not finished(j) and not j["spec"].get("suspend")]
-    assert len(live) == len(set(live)), sim.describe()
-
-
-def run_by_hand(sim: Simulation, name: str = "alone", **spec: Any) -> Body:
-    return sim.cluster.add(
-        {
-            "apiVersion": "orkhaven.io/v1alpha1",
-            "kind": "Experiment",
-            "metadata": {"namespace": NAMESPACE, "name": name},
-            "spec": {
-                "params": {"model": "unet", "encoder": None, "lr": 1},
-                "resources": {"gpus": 1},
-                "objective": {"metric": "val/dice"},
-                **spec,
-            },
-        }
-    )
-
-
-def status(sim: Simulation, name: str) -> Body:
-    found = sim.cluster.find("Experiment", NAMESPACE, name)
-    assert found is not None
-    return dict(found.get("status", {}))
 
 
 # --- Reuse ------------------------------------------------------------------------------------------------------------

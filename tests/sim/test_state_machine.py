@@ -2,10 +2,13 @@
 
 The invariants (`Simulation.check` after every step): at most one live Job for each Experiment, released GPUs within
 what there is, retries within their limit, an end that never changes, each trial made once. At the end: quiet in bounded
-steps, counts that are true, and not one write when everything is looked at again.
+steps, counts that are true, and not one write when everything is looked at again. With identical sweeps beside it: no
+two Jobs in one folder at a time, and no run that was trained twice but where somebody deleted what was there.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from orkhaven.errors import Conflict, Unavailable
 from tests.sim.cluster import Body, drive
 from tests.sim.harness import NAMESPACE, Crash, Simulation, all_succeed
+from tests.sim.runs import check_folders
 from tests.sim.world import finished
 
 SOME = st.integers(min_value=0, max_value=10_000)
@@ -30,7 +34,7 @@ class Operator(RuleBasedStateMachine):
             parallelism=parallelism,
             template={"params": {}, "resources": {"gpus": gpus}, "retry": {"limit": 2}},
         )
-        self.deleted = False
+        self.total, self.counts = 6, True
 
     # --- the operator ------------------------------------------------------------------------------------------------
 
@@ -162,8 +166,8 @@ class Operator(RuleBasedStateMachine):
         sim.settle()
         status = sim.sweep()["status"]
         assert status["state"] in ("Succeeded", "Failed"), sim.describe()
-        assert status["trials"]["succeeded"] + status["trials"]["failed"] == 6, sim.describe()
-        sim.check_quiet()
+        assert status["trials"]["succeeded"] + status["trials"]["failed"] == self.total, sim.describe()
+        sim.check_quiet(counts=self.counts)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -199,11 +203,72 @@ class Operator(RuleBasedStateMachine):
             self.sim.restart()
 
 
-Operator.TestCase.settings = settings(
+class Twins(Operator):
+    """A second sweep with the same trials and one of Never, trials deleted by hand, a sweep that deletes itself."""
+
+    @initialize(parallelism=st.integers(1, 4), how=st.sampled_from([None, "Reuse", "Skip"]), ttl=st.booleans())
+    def begin(self, parallelism: int, how: str | None, ttl: bool) -> None:  # type: ignore[override]
+        self.sim = Simulation(nodes={"a": 2, "b": 2})
+        shared: dict[str, Any] = {
+            "parameters": [{"name": "lr", "values": [1, 2, 3]}],
+            "template": {"params": {}, "resources": {"gpus": 1}, "retry": {"limit": 2}},
+        }
+        self.sim.apply_sweep("s", parallelism=parallelism, **shared)
+        dedupe = {"dedupe": how} if how else {}
+        self.sim.apply_sweep("twin", parallelism=2, **shared, **dedupe)
+        self.sim.apply_sweep("never", parallelism=1, dedupe="Never", **shared)
+        self.total, self.counts = 3, False
+        self.ttl = ttl
+        if ttl:
+            brief = {"parameters": [{"name": "lr", "values": [1]}], "template": shared["template"]}
+            self.sim.apply_sweep("brief", ttlSecondsAfterFinished=30, **brief)
+
+    @rule(which=SOME)
+    def a_trial_is_deleted_by_hand(self, which: int) -> None:
+        trials = self.sim.cluster.look("Experiment")
+        if trials:
+            trial = trials[which % len(trials)]
+            self.sim.cluster.remove("Experiment", NAMESPACE, trial["metadata"]["name"])
+            self.sim.forget_trial(trial)
+
+    @rule()
+    def a_sweep_is_deleted_and_made_again(self) -> None:
+        body = self.sim.cluster.find("Sweep", NAMESPACE, "twin")
+        if body is not None:
+            self.sim.cluster.remove("Sweep", NAMESPACE, "twin")
+            self.sim.apply_sweep("twin", **body["spec"])
+
+    @invariant()
+    def no_two_in_one_folder(self) -> None:
+        if hasattr(self, "sim"):
+            check_folders(self.sim)
+
+    def teardown(self) -> None:
+        super().teardown()
+        if not hasattr(self, "sim"):
+            return
+        for name in ("twin", "never"):
+            counts = self.sim.sweep(name)["status"]["trials"]
+            assert counts["succeeded"] + counts["failed"] + counts["skipped"] == 3, self.sim.describe()
+            assert counts["reused"] <= counts["succeeded"]
+        assert self.sim.sweep("never")["status"]["trials"]["reused"] == 0
+        assert self.sim.cluster.find("Sweep", NAMESPACE, "brief") is None
+        assert self.sim.cluster.look("Job") == []
+        for trial in self.sim.cluster.look("Experiment"):
+            status = trial["status"]
+            if status["state"] == "Succeeded":
+                assert status["objective"]["value"] > 0
+                assert bool(status.get("reusedFrom")) == (status.get("attemptCount", 0) == 0)
+
+
+SETTINGS = settings(
     max_examples=25,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
+Operator.TestCase.settings = SETTINGS
 TestAnything = Operator.TestCase
+Twins.TestCase.settings = SETTINGS
+TestTwins = Twins.TestCase
