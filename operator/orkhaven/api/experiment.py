@@ -13,7 +13,7 @@ from pydantic import Field
 
 from orkhaven.api.container import DataVolume, EnvVar, NodeSelector, Output, Resources, Toleration
 from orkhaven.api.meta import Condition, Duration, Model, NameRule, Rules, StatusModel
-from orkhaven.api.rules import ListMap, Rule, immutable, matching
+from orkhaven.api.rules import Atomic, ListMap, Rule, immutable, matching
 
 Json = Any
 """Any JSON value; kept as it is written (x-kubernetes-preserve-unknown-fields)."""
@@ -99,6 +99,7 @@ class RunTemplate(Model):
             "seed they are the run's identity. A null is kept by kubectl create and kubectl apply --server-side; plain "
             "kubectl apply leaves it out before it sends."
         ),
+        Atomic(),
     ] = {}
     seed: Annotated[
         int,
@@ -287,9 +288,12 @@ class ExperimentStatus(StatusModel):
     progress: Annotated[Progress | None, Field(description="How far it is.")] = None
     objective: Annotated[ObjectiveStatus | None, Field(description="Best value so far.")] = None
     metrics: Annotated[
-        dict[str, MetricStatus] | None, Field(description="Summary of at most 32 metrics.", max_length=32)
+        dict[str, MetricStatus] | None,
+        Field(description="Summary of at most 32 metrics.", max_length=32),
+        Atomic(),
     ] = None
-    attempts: Annotated[list[Attempt], Field(description="The last 10.", max_length=10), ListMap("number")] = []
+    # No list map: one writer, and the API server would note the owner of each field of each.
+    attempts: Annotated[list[Attempt], Field(description="The last 10.", max_length=10)] = []
     attempt_count: Annotated[int, Field(description="Attempts in all.")] = 0
     retries_used: Annotated[int, Field(description="Attempts that counted against retry.limit.")] = 0
     retry_at: Annotated[datetime | None, Field(description="When the next attempt is due.")] = None

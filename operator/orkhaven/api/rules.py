@@ -126,6 +126,15 @@ class ListMap:
         return handler(schema) | {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [self.key]}
 
 
+@dataclass(frozen=True, slots=True)
+class Atomic:
+    """An object that is written as a whole: the API server then keeps one entry for it in managedFields, not one for
+    each of its leaves, which for a run's parameters and metrics are more bytes than their values."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(schema) | {"x-kubernetes-map-type": "atomic"}
+
+
 def problems(error: ValidationError, *, root: str = "") -> list[str]:
     """What is wrong, one line each: "spec.parameters[0].range: min has to be below max"."""
     lines = []

@@ -28,6 +28,8 @@ from orkrun import contract
 
 MAX_ATTEMPTS = 10
 EXCERPT_LINES = 25
+EXCERPT_CHARACTERS = 2048
+"""Kept in etcd with each failed run; the whole log is in the hub."""
 LOOK_AGAIN_SECONDS = 10.0
 """While an earlier attempt's pod is still there: its node may stop to answer, which is no event of this experiment."""
 
@@ -371,7 +373,7 @@ class _Planner:
         return FailureStatus(
             reason=str(reason),
             message=clip(message, 1024),
-            excerpt=clip_end(excerpt, 4096) if excerpt else None,
+            excerpt=clip_end(excerpt, EXCERPT_CHARACTERS) if excerpt else None,
             location=clip(record.location, 512) if record and record.location else None,
             suggestion=suggestion(reason),
         )
@@ -418,7 +420,8 @@ class _Planner:
         )
         if done:
             well = self.state is State.SUCCEEDED
-            conditions.set("Succeeded", "True" if well else "False", reason=self.reason, message=self.message)
+            # The message stands in Finished, once: it may be long, and ten thousand of these are kept.
+            conditions.set("Succeeded", "True" if well else "False", reason=self.reason)
         else:
             conditions.set("Succeeded", "Unknown", reason="NotFinished")
         return conditions

@@ -14,8 +14,8 @@ MAX_METRICS = 32
 def final_fields(record: Record, raw_status: Mapping[str, Any], *, objective: str | None = None) -> dict[str, Any]:
     """progress, objective and metrics of the record where the stored status says otherwise; empty where it agrees.
 
-    Metrics that the record left out for want of space are the hub's and stay. At most 32, the objective's own among
-    them.
+    Metrics that the record left out for want of space are the hub's and stay: they are written as a whole. At most 32,
+    the objective's own among them.
     """
     fields: dict[str, Any] = {}
     if record.step is not None:
@@ -27,11 +27,14 @@ def final_fields(record: Record, raw_status: Mapping[str, Any], *, objective: st
         fields["objective"] = {"value": shown(value), "step": step}
     names = sorted(record.metrics, key=lambda name: name != objective)[:MAX_METRICS]
     if names:
-        fields["metrics"] = {
+        own = {
             name: {key: shown(number) if key != "bestStep" else number for key, number in record.metrics[name].items()}
             for name in names
             if record.metrics[name]
         }
+        held = raw_status.get("metrics")
+        others = {name: value for name, value in held.items() if name not in own} if isinstance(held, Mapping) else {}
+        fields["metrics"] = own | dict(list(others.items())[: MAX_METRICS - len(own)]) if own else {}
     return {name: value for name, value in fields.items() if value and not _within(value, raw_status.get(name))}
 
 
