@@ -159,6 +159,25 @@ def test_a_run_whose_twin_is_deleted_goes_its_own_way() -> None:
     sim.check_quiet()
 
 
+def test_a_run_whose_twin_is_deleted_waits_until_its_pod_has_left_the_folder() -> None:
+    sim = Simulation(nodes={"a": 4})
+    run_by_hand(sim, "first")
+    run_by_hand(sim, "second")
+    for _ in range(3):
+        sim.step(KEPT)
+    sim.cluster.remove("Experiment", NAMESPACE, "first")
+    for _ in range(3):  # its pod saves a checkpoint, for as long as its grace period is
+        sim.deliver()
+        sim.work()
+        sim.clock.advance(15)
+    assert status(sim, "second")["reason"] == "WaitingForTwin"
+    assert "the pod of a deleted run" in status(sim, "second")["message"]
+    assert [job["metadata"]["name"] for job in sim.cluster.look("Job")] == ["first-1"]
+    sim.settle()
+    assert status(sim, "second")["state"] == "Succeeded"
+    sim.check_quiet()
+
+
 def test_a_twin_that_is_suspended_is_waited_for_only_so_long_and_its_folder_left_alone() -> None:
     sim = Simulation(nodes={"a": 4})
     run_by_hand(sim, "first")

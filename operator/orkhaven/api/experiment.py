@@ -39,7 +39,13 @@ def rerun_spec(old: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any
     """
     was = old.get("spec") or {}
     state = (old.get("status") or {}).get("state")
-    identity = (("params", {}), ("seed", 0), ("image", None), ("command", []), ("data", []))
+    identity: tuple[tuple[str, Any], ...] = (
+        ("params", {}),
+        ("seed", 0),
+        ("image", None),
+        ("command", []),
+        ("data", []),
+    )
     same = all(was.get(name, default) == spec.get(name, default) for name, default in identity)
     goes_on = same and state not in (State.SUCCEEDED, State.SKIPPED)
     kept = {key: value for key, value in spec.items() if key not in ("suspend", "ttlSecondsAfterFinished")}

@@ -47,14 +47,15 @@ def plan_experiment(
     nodes: Mapping[str, NodeView],
     waiting: Why | str | None,
     twins: Sequence[Twin] = (),
+    left: Sequence[PodView] = (),
     defaults: Defaults,
     now: datetime,
 ) -> Plan:
     """What is to be done for `exp`, and its status.
 
     `nodes`: by name. `waiting`: what the queue says it waits for (`QueuePlan.reasons`); None: it has not looked yet.
-    `twins`: the namespace's other Experiments with its run hash. One that is being deleted gets an empty plan, a
-    finished one at most the removal of what it leaves behind: its status never changes.
+    `twins`: the namespace's other Experiments with its run hash; `left`: pods of deleted ones. One that is being
+    deleted gets an empty plan, a finished one at most the removal of what it leaves behind: its status never changes.
     """
     if exp.meta.deleting:
         return Plan()
@@ -78,7 +79,7 @@ def plan_experiment(
         return planner.refuse(f"spec.params: {error}")
     own = [job for job in jobs if job.meta.owner_uid == exp.meta.uid]
     why = Why(Reason.WAITING_FOR_GPUS, waiting) if isinstance(waiting, str) else waiting
-    return planner.run(exp.spec, hashes, jobs=own, pods=pods, twins=twins, why=why)
+    return planner.run(exp.spec, hashes, jobs=own, pods=pods, twins=twins, left=left, why=why)
 
 
 class _Planner:
@@ -129,6 +130,7 @@ class _Planner:
         jobs: Sequence[JobView],
         pods: Sequence[PodView],
         twins: Sequence[Twin],
+        left: Sequence[PodView],
         why: Why | None,
     ) -> Plan:
         self.param_hash = hashes[0]
@@ -139,7 +141,7 @@ class _Planner:
         self.why = why or Why(Reason.WAITING_FOR_GPUS, "waits for its turn in the queue")
         number = max([job.attempt for job in jobs] + [attempt.number for attempt in self.attempts], default=0)
         if number == 0:
-            self._first(twins)
+            self._first(twins, left)
         else:
             if not self.attempts or self.attempts[-1].number < number:
                 self._open(number)  # its Job was made, but the status write after it was lost
@@ -150,7 +152,7 @@ class _Planner:
                 self._after(seen, recorded=True)
         return self._plan()
 
-    def _first(self, twins: Sequence[Twin]) -> None:
+    def _first(self, twins: Sequence[Twin], left: Sequence[PodView]) -> None:
         """Nothing was begun yet, and need not be where an identical run has its result."""
         if self.spec.suspend:
             self._begin(1)
@@ -183,6 +185,10 @@ class _Planner:
             # Written down first: a Job whose folder is not known later could not be gone on with.
             self.output_folder = own_folder(self.run_hash or "", self.exp.meta.uid)
             self.recheck.append(0.0)
+        elif self.output_folder is None and any(alive(pod, self.nodes) for pod in left):
+            self.recheck.append(LOOK_AGAIN_SECONDS)
+            message = "waits until the pod of a deleted run has ended: it may still write into the same folder"
+            self._say(State.QUEUED, Reason.WAITING_FOR_TWIN, message)
         else:
             self._begin(1)
 

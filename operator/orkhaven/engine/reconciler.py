@@ -100,6 +100,7 @@ class Reconciler:
             nodes=self._store.nodes(),
             waiting=self._waiting.get(key),
             twins=self._twins(view),
+            left=self._store.left_behind(view),
             defaults=self._defaults,
             now=self._clock.now(),
         )

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from orkhaven.core.identity import param_hash
 from orkhaven.core.views import ExperimentView, JobView, Key, NodeView, PodView, SweepView
 from orkhaven.engine.ports import Kind
-from orkrun.contract import LABEL_EXPERIMENT
+from orkrun.contract import LABEL_EXPERIMENT, LABEL_PARAM_HASH
 
 View = SweepView | ExperimentView | JobView | PodView | NodeView
 TOMBSTONES = 20_000
@@ -35,6 +36,8 @@ class Store:
         """Owner's uid -> keys of Experiments (of a sweep) or Jobs (of an experiment)."""
         self._pods: dict[Key, dict[Key, None]] = defaultdict(dict)
         """Experiment -> keys of its pods, by label: a pod outlives its Job's deletion."""
+        self._left: set[Key] = set()
+        """Experiments that are gone, or were made anew, while pods of theirs are still there."""
         self._tombstones: OrderedDict[str, None] = OrderedDict()
 
     # --- read ------------------------------------------------------------------------------------------------------
@@ -76,6 +79,20 @@ class Store:
     def pods(self, experiment: Key) -> list[PodView]:
         pods = self._views[Kind.POD]
         return [pods[key] for key in self._pods.get(experiment, ())]
+
+    def left_behind(self, experiment: ExperimentView) -> list[PodView]:
+        """Pods of deleted Experiments of the namespace that had its parameters: they may still be writing."""
+        if not self._left or experiment.spec is None:
+            return []
+        try:
+            label = experiment.status.param_hash or param_hash(experiment.spec.params)
+        except ValueError:
+            return []
+        key, pods, found = experiment.meta.key, self._views[Kind.POD], []
+        for former in self._left:
+            if former.namespace == key.namespace:
+                found += [pods[pod] for pod in self._pods.get(former, ()) if self._is_left(pods[pod], former)]
+        return [pod for pod in found if label.startswith(pod.meta.labels.get(LABEL_PARAM_HASH, "-"))]
 
     def all(self, kind: Kind) -> Mapping[Key, Any]:
         return self._views[kind]
@@ -153,6 +170,8 @@ class Store:
         self._bury(view.meta.uid)
         self._unindex(kind, view)
         del self._views[kind][view.meta.key]
+        if kind is Kind.EXPERIMENT:
+            self._look_for_left(view.meta.key)
 
     def _bury(self, uid: str) -> None:
         self._tombstones[uid] = None
@@ -167,6 +186,10 @@ class Store:
             self._children[view.meta.owner_uid][view.meta.key] = None
         elif kind is Kind.POD and (experiment := experiment_of_pod(view)) is not None:
             self._pods[experiment][view.meta.key] = None
+            if self._is_left(view, experiment):
+                self._left.add(experiment)
+        if kind is Kind.EXPERIMENT:
+            self._look_for_left(view.meta.key)
 
     def _unindex(self, kind: Kind, view: View) -> None:
         if kind is Kind.EXPERIMENT:
@@ -175,6 +198,20 @@ class Store:
             _discard(self._children, view.meta.owner_uid, view.meta.key)
         elif kind is Kind.POD and (experiment := experiment_of_pod(view)) is not None:
             _discard(self._pods, experiment, view.meta.key)
+            if experiment not in self._pods:
+                self._left.discard(experiment)
+
+    def _is_left(self, pod: PodView, experiment: Key) -> bool:
+        """Whether the Experiment that it was made for is gone. A namesake is younger than the pod."""
+        found = self.experiment(experiment)
+        return found is None or pod.meta.created < found.meta.created
+
+    def _look_for_left(self, experiment: Key) -> None:
+        pods = self._views[Kind.POD]
+        if any(self._is_left(pods[pod], experiment) for pod in self._pods.get(experiment, ())):
+            self._left.add(experiment)
+        else:
+            self._left.discard(experiment)
 
     def _run(self, view: ExperimentView) -> str | None:
         return view.status.run_hash or self._unsaid.get(view.meta.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import struct
@@ -135,3 +136,52 @@ def test_a_taken_name_gives_way_to_the_next_digits() -> None:
     assert second != first
     assert len(second) == len(first) == len("s-") + 10
     assert first != child_name("s", params={"a": 1}, seed=1)
+
+
+# The text that is hashed, by hand, and its SHA-256 (`printf '%s' TEXT | sha256sum`): were one of them another in a
+# later version, every folder would be another, and nothing that was run would be found again.
+GOLDEN = {
+    "nothing": ({}, "{}", "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"),
+    "one": ({"a": 1}, '{"a":1}', "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"),
+    "one, as a double": ({"a": 1.0}, '{"a":1}', "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"),
+    "one, as a text": ({"a": "1"}, '{"a":"1"}', None),
+    "small and large": ({"lr": 1e-7, "n": 1e21, "m": 1e20}, '{"lr":1e-7,"m":100000000000000000000,"n":1e+21}', None),
+    "minus zero": ({"a": -0.0}, '{"a":0}', None),
+    "beyond doubles": ({"a": 2**53 + 1}, '{"a":9007199254740993}', None),
+    "nested": (
+        {"model": {"name": "unet", "depth": [3, 4.0, 6.5]}, "amp": True, "init": None},
+        '{"amp":true,"init":null,"model":{"depth":[3,4,6.5],"name":"unet"}}',
+        None,
+    ),
+    "unicode": ({"größe": "µm ☃ 😀", "a": "\u007f\u2028"}, '{"a":"\u007f\u2028","größe":"µm ☃ 😀"}', None),
+    "keys by UTF-16": ({"\ufb33": 1, "\U0001f600": 2}, '{"\U0001f600":2,"\ufb33":1}', None),
+    "as typed, not normalised": ({"a": "e\u0301"}, '{"a":"e\u0301"}', None),
+    "controls": ({"a": "\b\t\n\f\r\x00\x1f\"\\"}, '{"a":"\\b\\t\\n\\f\\r\\u0000\\u001f\\"\\\\"}', None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("params", "text", "digest"), GOLDEN.values(), ids=GOLDEN.keys())
+def test_the_parameters_hash_is_that_of_this_text(params: dict[str, object], text: str, digest: str | None) -> None:
+    assert canonical_json(params).decode() == text
+    assert param_hash(params) == hashlib.sha256(text.encode()).hexdigest()
+    assert digest in (None, param_hash(params))
+
+
+def test_the_runs_hash_is_that_of_this_text() -> None:
+    text = (
+        '{"command":["python","-m","ctseg"],"data":[{"claim":"ct-data","mountPath":"/data/ct","name":"ct","subPath":"2024"}],'
+        '"image":"trainer:1","params":{"lr":0.001},"seed":7}'
+    )
+    made = run_hash(
+        params={"lr": 1e-3},
+        seed=7,
+        image="trainer:1",
+        command=["python", "-m", "ctseg"],
+        data=[DataVolume(name="ct", claim="ct-data", sub_path="2024", mount_path="/data/ct", read_only=False)],
+    )
+    assert made == hashlib.sha256(text.encode()).hexdigest()
+    assert made == "a2b08e1e45cb1aba28aed15e58230d93cf248fd708fffb688ff4ec9bbb05fbe3"
+
+
+def test_two_that_look_alike_in_unicode_are_two() -> None:
+    assert param_hash({"a": "\u00e9"}) != param_hash({"a": "e\u0301"})

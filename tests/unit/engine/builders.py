@@ -15,8 +15,8 @@ def meta(
     name: str, *, uid: str | None = None, version: int = 1, owner: tuple[str, str] | None = None, **more: Any
 ) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "namespace": "ns",
         "name": name,
+        "namespace": "ns",
         "uid": uid or f"uid-{name}",
         "resourceVersion": str(version),
         "generation": 1,
@@ -40,6 +40,9 @@ def job(name: str = "e-1", **kwargs: Any) -> JobView:
     return parse_job({"metadata": meta(name, **kwargs), "spec": {"suspend": True}})
 
 
-def pod(name: str, *, of: str | None = "e", **kwargs: Any) -> PodView:
-    labels = {"orkhaven.io/experiment": of} if of else {}
+def pod(
+    name: str, *, of: str | None = "e", labels: dict[str, str] | None = None, created: str | None = None, **kwargs: Any
+) -> PodView:
+    labels = ({"orkhaven.io/experiment": of} if of else {}) | (labels or {})
+    kwargs |= {"creationTimestamp": created} if created else {}
     return parse_pod({"metadata": meta(name, labels=labels, **kwargs), "spec": {}, "status": {"phase": "Running"}})

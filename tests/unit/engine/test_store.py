@@ -6,7 +6,8 @@ from itertools import permutations
 
 import pytest
 
-from orkhaven.core.views import Key
+from orkhaven.core.identity import param_hash
+from orkhaven.core.views import ExperimentView, Key
 from orkhaven.engine.ports import Kind
 from orkhaven.engine.store import Store
 from tests.unit.engine.builders import experiment, job, pod, sweep
@@ -108,3 +109,85 @@ def test_an_own_delete_is_remembered_until_the_watch_tells() -> None:
     store.upsert(Kind.JOB, job())
     store.mark_deleting(Kind.JOB, Key("ns", "e-1"), "uid-e-1")
     assert [j.meta.deleting for j in store.all_jobs()] == [True]
+
+
+# --- identical runs ---
+
+
+RUN = {"runHash": "f" * 64}
+
+
+def hashed(**hashes: str) -> Store:
+    """A store that computes a run's hash for the names given."""
+    return Store(run_of=lambda view: hashes.get(view.meta.key.name))
+
+
+def names(store: Store, name: str) -> list[str]:
+    view = store.experiment(Key("ns", name))
+    assert view is not None
+    return sorted(twin.meta.key.name for twin in store.twins(view))
+
+
+def test_twins_are_those_of_the_namespace_with_the_same_run_hash() -> None:
+    store = Store()
+    for name, status in (("a", RUN), ("b", RUN), ("c", {"runHash": "e" * 64}), ("d", {})):
+        store.upsert(Kind.EXPERIMENT, experiment(name, status=status))
+    store.upsert(Kind.EXPERIMENT, experiment("e", namespace="elsewhere", status=RUN))
+    assert (names(store, "a"), names(store, "b"), names(store, "c"), names(store, "d")) == (["b"], ["a"], [], [])
+
+
+def test_a_run_is_found_before_its_status_names_its_hash_and_after() -> None:
+    store = hashed(a="f" * 64, b="f" * 64)
+    store.upsert(Kind.EXPERIMENT, experiment("a"))
+    store.upsert(Kind.EXPERIMENT, experiment("b"))
+    assert names(store, "a") == ["b"]
+    store.upsert(Kind.EXPERIMENT, experiment("a", version=2, status=RUN))
+    assert (names(store, "a"), names(store, "b")) == (["b"], ["a"])
+    store.upsert(Kind.EXPERIMENT, experiment("a", version=3, status={"runHash": "e" * 64}))
+    assert (names(store, "a"), names(store, "b")) == ([], [])
+
+
+def test_one_that_is_gone_is_nobodys_twin() -> None:
+    store = hashed(a="f" * 64, b="f" * 64)
+    store.upsert(Kind.EXPERIMENT, experiment("a"))
+    store.upsert(Kind.EXPERIMENT, experiment("b", status=RUN))
+    store.delete(Kind.EXPERIMENT, Key("ns", "a"), "uid-a")
+    assert names(store, "b") == []
+    store.upsert(Kind.EXPERIMENT, experiment("b", uid="another", version=9))
+    assert names(store, "b") == []
+    store.upsert(Kind.EXPERIMENT, experiment("a", uid="new", version=10))
+    assert names(store, "a") == ["b"]
+
+
+def test_its_hash_is_computed_once_not_with_every_report() -> None:
+    asked: list[int] = []
+
+    def run_of(view: ExperimentView) -> str:
+        asked.append(view.meta.resource_version)
+        return "f" * 64
+
+    store = Store(run_of=run_of)
+    for version in range(1, 5):
+        store.upsert(Kind.EXPERIMENT, experiment("a", version=version))
+    assert asked == [1]
+
+
+def test_pods_of_a_deleted_run_are_known_until_they_are_gone() -> None:
+    label = {"orkhaven.io/param-hash": "a" * 16}
+    store = Store()
+    store.upsert(Kind.POD, pod("e-1-x", labels=label, created="2026-01-01T00:00:05Z"))
+    asks = experiment("f", status={"paramHash": "a" * 64})
+    new = pod("g-1-x", of="g", labels={"orkhaven.io/param-hash": param_hash({})[:16]})
+    store.upsert(Kind.POD, new)
+    assert store.left_behind(experiment("f")) == [new], "one that has no status yet asks too"
+    assert [p.meta.key.name for p in store.left_behind(asks)] == ["e-1-x"], "nobody that it belongs to is known"
+    store.upsert(Kind.EXPERIMENT, experiment("e"))
+    assert store.left_behind(asks) == []
+    store.delete(Kind.EXPERIMENT, E, "uid-e")
+    assert [p.meta.key.name for p in store.left_behind(asks)] == ["e-1-x"]
+    assert store.left_behind(experiment("f", status={"paramHash": "b" * 64})) == []
+    assert store.left_behind(experiment("f", namespace="elsewhere", status={"paramHash": "a" * 64})) == []
+    store.upsert(Kind.EXPERIMENT, experiment("e", uid="anew", version=9, creationTimestamp="2026-01-01T00:00:09Z"))
+    assert [p.meta.key.name for p in store.left_behind(asks)] == ["e-1-x"], "a namesake is another"
+    store.delete(Kind.POD, Key("ns", "e-1-x"), "uid-e-1-x")
+    assert store.left_behind(asks) == []
