@@ -8,7 +8,7 @@ from typing import Any
 
 from orkhaven.api import SweepStatus
 from orkhaven.api.meta import Condition
-from orkhaven.api.sweep import GpuHours, SweepState, TrialCounts
+from orkhaven.api.sweep import CANARY_FAILED, GpuHours, SweepState, TrialCounts
 from orkhaven.core.actions import Action, CreateExperiment, Note
 from orkhaven.core.failures.clusters import failure_clusters
 from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
@@ -16,7 +16,6 @@ from orkhaven.core.sweep.observed import GOAL_REACHED, Observed
 from orkhaven.core.views import ExperimentView
 
 SPEC_SUSPEND = "SpecSuspend"
-CANARY_FAILED = "CanaryFailed"
 
 
 def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
