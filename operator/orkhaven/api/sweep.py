@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -266,6 +267,21 @@ class SweepState(StrEnum):
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
+
+
+CANARY_FAILED = "CanaryFailed"
+"""Reason of the condition Suspended: no person has suspended it."""
+
+
+def held_by_canary(status: Mapping[str, Any] | None) -> bool:
+    """Whether a sweep of this (raw) status starts nothing because a canary trial has failed."""
+    conditions = (status or {}).get("conditions") or []
+    return any(one["type"] == "Suspended" and one.get("reason") == CANARY_FAILED for one in conditions)
+
+
+def resumed(status: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What `resume` sets in the spec of a Sweep or an Experiment of this (raw) status so that it goes on."""
+    return {"suspend": False, **({"canary": 0} if held_by_canary(status) else {})}
 
 
 class TrialCounts(StatusModel):

@@ -52,13 +52,13 @@ def trial_params(
         )
     rules = constraints(spec.constraints, spec.parameters)
     if algorithm is Algorithm.GRID:
-        return _checked(_grid(spec, template, rules, made or {}))
+        return _grid(spec, template, rules, made or {})
     drawn = _Drawn(spec, template, rules)
     drawn.look_ahead(1, tries=tries)
     return drawn
 
 
-def _checked(source: TrialSource) -> TrialSource:
+def _checked(source: Trials) -> Trials:
     """A path that leads nowhere is known before the first trial."""
     if source.total:
         source.params(0)
@@ -80,7 +80,7 @@ def _grid(
     def trials(order: Order) -> Trials:
         ordered = _Ordered(grid, _shuffle(order, count, spec.search.seed), first)
         total = _at_most(count, spec.search.max_trials)
-        return Trials(template, total=total, names=varying(spec.parameters), overlay=ordered.overlay)
+        return _checked(Trials(template, total=total, names=varying(spec.parameters), overlay=ordered.overlay))
 
     orders = [spec.search.order] if spec.search.order is not None else [Order.SHUFFLED, Order.SEQUENTIAL]
     for order in orders:

@@ -9,7 +9,7 @@ from typing import Any
 from orkhaven.api import SweepStatus
 from orkhaven.api.meta import Condition
 from orkhaven.api.search import Algorithm
-from orkhaven.api.sweep import GpuHours, SweepState, TrialCounts
+from orkhaven.api.sweep import CANARY_FAILED, GpuHours, SweepState, TrialCounts
 from orkhaven.core.actions import Action, CreateExperiment, Note
 from orkhaven.core.failures.clusters import failure_clusters
 from orkhaven.core.search.listing import duplicates_message, listed_duplicates
@@ -18,7 +18,6 @@ from orkhaven.core.sweep.observed import GOAL_REACHED, Observed
 from orkhaven.core.views import ExperimentView
 
 SPEC_SUSPEND = "SpecSuspend"
-CANARY_FAILED = "CanaryFailed"
 DUPLICATE_TRIALS = "DuplicateTrials"
 
 
