@@ -126,7 +126,7 @@ class OperatorSettings(LogSettings):
         int,
         Field(
             description="Seconds after a run's end until its Jobs, and with them its pods, are deleted. Its record is "
-            "in its status by then; the hub reads the rest of the log meanwhile, which takes it a second or two. "
+            "in its status by then; the hub reads the rest of their logs meanwhile. "
             "Longer keeps `kubectl logs` longer, and a Job and a pod for each run in etcd.",
             ge=0,
         ),

@@ -98,7 +98,8 @@ class _Planner:
         # The run hash names the output folder: it stays what it was when the first attempt started, whatever image is
         # the # operator's default by now.
         self.param_hash, self.run_hash = stored.param_hash, stored.run_hash
-        self.output_folder, self.reused_from = stored.output_folder, None
+        self.output_folder = stored.output_folder
+        self.reused_from: str | None = None
         self.attempts = list(stored.attempts)
         self.attempt_count = stored.attempt_count
         self.retries_used, self.retry_at = stored.retries_used, stored.retry_at
