@@ -112,6 +112,7 @@ FROZEN = [
     ("Sweep", {"spec.template.params": {"epochs": 4}}, "spec.template", NEW_SWEEP),
     ("Sweep", {"spec.template.params": {"epochs": "3"}}, "spec.template", NEW_SWEEP),
     ("Sweep", {"spec.template.image": "other:1"}, "spec.template", NEW_SWEEP),
+    ("Sweep", {"spec.dedupe": "Never"}, "spec.dedupe", NEW_SWEEP),
     ("Experiment", {"spec.params.epochs": 4}, "spec.params", NEW_EXPERIMENT),
     ("Experiment", {"spec.params.model": {"architecture": "Unet"}}, "spec.params", NEW_EXPERIMENT),
     ("Experiment", {"spec.params": ABSENT}, "spec.params", NEW_EXPERIMENT),
@@ -123,6 +124,7 @@ FROZEN = [
     ("Experiment", {"spec.data": [{"name": "ct", "claim": "other"}]}, "spec.data", NEW_EXPERIMENT),
     ("Experiment", {"spec.output.claim": "results"}, "spec.output", NEW_EXPERIMENT),
     ("Experiment", {"spec.objective": ABSENT}, "spec.objective", NEW_EXPERIMENT),
+    ("Experiment", {"spec.dedupe": "Reuse"}, "spec.dedupe", NEW_EXPERIMENT),
 ]
 
 
@@ -148,6 +150,7 @@ LIVE = [
     ("Sweep", {"spec.failurePolicy.maxFailedTrials": 3}),
     ("Sweep", {"spec.ttlSecondsAfterFinished": 60}),
     ("Experiment", {"spec.suspend": True}),
+    ("Experiment", {"spec.ttlSecondsAfterFinished": 60}),
     ("Experiment", {"spec.retry.limit": 5}),
     ("Experiment", {"spec.maxRunTime": "6h"}),
     ("Experiment", {"spec.resources.memory": "32Gi"}),

@@ -105,6 +105,13 @@ WRONG_SWEEPS = [
     Wrong("no objective", {"spec.objective": ABSENT}, "spec.objective", "Required", rule=False),
     Wrong("an empty metric", {"spec.objective.metric": ""}, "spec.objective.metric", "at least 1 char", rule=False),
     Wrong(
+        "an unknown dedupe",
+        {"spec.dedupe": "Always"},
+        "spec.dedupe",
+        'supported values: "Reuse", "Skip", "Never"',
+        rule=False,
+    ),
+    Wrong(
         "an unknown direction",
         {"spec.objective.direction": "Up"},
         "spec.objective.direction",
@@ -505,7 +512,13 @@ RIGHT = [
     Right("constraints", {"spec.constraints": ['model.architecture != "FPN" || batch_size <= 4'] * 32}),
     Right("initial points", {"spec.initialPoints": [{"batch_size": 8}, {"model.architecture": "FPN"}, {}]}),
     Right("nothing at once", {"spec.parallelism": 0}),
+    Right("identical runs again", {"spec.dedupe": "Never"}),
     Right("an experiment", kind="Experiment"),
+    Right(
+        "not twice, and gone after an hour",
+        {"spec.dedupe": "Skip", "spec.ttlSecondsAfterFinished": 3600},
+        kind="Experiment",
+    ),
     Right("on the CPU", {"spec.resources": {"gpus": 0, "cpu": 2, "memory": "1.5Gi"}}, kind="Experiment"),
     Right("cpu in thousandths", {"spec.resources": {"cpu": "500m", "memory": 1073741824}}, kind="Experiment"),
     Right("an empty variable", _env(value=""), kind="Experiment"),

@@ -163,6 +163,22 @@ async def test_an_experiments_page_says_why_it_waits_and_how_to_run_it_again(
     assert "No metric yet." in page
 
 
+async def test_a_run_that_took_a_result_over_leads_to_the_one_that_did_the_work(
+    browser: Browser, fake_cluster: FakeCluster
+) -> None:
+    name = "copy"
+    fake_cluster.add_run(name)
+    fake_cluster.objects["Experiment", NAMESPACE, name]["status"] = {
+        "state": "Succeeded",
+        "reason": "Reused",
+        "message": "val/dice 0.7 at step 3, taken over from source, the same run",
+        "reusedFrom": "source",
+    }
+    page = (await browser.get(f"/n/{NAMESPACE}/experiments/{name}")).text
+    assert f'href="/n/{NAMESPACE}/experiments/source"' in page
+    assert "taken over from source" in page
+
+
 async def test_compared_runs_show_only_what_differs(browser: Browser, fake_cluster: FakeCluster) -> None:
     add_sweep(fake_cluster)
     await report(browser, "sweep-a", 0.5, lr=1, epochs=60)
