@@ -48,7 +48,7 @@ def rerun_spec(old: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any
     )
     same = all(was.get(name, default) == spec.get(name, default) for name, default in identity)
     goes_on = same and state not in (State.SUCCEEDED, State.SKIPPED)
-    kept = {key: value for key, value in spec.items() if key not in ("suspend", "ttlSecondsAfterFinished")}
+    kept = {key: value for key, value in spec.items() if key not in ("suspend", "prune", "ttlSecondsAfterFinished")}
     return {**kept, "dedupe": (Dedupe.REUSE if goes_on else Dedupe.NEVER).value}
 
 

@@ -21,7 +21,17 @@ from orkhaven.core.identity import job_name, param_hash, run_hash
 from orkhaven.core.job import build_job, image_of
 from orkhaven.core.retention import retire
 from orkhaven.core.retry import decide
-from orkhaven.core.reuse import Step, Twin, answer, copied_fields, dedupe_of, own_folder, source_of, worker_of
+from orkhaven.core.reuse import (
+    Step,
+    Twin,
+    answer,
+    copied_fields,
+    dedupe_of,
+    in_folder,
+    own_folder,
+    source_of,
+    worker_of,
+)
 from orkhaven.core.status import Conditions, clip, clip_end, holds, whole_seconds
 from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView, Why
 from orkrun import contract
@@ -138,11 +148,11 @@ class _Planner:
         self.run_hash = self.run_hash or hashes[1]
         if not self.exp.status.attempts and dedupe_of(spec, self.defaults) is Dedupe.NEVER:
             self.output_folder = own_folder(self.run_hash, self.exp.meta.uid)
-        self.spec, self.jobs, self.pods = spec, jobs, pods
+        self.spec, self.jobs, self.pods, self.twins = spec, jobs, pods, twins
         self.why = why or Why(Reason.WAITING_FOR_GPUS, "waits for its turn in the queue")
         number = max([job.attempt for job in jobs] + [attempt.number for attempt in self.attempts], default=0)
         if number == 0:
-            self._first(twins, left)
+            self._first(left)
         else:
             if not self.attempts or self.attempts[-1].number < number:
                 self._open(number)  # its Job was made, but the status write after it was lost
@@ -153,20 +163,20 @@ class _Planner:
                 self._after(seen, recorded=True)
         return self._plan()
 
-    def _first(self, twins: Sequence[Twin], left: Sequence[PodView]) -> None:
+    def _first(self, left: Sequence[PodView]) -> None:
         """Nothing was begun yet, and need not be where an identical run has its result."""
         if self.spec.suspend:
             self._begin(1)
             return
         stored = self.exp.status
         if stored.reused_from is not None:
-            source = source_of(self.spec, twins, stored.reused_from)
+            source = source_of(self.spec, self.twins, stored.reused_from)
             if source is not None or (stored.objective is not None and self.spec.objective is not None):
                 self._take_over(stored.reused_from, source)
                 return
             # It is gone before anything was copied.
             self.output_folder = self.checkpoint = None
-        seen = answer(self.exp, self.spec, twins=twins, defaults=self.defaults, now=self.now)
+        seen = answer(self.exp, self.spec, twins=self.twins, defaults=self.defaults, now=self.now)
         if seen.twin is not None and seen.step is Step.REUSE:
             # Written down before the rest, so that nothing is copied of which nobody would know later why.
             status = seen.twin.status
@@ -306,6 +316,12 @@ class _Planner:
             self.recheck.append(0.0)
             self._say(State.QUEUED, Reason.WAITING_FOR_RETRY, f"attempt {number} starts next; {because}")
             return
+        if number > 1 and self.output_folder is None:
+            other = in_folder(self.exp, self.spec, twins=self.twins, defaults=self.defaults)
+            if other is not None:
+                message = f"attempt {number} waits until {other}, the same run, has left their folder; {because}"
+                self._say(State.QUEUED, Reason.WAITING_FOR_TWIN, message)
+                return
         body = self._job(number)
         if body is None:
             return

@@ -46,6 +46,12 @@ class Twin:
     def living(self) -> bool:
         return self.exp.status.state not in TERMINAL_STATES and not holds(self.exp.status.conditions, "Finished")
 
+    @property
+    def active(self) -> bool:
+        """Whether an attempt of it is under way, so that something may be written into its folder."""
+        attempts = self.exp.status.attempts
+        return self.living and self.begun and (not attempts or attempts[-1].reason is None)
+
 
 class Step(StrEnum):
     BEGIN = "begin"
@@ -131,6 +137,15 @@ def answer(
     elif (wait := _wait(exp, there, defaults=defaults, now=now)) is not None:
         return wait
     return Answer(step=Step.BEGIN, own_folder=any(_is_in_the_way(twin, spec) for twin in near))
+
+
+def in_folder(exp: ExperimentView, spec: ExperimentSpec, *, twins: Sequence[Twin], defaults: Defaults) -> str | None:
+    """Who is at work in the folder of the run hash, where this run, which has begun before, would go on. It waits for
+    an attempt's end only, never for a result: of two that have begun one is at work at a time."""
+    there = [twin for twin in twins if twin.active and twin.exp.status.output_folder is None]
+    there = [t for t in there if t.exp.spec is not None and _claim(t.exp.spec, defaults) == _claim(spec, defaults)]
+    first = min((t for t in there if t.exp.meta.uid != exp.meta.uid), key=_order, default=None)
+    return first.exp.meta.key.name if first is not None else None
 
 
 def source_of(spec: ExperimentSpec, twins: Sequence[Twin], name: str | None = None) -> ExperimentView | None:

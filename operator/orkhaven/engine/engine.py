@@ -11,6 +11,8 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from orkhaven.api import ExperimentStatus
+from orkhaven.api.experiment import TERMINAL_STATES
 from orkhaven.core.reuse import run_of
 from orkhaven.core.views import Defaults, ExperimentView, Key, NodeView, PodView
 from orkhaven.engine.parsers import PARSERS
@@ -111,7 +113,7 @@ class Engine:
         if gone is None:
             return False
         for twin in twins:
-            if not twin.status.attempts:
+            if twin.status.state not in TERMINAL_STATES:
                 self.add(Task(Kind.EXPERIMENT, twin.meta.key))
         self._mark(kind, gone)
         return True
@@ -157,7 +159,7 @@ class Engine:
     def _mark_twins(self, view: ExperimentView) -> None:
         """Identical runs may wait for it."""
         for twin in self.store.twins(view):
-            if not twin.status.attempts:
+            if twin.status.state not in TERMINAL_STATES:
                 self.add(Task(Kind.EXPERIMENT, twin.meta.key))
 
     # --- what is done ----------------------------------------------------------------------------------------------
@@ -245,10 +247,14 @@ def _same_node(old: NodeView, new: NodeView) -> bool:
     return replace(old, meta=new.meta) == new and old.meta.labels == new.meta.labels
 
 
+def _open_attempt(status: ExperimentStatus) -> tuple[int, bool]:
+    return status.attempt_count, bool(status.attempts and status.attempts[-1].reason is None)
+
+
 def _is_news_for_twins(old: ExperimentView, new: ExperimentView) -> bool:
     before, after = old.status, new.status
-    return (before.state, bool(before.attempts), before.run_hash, old.meta.deleting, old.meta.uid) != (
-        after.state, bool(after.attempts), after.run_hash, new.meta.deleting, new.meta.uid
+    return (before.state, _open_attempt(before), before.run_hash, old.meta.deleting, old.meta.uid) != (
+        after.state, _open_attempt(after), after.run_hash, new.meta.deleting, new.meta.uid
     )  # fmt: skip
 
 

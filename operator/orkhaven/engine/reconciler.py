@@ -113,8 +113,7 @@ class Reconciler:
         return outcome
 
     def _twins(self, view: ExperimentView) -> list[Twin]:
-        """For one that has not begun; later nobody asks."""
-        if view.status.attempts or is_finished(view.status):
+        if is_finished(view.status):
             return []
         return [Twin(exp=twin, begun=self._has_begun(twin)) for twin in self._store.twins(view)]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orkhaven.api.experiment import Dedupe, ExperimentSpec, rerun_spec
 from orkhaven.core.parse import parse_experiment
-from orkhaven.core.reuse import Twin, answer, dedupe_of, is_moving, own_folder, run_of
+from orkhaven.core.reuse import Twin, answer, dedupe_of, in_folder, is_moving, own_folder, run_of
 from orkhaven.core.views import Defaults, ExperimentView
 from tests.unit.core.world import DEFAULTS, START, make_experiment, stamp
 
@@ -252,3 +252,32 @@ def test_a_run_made_again_on_purpose_goes_on_or_starts_anew_but_is_never_answere
     made = rerun_spec(old, {**old["spec"], **change})  # type: ignore[dict-item]
     assert made["dedupe"] == want
     assert "suspend" not in made
+
+
+OPEN = {"attempts": [{"number": 1, "job": "j"}], "attemptCount": 1}
+CLOSED = {"attempts": [{"number": 1, "job": "j", "reason": "Drained"}], "attemptCount": 1}
+
+
+@pytest.mark.parametrize(
+    ("twins", "want"),
+    [
+        ([], None),
+        ([begun(run("a", state="Running", status=OPEN))], "a"),
+        ([begun(run("a", state="Queued", status=OPEN))], "a"),
+        ([begun(run("a", state="Queued", status=CLOSED))], None),
+        ([begun(run("a", state="Failed", status=OPEN))], None),
+        ([fresh(run("a", state="Queued"))], None),
+        ([begun(run("a"))], "a"),
+        ([begun(run("a", state="Running", status={**OPEN, "outputFolder": "own"}))], None),
+        ([begun(run("a", state="Running", status=OPEN, output={"claim": "elsewhere"}))], None),
+        ([begun(run("m", state="Running", status=OPEN))], None),
+    ],
+    ids=[
+        "nobody", "one at work", "one about to", "one between two attempts", "one that ended", "one not begun",
+        "one whose first Job is being made", "in its own folder", "on another volume", "the run itself",
+    ],
+)  # fmt: skip
+def test_who_is_at_work_in_the_folder_where_a_run_would_go_on(twins: list[Twin], want: str | None) -> None:
+    exp = run("m", state="Queued", status=CLOSED)
+    assert exp.spec is not None
+    assert in_folder(exp, exp.spec, twins=twins, defaults=DEFAULTS) == want
