@@ -41,6 +41,15 @@ def test_status_of_one_says_what_matters_and_what_to_type_next(session: TestSess
         assert part in out
 
 
+def test_status_tells_what_identical_runs_saved(api: FakeApi, session: TestSession, capsys: Capture) -> None:
+    api.objects["Sweep", "covid"]["status"]["trials"] = {
+        "total": 9, "created": 8, "succeeded": 5, "reused": 3, "skipped": 2, "failed": 1
+    }  # fmt: skip
+    session.namespace = "radiology"
+    status_verb.status(session, "covid", watch=False)
+    assert "5 succeeded (3 reused), 1 failed, 2 skipped, 1 not made yet" in capsys.readouterr().out
+
+
 def test_status_is_watched_to_the_end(api: FakeApi, session: TestSession, capsys: Capture) -> None:
     held = api.objects["Sweep", "covid"]
     later = {

@@ -163,6 +163,15 @@ async def test_an_experiments_page_says_why_it_waits_and_how_to_run_it_again(
     assert "No metric yet." in page
 
 
+async def test_a_sweeps_page_tells_what_identical_runs_saved(browser: Browser, fake_cluster: FakeCluster) -> None:
+    trials = {"total": 9, "created": 9, "succeeded": 5, "reused": 3, "skipped": 2, "failed": 2}
+    add_sweep(fake_cluster, status={"state": "Succeeded", "trials": trials})
+    await ready(browser)
+    page = (await browser.get(f"/n/{NAMESPACE}/sweeps/sweep")).text
+    assert "of 9, 3 reused" in page
+    assert "2 skipped" in page
+
+
 async def test_a_run_that_took_a_result_over_leads_to_the_one_that_did_the_work(
     browser: Browser, fake_cluster: FakeCluster
 ) -> None:

@@ -61,6 +61,8 @@ class SweepView:
     algorithm: str
     total: int
     ended: int
+    reused: int
+    """Of those that succeeded: by the result of an identical run."""
     segments: tuple[Segment, ...]
     running: int
     failed: int
@@ -107,6 +109,7 @@ def sweep_view(row: SweepRow, *, now: datetime) -> SweepView:
         algorithm=row.algorithm,
         total=total,
         ended=ended,
+        reused=int(trials.get("reused") or 0),
         segments=_segments(counts, total),
         running=counts["running"],
         failed=counts["failed"],
