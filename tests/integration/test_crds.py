@@ -86,7 +86,7 @@ def test_defaults_are_filled_in_by_the_server_and_any_json_is_kept_as_written(cl
     assert status == 201, stored
     spec = stored["spec"]
     assert spec["objective"] == {"metric": "val/dice_case", "direction": "Maximize"}
-    assert spec["search"] == {"algorithm": "Grid", "seed": 0}
+    assert spec["search"] == {"algorithm": "Grid", "seed": 0, "repeats": 1}
     assert (spec["parallelism"], spec["suspend"]) == (4, False)
     assert spec["template"]["resources"] == {"gpus": 1}
     assert spec["template"]["retry"] == {"limit": 2}

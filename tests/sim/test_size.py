@@ -33,6 +33,25 @@ TEMPLATE: Body = {
 METRICS = [f"{part}/{name}" for part in ("train", "val") for name in ("loss", "dice_case", "iou", "hd95", "recall")]
 
 
+SUCCEEDED: Body = {
+    "outcome": "Succeeded",
+    "step": 60,
+    "objective": {"value": 0.7812345678, "step": 41},
+    "metrics": {name: {"last": 0.123456789, "best": 0.1234567891, "bestStep": 41} for name in METRICS},
+    "note": "5 checkpoints",
+}
+FAILED: Body = {
+    "outcome": "Failed",
+    "step": 12,
+    "failure": {
+        "type": "builtins.RuntimeError",
+        "message": "The size of tensor a (512) must match the size of tensor b (256) at non-singleton dimension 3",
+        "location": "trainer/ctseg/training/loop.py:212 in train_step",
+        "excerpt": "\n".join(['  File "/app/trainer/ctseg/training/loop.py", line 212, in train_step'] * 60),
+    },
+}
+
+
 def owned(value: Any, schema: Body) -> Body:
     """What managedFields has to say of a value: an entry for each leaf, one for what is atomic."""
     if schema.get("x-kubernetes-map-type") == "atomic" or schema.get("x-kubernetes-list-type") == "atomic":
@@ -101,26 +120,12 @@ def ended(record: Body, exit_code: int, attempts: int) -> Body:
 
 
 def test_a_trial_that_succeeded_takes_less_than_6_kib() -> None:
-    record = {
-        "outcome": "Succeeded",
-        "step": 60,
-        "objective": {"value": 0.7812345678, "step": 41},
-        "metrics": {name: {"last": 0.123456789, "best": 0.1234567891, "bestStep": 41} for name in METRICS},
-        "note": "5 checkpoints",
-    }
-    trial = ended(record, 0, 1)
+    trial = ended(SUCCEEDED, 0, 1)
     assert len(trial["status"]["metrics"]) == 10
     assert len(as_stored(trial)) < 6 * 1024
 
 
 def test_a_trial_that_failed_thrice_with_a_long_traceback_takes_less_than_10_kib() -> None:
-    line = '  File "/app/trainer/ctseg/training/loop.py", line 212, in train_step'
-    failure = {
-        "type": "builtins.RuntimeError",
-        "message": "The size of tensor a (512) must match the size of tensor b (256) at non-singleton dimension 3",
-        "location": "trainer/ctseg/training/loop.py:212 in train_step",
-        "excerpt": "\n".join([line] * 60),
-    }
-    trial = ended({"outcome": "Failed", "step": 12, "failure": failure}, 1, 3)
+    trial = ended(FAILED, 1, 3)
     assert len(trial["status"]["failure"]["excerpt"]) == 2048
     assert len(as_stored(trial)) < 10 * 1024
