@@ -394,6 +394,31 @@ def test_a_fault_at_any_write_changes_nothing_about_the_end(moment: str, error: 
         sim.check_quiet()
 
 
+def test_a_first_job_whose_answer_was_lost_keeps_its_folder_from_a_twin_that_would_be_ahead() -> None:
+    sim = Simulation(nodes={"a": 4})
+    lost = [True]
+
+    def lose(verb: str, kind: str, key: tuple[str, str]) -> None:
+        if kind == "Job" and lost.pop() if lost else False:
+            raise Unavailable("the answer was lost")
+
+    sim.cluster.after = lose
+    run_by_hand(sim, "z")
+    sim.deliver()
+    sim.work()
+    assert [job["metadata"]["name"] for job in sim.cluster.look("Job")] == ["z-1"]
+    run_by_hand(sim, "a")  # of the same second, and before it by name
+    sim.fetch()
+    sim.pending = [event for event in sim.pending if event.kind == "Experiment"]
+    sim.deliver()
+    sim.work()
+    assert status(sim, "a")["reason"] == "WaitingForTwin"
+    assert [job["metadata"]["name"] for job in sim.cluster.look("Job")] == ["z-1"]
+    sim.settle()
+    assert status(sim, "a")["reusedFrom"] == "z"
+    sim.check_quiet()
+
+
 @pytest.mark.parametrize("number", range(6))
 def test_a_source_deleted_while_it_is_taken_over(number: int) -> None:
     """Between any two writes: either all of it was taken over, or the run is made by itself."""

@@ -3,7 +3,7 @@
 The invariants (`Simulation.check` after every step): at most one live Job for each Experiment, released GPUs within
 what there is, retries within their limit, an end that never changes, each trial made once. At the end: quiet in bounded
 steps, counts that are true, and not one write when everything is looked at again. With identical sweeps beside it: no
-two Jobs in one folder at a time, and no run that was trained twice but where somebody deleted what was there.
+two Jobs in one folder at a time.
 """
 
 from __future__ import annotations
