@@ -12,27 +12,21 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason
-from orkhaven.api.experiment import TERMINAL_STATES, Attempt, CheckpointStatus, FailureStatus, State
+from orkhaven.api.experiment import Attempt, CheckpointStatus, State
 from orkhaven.core.actions import Action, ApplyFinalRecord, CreateJob, DeleteJob, Note, Plan, SuspendJob
 from orkhaven.core.attempts import Observed, Phase, Verdict, alive, book, close, judge, observe
-from orkhaven.core.failures import Cause, Evidence, suggestion
+from orkhaven.core.failures import Cause, Evidence
 from orkhaven.core.final import final_fields
 from orkhaven.core.identity import job_name, param_hash, run_hash
 from orkhaven.core.job import build_job, image_of
+from orkhaven.core.outcome import change_notes, conditions_of, failure_of, is_finished, lingers, result_words
 from orkhaven.core.retry import decide
-from orkhaven.core.status import Conditions, clip, clip_end, holds, whole_seconds
+from orkhaven.core.status import clip, whole_seconds
 from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView, Why
-from orkrun import contract
 
 MAX_ATTEMPTS = 10
-EXCERPT_LINES = 25
 LOOK_AGAIN_SECONDS = 10.0
 """While an earlier attempt's pod is still there: its node may stop to answer, which is no event of this experiment."""
-
-
-def is_finished(status: ExperimentStatus) -> bool:
-    """Whether nothing about it changes any more."""
-    return status.state in TERMINAL_STATES or holds(status.conditions, "Finished")
 
 
 def plan_experiment(
@@ -106,7 +100,7 @@ class _Planner:
         if self.attempts:
             self.state = self.exp.status.state or State.QUEUED
         else:
-            self.failure = self._failure(Reason.INVALID_SPEC, why)
+            self.failure = failure_of(Reason.INVALID_SPEC, why)
             self.completion_time = whole_seconds(self.now)
         if self.exp.status.reason != Reason.INVALID_SPEC:
             self.notes.append(Note(type="Warning", reason=Reason.INVALID_SPEC, message=why))
@@ -178,7 +172,7 @@ class _Planner:
         if cause is None:
             self.failure, self.retry_at = None, None
             return
-        self.failure = self._failure(cause.reason, cause.message, verdict.evidence)
+        self.failure = failure_of(cause.reason, cause.message, verdict.evidence)
         ended = [attempt.reason for attempt in self.attempts if attempt.reason is not None]
         again = decide(
             cause,
@@ -201,7 +195,7 @@ class _Planner:
         """The latest attempt has ended. What still runs of it goes first, but only once its end is in the stored
         status."""
         attempt = self.attempts[-1]
-        if seen.job is not None and _lingers(seen.job, seen.pod):
+        if seen.job is not None and lingers(seen.job, seen.pod):
             state = self.exp.status.state or State.STARTING
             self._say(state, attempt.reason or Reason.STATUS_UNKNOWN, attempt.message or "ended")
             if not recorded:
@@ -209,11 +203,13 @@ class _Planner:
             elif not seen.job.meta.deleting:
                 self.actions.append(DeleteJob(seen.job.meta.key, seen.job.meta.uid))
         elif attempt.reason == Reason.COMPLETED:
-            self._finish(State.SUCCEEDED, Reason.COMPLETED, self._result(evidence), evidence)
+            self._finish(
+                State.SUCCEEDED, Reason.COMPLETED, result_words(self.spec, self.exp.status, evidence), evidence
+            )
         elif self.retry_at is not None:
             self._begin(attempt.number + 1)
         else:
-            failure = self.failure or self._failure(attempt.reason or "", attempt.message or "")
+            failure = self.failure or failure_of(attempt.reason or "", attempt.message or "")
             self._finish(State.FAILED, failure.reason, failure.message, evidence)
 
     def _begin(self, number: int) -> None:
@@ -260,7 +256,7 @@ class _Planner:
             )
         except ValueError as error:
             self.accepted = False
-            self.failure = self._failure(Reason.INVALID_SPEC, str(error))
+            self.failure = failure_of(Reason.INVALID_SPEC, str(error))
             self._finish(State.FAILED, Reason.INVALID_SPEC, str(error), None)
             return None
 
@@ -294,30 +290,6 @@ class _Planner:
     def _say(self, state: State, reason: str, message: str) -> None:
         self.state, self.reason, self.message = state, str(reason), message
 
-    def _result(self, evidence: Evidence | None) -> str:
-        record = evidence.record if evidence else None
-        note = f"; {clip(record.note, contract.NOTE_LIMIT)}" if record is not None and record.note else ""
-        name = self.spec.objective.metric if self.spec.objective else None
-        if name is None:
-            return f"done{note}"
-        if record is not None and record.objective is not None:
-            return f"{name} {record.objective[0]:.6g} at step {record.objective[1]}{note}"
-        known = self.exp.status.objective
-        return f"{name} {known.value:.6g} at step {known.step}{note}" if known else f"done{note}"
-
-    def _failure(self, reason: str, message: str, evidence: Evidence | None = None) -> FailureStatus:
-        record = evidence.record if evidence else None
-        excerpt = (
-            record.excerpt if record else "\n".join((evidence.text if evidence else "").splitlines()[-EXCERPT_LINES:])
-        )
-        return FailureStatus(
-            reason=str(reason),
-            message=clip(message, 1024),
-            excerpt=clip_end(excerpt, 4096) if excerpt else None,
-            location=clip(record.location, 512) if record and record.location else None,
-            suggestion=suggestion(reason),
-        )
-
     def _note_attempt(self, cause: Cause, what_next: str) -> None:
         number = self.attempts[-1].number
         message = clip(f"attempt {number}: {cause.reason}: {cause.message}; {what_next}", 1000)
@@ -330,43 +302,22 @@ class _Planner:
         if self.reason == Reason.PULLING_IMAGE != self.exp.status.reason:
             self.notes.append(Note(type="Warning", reason=self.reason, message=clip(self.message, 1000)))
 
-    def _tell_change(self) -> None:
-        """Events for what a user wants to know, once each: the state before is the stored one."""
-        stored = self.exp.status
-        if self.state is not stored.state and self.state in (State.SUCCEEDED, State.FAILED, State.SUSPENDED):
-            kind = "Warning" if self.state is State.FAILED else "Normal"
-            said = f"{self.reason}: {self.message}" if self.state is State.FAILED else self.message
-            if self.accepted:
-                self.notes.append(Note(type=kind, reason=self.state.value, message=clip(said, 1000)))
-        if self.reason == Reason.NO_FITTING_NODE != stored.reason:
-            self.notes.append(Note(type="Warning", reason=self.reason, message=clip(self.message, 1000)))
-
     # --- the outcome --------------------------------------------------------------------------------------------------
 
-    def _conditions(self) -> Conditions:
-        conditions = Conditions(self.exp.status.conditions, generation=self.exp.meta.generation, now=self.now)
-        done = self.state in TERMINAL_STATES
-        if self.accepted:
-            conditions.set("Accepted", "True", reason="Accepted")
-        else:
-            conditions.set("Accepted", "False", reason=Reason.INVALID_SPEC, message=self.message)
-        for kind, state in (("Running", State.RUNNING), ("Suspended", State.SUSPENDED)):
-            conditions.set(kind, "True" if self.state is state else "False", reason=self.reason)
-        conditions.set(
-            "Finished", "True" if done else "False", reason=self.reason, message=self.message if done else ""
-        )
-        if done:
-            well = self.state is State.SUCCEEDED
-            conditions.set("Succeeded", "True" if well else "False", reason=self.reason, message=self.message)
-        else:
-            conditions.set("Succeeded", "Unknown", reason="NotFinished")
-        return conditions
-
     def _plan(self) -> Plan:
-        self._tell_change()
+        self.notes += change_notes(
+            self.exp.status, state=self.state, reason=self.reason, message=self.message, accepted=self.accepted
+        )
         status = ExperimentStatus(
             observed_generation=self.exp.meta.generation,
-            conditions=self._conditions().as_list(),
+            conditions=conditions_of(
+                self.exp,
+                state=self.state,
+                reason=self.reason,
+                message=self.message,
+                accepted=self.accepted,
+                now=self.now,
+            ),
             state=self.state,
             reason=self.reason,
             message=clip(self.message, 2048),
@@ -388,10 +339,3 @@ class _Planner:
             notes=tuple(self.notes),
             requeue_after=min(self.recheck) if self.recheck else None,
         )
-
-
-def _lingers(job: JobView, pod: PodView | None) -> bool:
-    """Whether something of an ended attempt would run on, or could be released again. A Job whose pod has ended gets
-    its condition within seconds by itself."""
-    over = job.finished is not None or (not job.suspended and pod is not None and pod.phase in ("Succeeded", "Failed"))
-    return not over

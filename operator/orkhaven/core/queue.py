@@ -15,8 +15,8 @@ from orkhaven.api import Reason
 from orkhaven.api.container import Toleration
 from orkhaven.core.actions import SuspendJob
 from orkhaven.core.attempts import POD_PHASES_ENDED
-from orkhaven.core.experiment import is_finished
 from orkhaven.core.job import memory_mib
+from orkhaven.core.outcome import is_finished
 from orkhaven.core.views import ExperimentView, JobView, Key, NodeView, PodView, Why
 from orkrun import contract
 

@@ -1,0 +1,89 @@
+"""What is said of an Experiment once it is known what it is at: conditions, the words for how it ended, Events.
+
+Decides nothing: `experiment` does, and hands over state, reason and message.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason
+from orkhaven.api.experiment import TERMINAL_STATES, FailureStatus, State
+from orkhaven.api.meta import Condition
+from orkhaven.core.actions import Note
+from orkhaven.core.failures import Evidence, suggestion
+from orkhaven.core.status import Conditions, clip, clip_end, holds
+from orkhaven.core.views import ExperimentView, JobView, PodView
+from orkrun import contract
+
+EXCERPT_LINES = 25
+
+
+def is_finished(status: ExperimentStatus) -> bool:
+    """Whether nothing about it changes any more."""
+    return status.state in TERMINAL_STATES or holds(status.conditions, "Finished")
+
+
+def conditions_of(
+    exp: ExperimentView, *, state: State, reason: str, message: str, accepted: bool, now: datetime
+) -> list[Condition]:
+    conditions = Conditions(exp.status.conditions, generation=exp.meta.generation, now=now)
+    done = state in TERMINAL_STATES
+    if accepted:
+        conditions.set("Accepted", "True", reason="Accepted")
+    else:
+        conditions.set("Accepted", "False", reason=Reason.INVALID_SPEC, message=message)
+    for kind, its_state in (("Running", State.RUNNING), ("Suspended", State.SUSPENDED)):
+        conditions.set(kind, "True" if state is its_state else "False", reason=reason)
+    conditions.set("Finished", "True" if done else "False", reason=reason, message=message if done else "")
+    if done:
+        well = state is State.SUCCEEDED
+        conditions.set("Succeeded", "True" if well else "False", reason=reason, message=message)
+    else:
+        conditions.set("Succeeded", "Unknown", reason="NotFinished")
+    return conditions.as_list()
+
+
+def result_words(spec: ExperimentSpec, status: ExperimentStatus, evidence: Evidence | None) -> str:
+    """The message of a run that succeeded."""
+    record = evidence.record if evidence else None
+    note = f"; {clip(record.note, contract.NOTE_LIMIT)}" if record is not None and record.note else ""
+    name = spec.objective.metric if spec.objective else None
+    if name is None:
+        return f"done{note}"
+    if record is not None and record.objective is not None:
+        return f"{name} {record.objective[0]:.6g} at step {record.objective[1]}{note}"
+    known = status.objective
+    return f"{name} {known.value:.6g} at step {known.step}{note}" if known else f"done{note}"
+
+
+def failure_of(reason: str, message: str, evidence: Evidence | None = None) -> FailureStatus:
+    record = evidence.record if evidence else None
+    excerpt = record.excerpt if record else "\n".join((evidence.text if evidence else "").splitlines()[-EXCERPT_LINES:])
+    return FailureStatus(
+        reason=str(reason),
+        message=clip(message, 1024),
+        excerpt=clip_end(excerpt, 4096) if excerpt else None,
+        location=clip(record.location, 512) if record and record.location else None,
+        suggestion=suggestion(reason),
+    )
+
+
+def change_notes(stored: ExperimentStatus, *, state: State, reason: str, message: str, accepted: bool) -> list[Note]:
+    """Events for what a user wants to know, once each: the state before is the stored one."""
+    notes = []
+    if state is not stored.state and state in (State.SUCCEEDED, State.FAILED, State.SUSPENDED):
+        kind = "Warning" if state is State.FAILED else "Normal"
+        said = f"{reason}: {message}" if state is State.FAILED else message
+        if accepted:
+            notes.append(Note(type=kind, reason=state.value, message=clip(said, 1000)))
+    if reason == Reason.NO_FITTING_NODE != stored.reason:
+        notes.append(Note(type="Warning", reason=reason, message=clip(message, 1000)))
+    return notes
+
+
+def lingers(job: JobView, pod: PodView | None) -> bool:
+    """Whether something of an ended attempt would run on, or could be released again. A Job whose pod has ended gets
+    its condition within seconds by itself."""
+    over = job.finished is not None or (not job.suspended and pod is not None and pod.phase in ("Succeeded", "Failed"))
+    return not over
