@@ -26,7 +26,7 @@ from tests.sim.cluster import Body, Event, FakeCluster, VirtualClock, Write, dri
 from tests.sim.world import World, experiment_of, finished, gpus
 
 NAMESPACE = "radiology"
-TERMINAL_STATES = ("Succeeded", "Failed")
+TERMINAL_STATES = ("Succeeded", "Failed", "Pruned")
 
 
 class Crash(BaseException):
@@ -213,7 +213,12 @@ class Simulation:
             counts = sweep["status"]["trials"]
             children = [e for e in self.cluster.look("Experiment") if _child(e, sweep)]
             assert counts["created"] == len(children), f"{counts} but {len(children)} trials"
-            for state, name in (("Succeeded", "succeeded"), ("Failed", "failed"), ("Running", "running")):
+            for state, name in (
+                ("Succeeded", "succeeded"),
+                ("Failed", "failed"),
+                ("Pruned", "pruned"),
+                ("Running", "running"),
+            ):
                 count = sum(e["status"]["state"] == state for e in children)
                 assert counts[name] == count, f"{counts} but {count} {state}"
         writes = len(self.cluster.writes)
@@ -230,10 +235,15 @@ class Simulation:
         meta, status = experiment["metadata"], experiment.get("status", {})
         state = status.get("state")
         known = self._ended.get(meta["uid"])
+        if known == "Pruned" and (experiment["spec"].get("prune") or {}).get("resume"):
+            known = None  # a person lets it go on
         if known is not None:
             assert state == known, f"{meta['name']} had ended as {known} and is {state} now"
         if state in TERMINAL_STATES:
             self._ended[meta["uid"]] = state
+        if state == "Pruned":
+            live = [pod for pod in self.world.pods("Pending", "Running") if experiment_of(pod) == meta["name"]]
+            assert not live, f"{meta['name']} is pruned, and runs\n{self.describe()}"
         limit = experiment["spec"].get("retry", {}).get("limit", 2)
         assert status.get("retriesUsed", 0) <= limit, f"{meta['name']}: {status['retriesUsed']} retries of {limit}"
         for owner in meta.get("ownerReferences", ()):

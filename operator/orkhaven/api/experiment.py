@@ -14,6 +14,7 @@ from pydantic import Field
 from orkhaven.api.container import DataVolume, EnvVar, NodeSelector, Output, Resources, Toleration
 from orkhaven.api.meta import Condition, Duration, Model, NameRule, Rules, StatusModel
 from orkhaven.api.rules import ListMap, Rule, immutable, matching
+from orkhaven.api.stopping import MAX_RUNGS, Prune, Rung
 
 Json = Any
 """Any JSON value; kept as it is written (x-kubernetes-preserve-unknown-fields)."""
@@ -139,12 +140,28 @@ class ExperimentSpec(RunTemplate):
     suspend: Annotated[
         bool, Field(description="Save a checkpoint, give the GPU back, keep the place; false goes on from there.")
     ] = False
+    rungs: Annotated[
+        list[Annotated[int, Field(ge=1)]],
+        Field(
+            description="Steps at which status.objective.rungs notes the best value so far. A Sweep with earlyStopping "
+            "fills them in.",
+            max_length=MAX_RUNGS,
+        ),
+    ] = []
+    prune: Annotated[
+        Prune | None,
+        Field(
+            description="Save a checkpoint, give the GPU back and end as Pruned. Set by the Sweep's earlyStopping; "
+            "prune.resume: true goes on."
+        ),
+    ] = None
 
     rules: ClassVar[Rules] = (
         *(
             immutable(field, "it is part of what the run is; make a new Experiment")
             for field in ("params", "seed", "image", "command", "data", "objective", "output")
         ),
+        immutable("rungs", "values were noted at them; make a new Experiment"),
     )
 
 
@@ -155,9 +172,10 @@ class State(StrEnum):
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
+    PRUNED = "Pruned"
 
 
-TERMINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED})
+TERMINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED, State.PRUNED})
 
 
 class Progress(StatusModel):
@@ -173,6 +191,9 @@ class ObjectiveStatus(StatusModel):
 
     value: Annotated[float, Field(description="Best value of the objective so far.")]
     step: Annotated[int, Field(description="Step that reached it.")]
+    rungs: Annotated[
+        list[Rung], Field(description="Values at the rungs that it has passed.", max_length=MAX_RUNGS)
+    ] = []
 
 
 class MetricStatus(StatusModel):
@@ -258,7 +279,7 @@ class Experiment(Model):
         Field(
             description="What to run. What the run is (params, seed, image, command, data, objective, output) never "
             "changes; how it is run (resources, env, nodeSelector, tolerations, maxRunTime, retry) may be edited and "
-            "holds from the next attempt on; suspend holds at once."
+            "holds from the next attempt on; suspend and prune hold at once."
         ),
     ]
     status: Annotated[ExperimentStatus | None, Field(description="What became of it.")] = None

@@ -9,6 +9,7 @@ class Reason(StrEnum):
     # --- ended well or by will -------------------------------------------------------------------------------------
     COMPLETED = "Completed"
     CANCELLED = "Cancelled"
+    EARLY_STOPPED = "EarlyStopped"
 
     # --- not ended -------------------------------------------------------------------------------------------------
     WAITING_FOR_GPUS = "WaitingForGpus"

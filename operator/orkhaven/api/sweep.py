@@ -12,6 +12,7 @@ from orkhaven.api.experiment import Json, Objective, RunTemplate
 from orkhaven.api.meta import Condition, Model, NameRule, Rules, StatusModel
 from orkhaven.api.rules import ListMap, Rule, Transition, immutable
 from orkhaven.api.search import MAX_GRID_NUMBERS, Algorithm, Parameter, Scale, Search
+from orkhaven.api.stopping import EarlyStopping
 
 MAX_SWEEP_NAME = 46
 """Characters: "-" + 10 of the hash + "-" + attempt have to fit into a Job's 63."""
@@ -58,6 +59,16 @@ def _unfounded(spec: SweepSpec) -> list[str]:
     return [p.name for i, p in enumerate(spec.parameters) if not set(p.when) <= set(names[:i])]
 
 
+def _same_rule() -> str:
+    new, old = "self.earlyStopping", "oldSelf.earlyStopping"
+    same = (f"{new}.{field} == {old}.{field}" for field in ("algorithm", "minSteps"))
+    optional = (
+        f"(has({new}.{field}) ? has({old}.{field}) && {new}.{field} == {old}.{field} : !has({old}.{field}))"
+        for field in ("reductionFactor", "maxSteps")
+    )
+    return f"!has({new}) || (has({old}) && {' && '.join((*same, *optional))})"
+
+
 class SweepSpec(Model):
     """What to search, how, and what all trials share."""
 
@@ -95,6 +106,14 @@ class SweepSpec(Model):
     suspend: Annotated[
         bool, Field(description="Save checkpoints, give all GPUs back, start nothing; false goes on.")
     ] = False
+    early_stopping: Annotated[
+        EarlyStopping | None,
+        Field(
+            description="Stop trials that are not worth going on with. Left out: all run to their end. It may be taken "
+            "out later (no more are stopped then), but not put in, and of its fields only startupTrials and patience "
+            "may change."
+        ),
+    ] = None
     failure_policy: Annotated[FailurePolicy, Field(description="When to give up.")] = FailurePolicy()
     ttl_seconds_after_finished: Annotated[
         int | None,
@@ -207,6 +226,12 @@ class SweepSpec(Model):
         immutable("trials", "they are numbered as they stand; make a new Sweep"),
         immutable("template", "all trials have to share it; make a new Sweep"),
         Transition(
+            cel=_same_rule(),
+            message="its rule is fixed, since all trials note their values by it: only startupTrials and patience may "
+            "change, and the whole may be left out (no more trials are stopped then)",
+            path=".earlyStopping",
+        ),
+        Transition(
             cel="!has(self.search.maxTrials) || "
             "(has(oldSelf.search.maxTrials) && self.search.maxTrials >= oldSelf.search.maxTrials)",
             message="may only rise (to stop a sweep: parallelism: 0 or suspend: true)",
@@ -235,6 +260,7 @@ class TrialCounts(StatusModel):
     suspended: Annotated[int, Field(description="Suspended.")] = 0
     succeeded: Annotated[int, Field(description="Ended with the objective.")] = 0
     failed: Annotated[int, Field(description="Ended without.")] = 0
+    pruned: Annotated[int, Field(description="Stopped early.")] = 0
 
 
 class LeaderboardRow(StatusModel):
@@ -264,6 +290,7 @@ class GpuHours(StatusModel):
     total: Annotated[float, Field(description="By all of them.")] = 0
     succeeded: Annotated[float, Field(description="By trials that ended well.")] = 0
     failed: Annotated[float, Field(description="By trials that failed.")] = 0
+    pruned: Annotated[float, Field(description="By trials that were stopped early.")] = 0
     running: Annotated[float, Field(description="By finished attempts of trials that have not ended.")] = 0
 
 
@@ -300,7 +327,7 @@ class Sweep(Model):
             description="What to search. What the trials are (objective, search, parameters, constraints, "
             "initialPoints, trials, template) never "
             "changes, but search.maxTrials may rise; parallelism, suspend, failurePolicy and ttlSecondsAfterFinished "
-            "may be edited at any time."
+            "may be edited at any time, of earlyStopping what it says itself."
         ),
     ]
     status: Annotated[SweepStatus | None, Field(description="What became of it.")] = None

@@ -41,6 +41,18 @@ class SuspendExperiment:
 
 
 @dataclass(frozen=True, slots=True)
+class PruneExperiment:
+    """Set spec.prune of a sweep's child, where it is as it was when that was decided: a person may have let it go on
+    meanwhile."""
+
+    key: Key
+    uid: str
+    resource_version: int
+    step: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteJob:
     """Delete a Job and, in the background, its pods. One that is gone is success."""
 
@@ -68,7 +80,16 @@ class ApplyFinalRecord:
     status: dict[str, Any]
 
 
-Action = CreateExperiment | CreateJob | SuspendJob | SuspendExperiment | DeleteJob | DeleteSweep | ApplyFinalRecord
+Action = (
+    CreateExperiment
+    | CreateJob
+    | SuspendJob
+    | SuspendExperiment
+    | PruneExperiment
+    | DeleteJob
+    | DeleteSweep
+    | ApplyFinalRecord
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ once `endTime` is set.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -192,6 +192,12 @@ def _live(state: State, reason: Reason, message: str, *, recheck: float | None =
 
 def _failed(evidence: Evidence) -> Verdict:
     return Verdict(phase=Phase.ENDED, cause=classify(evidence), evidence=evidence)
+
+
+def pruned(verdict: Verdict, why: str) -> Verdict:
+    """The end of an attempt that has nothing running any more and is not to go on."""
+    cause = Cause(reason=Reason.EARLY_STOPPED, message=why or "stopped early")
+    return replace(verdict, phase=Phase.ENDED, cause=cause)
 
 
 # --- bookkeeping ------------------------------------------------------------------------------------------------------

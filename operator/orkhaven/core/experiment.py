@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason
 from orkhaven.api.experiment import Attempt, CheckpointStatus, State
 from orkhaven.core.actions import Action, ApplyFinalRecord, CreateJob, DeleteJob, Note, Plan, SuspendJob
-from orkhaven.core.attempts import Observed, Phase, Verdict, alive, book, close, judge, observe
+from orkhaven.core.attempts import Observed, Phase, Verdict, alive, book, close, judge, observe, pruned
 from orkhaven.core.failures import Cause, Evidence
 from orkhaven.core.final import final_fields
 from orkhaven.core.identity import job_name, param_hash, run_hash
 from orkhaven.core.job import build_job, image_of
-from orkhaven.core.outcome import change_notes, conditions_of, failure_of, is_finished, lingers, result_words
+from orkhaven.core.outcome import change_notes, conditions_of, failure_of, is_over, lingers, result_words, to_prune
 from orkhaven.core.retry import decide
 from orkhaven.core.status import clip, whole_seconds
 from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView, Why
@@ -44,7 +44,7 @@ def plan_experiment(
     `nodes`: by name. `waiting`: what the queue says it waits for (`QueuePlan.reasons`); None: it has not looked yet. A
     finished experiment, or one that is being deleted, gets an empty plan: no action, no status.
     """
-    if exp.meta.deleting or is_finished(exp.status):
+    if exp.meta.deleting or is_over(exp):
         return Plan()
     planner = _Planner(exp, nodes=nodes, defaults=defaults, now=now)
     if exp.spec is None:
@@ -118,6 +118,9 @@ class _Planner:
         self.param_hash = hashes[0]
         self.run_hash = self.run_hash or hashes[1]
         self.spec, self.jobs, self.pods = spec, jobs, pods
+        self.prune = to_prune(spec)
+        if self.exp.status.state is State.PRUNED:
+            self.completion_time = None  # a person lets it go on
         self.why = why or Why(Reason.WAITING_FOR_GPUS, "waits for its turn in the queue")
         number = max([job.attempt for job in jobs] + [attempt.number for attempt in self.attempts], default=0)
         if number == 0:
@@ -135,6 +138,9 @@ class _Planner:
     def _look(self, seen: Observed) -> None:
         """The latest attempt has not ended as far as the status knows."""
         verdict = judge(seen, self.exp, self.spec, nodes=self.nodes, defaults=self.defaults, now=self.now)
+        if self.prune is not None and verdict.phase is Phase.WAITING:
+            # What ended by itself before it could be stopped has another verdict, and keeps its result.
+            verdict = pruned(verdict, self.prune.message)
         before = self.attempts[-1]
         attempt = book(
             before,
@@ -161,15 +167,17 @@ class _Planner:
         else:
             self._say(verdict.state, verdict.reason, verdict.message)
             self._tell_live(before, attempt)
-            if self.spec.suspend and seen.job is not None and not seen.job.suspended:
+            if (self.spec.suspend or self.prune) and seen.job is not None and not seen.job.suspended:
                 self.actions.append(SuspendJob(seen.job.meta.key, seen.job.meta.uid, suspend=True))
                 if seen.pod is not None:
                     self.reason, self.message = Reason.SUSPENDING, "saves a checkpoint and stops"
+            if self.prune is not None and self.reason == Reason.SUSPENDING:
+                self.message = f"saves a checkpoint and ends; {self.prune.message}"
 
     def _settle(self, verdict: Verdict) -> None:
         """Books the end of the latest attempt: again or not, and at whose expense. Happens once per attempt."""
         cause = verdict.cause
-        if cause is None:
+        if cause is None or cause.reason is Reason.EARLY_STOPPED:
             self.failure, self.retry_at = None, None
             return
         self.failure = failure_of(cause.reason, cause.message, verdict.evidence)
@@ -200,12 +208,18 @@ class _Planner:
             self._say(state, attempt.reason or Reason.STATUS_UNKNOWN, attempt.message or "ended")
             if not recorded:
                 self.recheck.append(0.0)
+                if attempt.reason == Reason.EARLY_STOPPED:
+                    self._keep_record(evidence)  # at the end its pod will be gone
             elif not seen.job.meta.deleting:
                 self.actions.append(DeleteJob(seen.job.meta.key, seen.job.meta.uid))
         elif attempt.reason == Reason.COMPLETED:
             self._finish(
                 State.SUCCEEDED, Reason.COMPLETED, result_words(self.spec, self.exp.status, evidence), evidence
             )
+        elif attempt.reason == Reason.EARLY_STOPPED and self.prune is None and self.spec.prune is not None:
+            self._begin(attempt.number + 1)  # a person lets it go on
+        elif attempt.reason == Reason.EARLY_STOPPED:
+            self._finish(State.PRUNED, Reason.EARLY_STOPPED, attempt.message or "stopped early", evidence)
         elif self.retry_at is not None:
             self._begin(attempt.number + 1)
         else:
@@ -216,6 +230,10 @@ class _Planner:
         """Makes the Job of attempt `number`, unless something has to be waited for."""
         last = self.attempts[-1] if self.attempts else None
         because = f"attempt {last.number} ended with {last.reason}: {last.message}" if last else ""
+        if self.prune is not None:
+            self.failure = None
+            self._finish(State.PRUNED, Reason.EARLY_STOPPED, self.prune.message or "stopped early", None)
+            return
         if self.spec.suspend:
             self._say(State.SUSPENDED, Reason.SUSPENDED, f"suspended; {because}" if because else "suspended")
             return
@@ -278,6 +296,9 @@ class _Planner:
         self._say(state, reason, message)
         self.completion_time = (self.attempts[-1].end_time if self.attempts else None) or whole_seconds(self.now)
         self.retry_at = None
+        self._keep_record(evidence)
+
+    def _keep_record(self, evidence: Evidence | None) -> None:
         record = evidence.record if evidence else None
         if record is not None:
             objective = self.spec.objective.metric if self.spec.objective else None

@@ -10,6 +10,7 @@ from datetime import datetime
 from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason
 from orkhaven.api.experiment import TERMINAL_STATES, FailureStatus, State
 from orkhaven.api.meta import Condition
+from orkhaven.api.stopping import Prune
 from orkhaven.core.actions import Note
 from orkhaven.core.failures import Evidence, suggestion
 from orkhaven.core.status import Conditions, clip, clip_end, holds
@@ -22,6 +23,18 @@ EXCERPT_LINES = 25
 def is_finished(status: ExperimentStatus) -> bool:
     """Whether nothing about it changes any more."""
     return status.state in TERMINAL_STATES or holds(status.conditions, "Finished")
+
+
+def is_over(exp: ExperimentView) -> bool:
+    """As `is_finished`, but that a person lets a pruned run go on."""
+    prune = exp.spec.prune if exp.spec else None
+    resumed = exp.status.state is State.PRUNED and prune is not None and prune.resume
+    return is_finished(exp.status) and not resumed
+
+
+def to_prune(spec: ExperimentSpec) -> Prune | None:
+    """Why the run is to end as Pruned; None: it is not."""
+    return spec.prune if spec.prune is not None and not spec.prune.resume else None
 
 
 def conditions_of(
@@ -72,7 +85,7 @@ def failure_of(reason: str, message: str, evidence: Evidence | None = None) -> F
 def change_notes(stored: ExperimentStatus, *, state: State, reason: str, message: str, accepted: bool) -> list[Note]:
     """Events for what a user wants to know, once each: the state before is the stored one."""
     notes = []
-    if state is not stored.state and state in (State.SUCCEEDED, State.FAILED, State.SUSPENDED):
+    if state is not stored.state and state in (State.SUCCEEDED, State.FAILED, State.PRUNED, State.SUSPENDED):
         kind = "Warning" if state is State.FAILED else "Normal"
         said = f"{reason}: {message}" if state is State.FAILED else message
         if accepted:

@@ -8,6 +8,8 @@ from datetime import datetime
 
 from orkhaven.api import SweepSpec
 from orkhaven.api.experiment import State
+from orkhaven.api.stopping import StoppingAlgorithm
+from orkhaven.core.outcome import to_prune
 from orkhaven.core.search import TrialSource
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
 
@@ -18,6 +20,7 @@ class Tally:
 
     succeeded: list[ExperimentView] = field(default_factory=list)
     failed: list[ExperimentView] = field(default_factory=list)
+    pruned: list[ExperimentView] = field(default_factory=list)
     queued: list[ExperimentView] = field(default_factory=list)
     running: list[ExperimentView] = field(default_factory=list)
     suspended: list[ExperimentView] = field(default_factory=list)
@@ -31,6 +34,8 @@ class Tally:
                 tally.succeeded.append(child)
             elif state is State.FAILED:
                 tally.failed.append(child)
+            elif state is State.PRUNED:
+                tally.pruned.append(child)
             elif state is State.RUNNING or state is State.STARTING:
                 tally.running.append(child)
             elif state is State.SUSPENDED:
@@ -41,7 +46,7 @@ class Tally:
 
     @property
     def ended(self) -> int:
-        return len(self.succeeded) + len(self.failed)
+        return len(self.succeeded) + len(self.failed) + len(self.pruned)
 
     @property
     def unfinished(self) -> tuple[ExperimentView, ...]:
@@ -79,9 +84,23 @@ class Observed:
     @property
     def well(self) -> bool:
         """Whether a sweep that is over has succeeded."""
-        return self.over and not self.gave_up and bool(self.tally.succeeded)
+        return self.over and not self.gave_up and bool(self.ranked)
+
+    @property
+    def ranked(self) -> list[ExperimentView]:
+        """Those that have a rank: what succeeded, and what was stopped because it did not get better any more, which
+        has its result too. What was stopped because others were better has none, as if it had not been tried."""
+        stopping = self.spec.early_stopping
+        if stopping is None or stopping.algorithm is not StoppingAlgorithm.PATIENCE:
+            return self.tally.succeeded
+        return [*self.tally.succeeded, *(child for child in self.tally.pruned if child.status.objective is not None)]
 
 
 def is_held(child: ExperimentView) -> bool:
     """Whether the child is asked to suspend."""
     return child.spec is not None and child.spec.suspend
+
+
+def is_leaving(child: ExperimentView) -> bool:
+    """Whether the child is asked to end early."""
+    return child.spec is not None and to_prune(child.spec) is not None

@@ -25,7 +25,7 @@ def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
     making = any(isinstance(action, CreateExperiment) for action in actions)
     created = len(seen.children)
     names = seen.source.names
-    board = leaderboard(tally.succeeded, direction=seen.spec.objective.direction, names=names)
+    board = leaderboard(seen.ranked, direction=seen.spec.objective.direction, names=names)
     state = _state(seen, making=making)
     progress = f"{tally.ended}/{seen.total}"
     return SweepStatus(
@@ -40,6 +40,7 @@ def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
             suspended=len(tally.suspended),
             succeeded=len(tally.succeeded),
             failed=len(tally.failed),
+            pruned=len(tally.pruned),
         ),
         progress=progress,
         best=board[0] if board else None,
@@ -48,6 +49,7 @@ def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
         gpu_hours=GpuHours(
             succeeded=_hours(tally.succeeded),
             failed=_hours(tally.failed),
+            pruned=_hours(tally.pruned),
             running=_hours(tally.unfinished),
             total=_hours(seen.children),
         ),
@@ -96,10 +98,13 @@ def _conditions(seen: Observed, state: SweepState) -> list[Condition]:
         conditions.set("Finished", "False", reason="NotFinished")
         conditions.set("Succeeded", "Unknown", reason="NotFinished")
         return conditions.as_list()
+    pruned = f", {len(seen.tally.pruned)} were stopped early" if seen.tally.pruned else ""
     if seen.gave_up:
         reason, message = TOO_MANY_FAILED, gave_up
     elif seen.well:
-        reason, message = "Completed", f"{len(seen.tally.succeeded)} of {seen.total} trials succeeded"
+        reason, message = "Completed", f"{len(seen.tally.succeeded)} of {seen.total} trials succeeded{pruned}"
+    elif seen.tally.pruned:
+        reason, message = "NoTrialSucceeded", f"none of {seen.total} trials succeeded{pruned}"
     else:
         reason, message = "AllTrialsFailed", f"none of {seen.total} trials succeeded"
     if seen.source.shortfall and not seen.gave_up:
@@ -121,11 +126,16 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
         if cluster.reason not in known:
             message = f"{cluster.reason} in {cluster.samples[0]}: {cluster.message}. {cluster.suggestion}"
             notes.append(Note(type="Warning", reason="TrialFailed", message=clip(message, 1000)))
+    if seen.tally.pruned and not stored.trials.pruned:
+        first = min(seen.tally.pruned, key=lambda child: child.meta.key.name)
+        message = f"{first.meta.key.name} is the first that was stopped early: {first.status.message}"
+        notes.append(Note(type="Normal", reason="TrialPruned", message=clip(message, 1000)))
     if status.state is SweepState.SUSPENDED is not stored.state:
         notes.append(Note(type="Normal", reason="Suspended", message="all GPUs are given back"))
     if status.state in (SweepState.SUCCEEDED, SweepState.FAILED):
         best = f"; best {status.best.value:.6g} by {status.best.experiment}" if status.best else ""
-        message = f"{len(seen.tally.succeeded)} succeeded, {len(seen.tally.failed)} failed{best}"
+        pruned = f", {len(seen.tally.pruned)} stopped early" if seen.tally.pruned else ""
+        message = f"{len(seen.tally.succeeded)} succeeded, {len(seen.tally.failed)} failed{pruned}{best}"
         kind = "Normal" if status.state is SweepState.SUCCEEDED else "Warning"
         notes.append(Note(type=kind, reason=status.state.value, message=message))
     return notes

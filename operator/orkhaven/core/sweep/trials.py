@@ -8,7 +8,7 @@ from typing import Any
 from orkhaven.api import GROUP, VERSION
 from orkhaven.core.actions import CreateExperiment
 from orkhaven.core.identity import LABEL_DIGITS, child_name, param_hash
-from orkhaven.core.sweep.observed import Observed, is_held
+from orkhaven.core.sweep.observed import Observed, is_held, is_leaving
 from orkrun import contract
 
 MAX_CREATIONS = 50
@@ -24,7 +24,7 @@ def next_trials(seen: Observed, *, resumed: int) -> tuple[list[CreateExperiment]
     """
     if seen.spec.parallelism == 0:
         return [], None
-    busy = sum(not is_held(child) for child in seen.tally.unfinished)
+    busy = sum(not is_held(child) and not is_leaving(child) for child in seen.tally.unfinished)
     room = seen.spec.parallelism + seen.defaults.lookahead - busy - resumed
     again = None
     if room > MAX_CREATIONS:
@@ -48,6 +48,7 @@ def _child(seen: Observed, index: int, taken: set[str]) -> dict[str, Any]:
     # The template as the user wrote it: a model's dump would drop the nulls among the parameters.
     template = dict(seen.sweep.raw_spec.get("template") or {})
     params = seen.source.params(index)
+    ladder = seen.spec.early_stopping.ladder() if seen.spec.early_stopping else []
     key = seen.sweep.meta.key
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
@@ -72,5 +73,10 @@ def _child(seen: Observed, index: int, taken: set[str]) -> dict[str, Any]:
                 }
             ],
         },
-        "spec": {**template, "params": params, "objective": seen.spec.objective.to_dict()},
+        "spec": {
+            **template,
+            "params": params,
+            "objective": seen.spec.objective.to_dict(),
+            **({"rungs": ladder} if ladder else {}),
+        },
     }
