@@ -235,11 +235,14 @@ class Simulation:
         meta, status = experiment["metadata"], experiment.get("status", {})
         state = status.get("state")
         known = self._ended.get(meta["uid"])
-        if known == "Pruned" and (experiment["spec"].get("prune") or {}).get("resume"):
-            known = None  # a person lets it go on
+        resumed = (experiment["spec"].get("prune") or {}).get("resume", False)
+        if known == "Pruned" and resumed:
+            # A person lets it go on.
+            del self._ended[meta["uid"]]
+            known = None
         if known is not None:
             assert state == known, f"{meta['name']} had ended as {known} and is {state} now"
-        if state in TERMINAL_STATES:
+        if state in TERMINAL_STATES and not (state == "Pruned" and resumed):
             self._ended[meta["uid"]] = state
         if state == "Pruned":
             live = [pod for pod in self.world.pods("Pending", "Running") if experiment_of(pod) == meta["name"]]

@@ -166,7 +166,7 @@ class World:
 
     # --- the hub -----------------------------------------------------------------------------------------------------
 
-    def report(self, namespace: str, name: str, step: int, value: float | None) -> None:
+    def report(self, namespace: str, name: str, step: int, value: float | None, *, total: int) -> None:
         """The run reports its objective, None for NaN, and the hub writes what follows from all reports so far: see
         docs/early-stopping.md. Larger is better here, unless the Experiment says otherwise."""
         experiment = self.cluster.find("Experiment", namespace, name)
@@ -193,7 +193,7 @@ class World:
 
         def change(body: Body) -> None:
             status = body.setdefault("status", {})
-            status["progress"] = {"step": step}
+            status["progress"] = {"step": step, "totalSteps": total}
             status.setdefault("metrics", {})[spec["objective"]["metric"]] = metric
             if leader is not None:
                 status["objective"] = {"value": leader[0], "step": leader[1], "rungs": rungs}
@@ -224,6 +224,10 @@ class World:
             return False
         pods = [p for p in self.cluster.look("Pod") if _owned(p, meta["uid"])]
         live = [p for p in pods if p["status"]["phase"] not in TERMINAL]
+        if any(p["status"]["phase"] == "Succeeded" for p in pods):
+            # Suspended or not: what is done is done.
+            self._finish(job, won=True)
+            return True
         if job["spec"].get("suspend"):
             # SIGTERM, and the pod is gone together with what it said last.
             for pod in pods:

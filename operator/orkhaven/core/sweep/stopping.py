@@ -45,6 +45,9 @@ def next_stops(seen: Observed) -> tuple[list[PruneExperiment], float | None]:
 
 
 def _may_stop(child: ExperimentView) -> bool:
+    progress = child.status.progress
+    if progress is not None and progress.total_steps is not None and progress.step >= progress.total_steps:
+        return False  # there is nothing left to save: it writes its results
     return child.status.state in _GOING and not is_held(child) and not is_leaving(child) and not child.meta.deleting
 
 
