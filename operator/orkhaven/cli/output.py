@@ -151,7 +151,7 @@ _COLOURS = {
     **dict.fromkeys(("Succeeded", "Completed"), "32"),
     **dict.fromkeys(("Failed",), "31"),
     **dict.fromkeys(("Running", "Starting", "Training"), "36"),
-    **dict.fromkeys(("Queued", "Pending", "Suspended"), "33"),
+    **dict.fromkeys(("Queued", "Pending", "Suspended", "Pruned", "EarlyStopped"), "33"),
 }
 
 

@@ -147,9 +147,8 @@ def _why(body: Body) -> str:
 def _trials(trials: dict[str, int]) -> str:
     if not trials:
         return ""
-    words = [
-        f"{trials[key]} {key}" for key in ("succeeded", "failed", "running", "queued", "suspended") if trials.get(key)
-    ]
+    states = ("succeeded", "failed", "pruned", "running", "queued", "suspended")
+    words = [f"{trials[key]} {key}" for key in states if trials.get(key)]
     rest = trials.get("total", 0) - trials.get("created", 0)
     return ", ".join([*words, *([f"{rest} not made yet"] if rest > 0 else [])]) or "none yet"
 
@@ -165,7 +164,9 @@ def _best(best: Body | None) -> str:
 def _hours(hours: dict[str, float]) -> str:
     if not hours.get("total"):
         return ""
-    parts = ", ".join(f"{number(hours[key])} {key}" for key in ("succeeded", "failed", "running") if hours.get(key))
+    parts = ", ".join(
+        f"{number(hours[key])} {key}" for key in ("succeeded", "failed", "pruned", "running") if hours.get(key)
+    )
     return f"{number(hours['total'])}" + (f": {parts}" if parts else "")
 
 
@@ -183,7 +184,7 @@ def _time(body: Body, *, now: datetime) -> str:
 def eta(status: Body, *, now: datetime) -> float | None:
     """Seconds until the end at the mean pace so far. None before the third trial has ended, and while suspended."""
     trials = status.get("trials") or {}
-    ended = trials.get("succeeded", 0) + trials.get("failed", 0)
+    ended = sum(trials.get(key, 0) for key in ("succeeded", "failed", "pruned"))
     left = trials.get("total", 0) - ended
     if ended < 3 or left <= 0 or status.get("state") != "Running" or not status.get("startTime"):
         return None

@@ -59,8 +59,8 @@ class Resource:
         self._patch({"suspend": True})
 
     def resume(self) -> None:
-        """Goes on from there."""
-        self._patch({"suspend": False})
+        """Goes on from there. So does an Experiment that early stopping has ended."""
+        self._patch({"prune": {"resume": True}} if self.state == "Pruned" else {"suspend": False})
 
     def _patch(self, spec: Body) -> None:
         kind, kube = self._body["kind"], self._client.kube

@@ -116,7 +116,7 @@ async def rerun_failed(request: Request, namespace: Namespace, name: Name) -> Re
         if new is None:
             continue  # it is being run again: a second click makes no second run
         old = await resource(hub, "Experiment", namespace, row.name)
-        spec = {key: value for key, value in old["spec"].items() if key != "suspend"}
+        spec = {key: value for key, value in old["spec"].items() if key not in ("suspend", "prune")}
         body = {
             "apiVersion": f"{GROUP}/v1alpha1",
             "kind": "Experiment",
@@ -206,6 +206,8 @@ def spec_of(kind: str, form: dict[str, str]) -> dict[str, Any]:
             return {"suspend": True}
         case "resume":
             return {"suspend": False}
+        case "resume-pruned" if kind == "Experiment":
+            return {"prune": {"resume": True}}
         case "parallelism" if kind == "Sweep":
             return {"parallelism": _whole(form, "parallelism", most=MAX_PARALLELISM)}
     raise HttpError(400, "UnknownAction", "There is no such action.")

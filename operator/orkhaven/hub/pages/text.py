@@ -18,6 +18,7 @@ _STATES = {
     "Succeeded": "good",
     "Failed": "bad",
     "Suspended": "held",
+    "Pruned": "held",
     "Queued": "waiting",
     "Pending": "waiting",
 }

@@ -71,7 +71,7 @@ class ExperimentView:
 
     @property
     def is_over(self) -> bool:
-        return self.state in ("Succeeded", "Failed")
+        return self.state in ("Succeeded", "Failed", "Pruned")
 
 
 _SIGNALS = {137: "SIGKILL", 139: "SIGSEGV", 143: "SIGTERM", 134: "SIGABRT", 135: "SIGBUS"}
@@ -175,7 +175,7 @@ def again(body: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in (metadata.get("labels") or {}).items()
         if not key.startswith(f"{contract.LABEL_SWEEP.partition('/')[0]}/")
     }
-    spec = {key: value for key, value in (body.get("spec") or {}).items() if key != "suspend"}
+    spec = {key: value for key, value in (body.get("spec") or {}).items() if key not in ("suspend", "prune")}
     made: dict[str, Any] = {
         "generateName": f"{metadata['name'][:40].rstrip('-')}-again-",
         "namespace": metadata["namespace"],
