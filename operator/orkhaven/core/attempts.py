@@ -194,8 +194,11 @@ def _failed(evidence: Evidence) -> Verdict:
     return Verdict(phase=Phase.ENDED, cause=classify(evidence), evidence=evidence)
 
 
-def pruned(verdict: Verdict, why: str) -> Verdict:
-    """The end of an attempt that has nothing running any more and is not to go on."""
+def pruned(verdict: Verdict, job: JobView | None, why: str) -> Verdict:
+    """The end of an attempt that waits and is not to go on: unless its Job still counts a pod, which has not been seen
+    here yet."""
+    if job is not None and job.active:
+        return _live(State.RUNNING, Reason.SUSPENDING, "saves a checkpoint and stops")
     cause = Cause(reason=Reason.EARLY_STOPPED, message=why or "stopped early")
     return replace(verdict, phase=Phase.ENDED, cause=cause)
 

@@ -140,7 +140,7 @@ class _Planner:
         verdict = judge(seen, self.exp, self.spec, nodes=self.nodes, defaults=self.defaults, now=self.now)
         if self.prune is not None and verdict.phase is Phase.WAITING:
             # What ended by itself before it could be stopped has another verdict, and keeps its result.
-            verdict = pruned(verdict, self.prune.message)
+            verdict = pruned(verdict, seen.job, self.prune.message)
         before = self.attempts[-1]
         attempt = book(
             before,
