@@ -219,7 +219,7 @@ def test_the_final_record_leaves_the_rungs_that_the_hub_noted(cluster: Cluster, 
     rungs = [{"step": 1}, {"step": 3, "value": 0.6}]
     noted = {"objective": {"value": 0.6, "step": 3, "rungs": rungs}}
     _apply_status(cluster, namespace, "orkhaven-hub", noted)
-    both = _apply_status(cluster, namespace, "orkhaven-record", {"objective": {"value": 0.7, "step": 4}})
+    both = _apply_status(cluster, namespace, "orkhaven-record&force=true", {"objective": {"value": 0.7, "step": 4}})
     assert both == {"objective": {"value": 0.7, "step": 4, "rungs": rungs}}
 
 
