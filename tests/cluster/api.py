@@ -33,7 +33,7 @@ class Api:
 
     def raw(self, method: str, path: str, body: Any = None, *, content: str = "application/json") -> tuple[int, str]:
         """Status code and text. Raises OSError where the server is not there."""
-        connection = http.client.HTTPSConnection(self._host, context=self._context, timeout=10)
+        connection = http.client.HTTPSConnection(self._host, context=self._context, timeout=60)
         try:
             payload = None if body is None else json.dumps(body).encode()
             connection.request(

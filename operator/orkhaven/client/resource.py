@@ -59,8 +59,11 @@ class Resource:
         self._patch({"suspend": True})
 
     def resume(self) -> None:
-        """Goes on from there. So does an Experiment that early stopping has ended."""
-        self._patch({"prune": {"resume": True}} if self.state == "Pruned" else {"suspend": False})
+        """Goes on from there, an Experiment that early stopping has ended too; a sweep that its canary holds goes on
+        without waiting for it."""
+        from orkhaven.api.sweep import resumed
+
+        self._patch(resumed(self._body.get("status")))
 
     def _patch(self, spec: Body) -> None:
         kind, kube = self._body["kind"], self._client.kube

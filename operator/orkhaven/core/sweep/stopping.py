@@ -30,7 +30,11 @@ def next_stops(seen: Observed) -> tuple[list[PruneExperiment], float | None]:
         return [], None
     failed = {child.meta.key.name for child in seen.tally.failed}
     runs = [
-        run_of(child, trial=-number if child.trial is None else child.trial, running=child.meta.key.name in going)
+        run_of(
+            child,
+            trial=-number if child.trial is None else child.trial // seen.repeats,
+            running=child.meta.key.name in going,
+        )
         for number, child in enumerate(seen.children, 1)
         if child.meta.key.name not in failed
     ]

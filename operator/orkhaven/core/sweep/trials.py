@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import count
 from typing import Any
 
 from orkhaven.api import GROUP, VERSION
+from orkhaven.api.experiment import Objective
 from orkhaven.core.actions import CreateExperiment
 from orkhaven.core.identity import LABEL_DIGITS, child_name, param_hash
 from orkhaven.core.sweep.observed import Observed, is_held, is_leaving
@@ -14,6 +14,8 @@ from orkrun import contract
 MAX_CREATIONS = 50
 """Experiments made in one plan: a plan is carried out in one go, and others want their turn."""
 AGAIN_SECONDS = 1.0
+SEEDS = 2**31
+"""Seeds are 0 to 2^31 - 1; after the last comes the first."""
 
 
 def next_trials(seen: Observed, *, resumed: int) -> tuple[list[CreateExperiment], float | None]:
@@ -22,44 +24,46 @@ def next_trials(seen: Observed, *, resumed: int) -> tuple[list[CreateExperiment]
 
     `resumed`: held children that this plan lets go on.
     """
-    if seen.spec.parallelism == 0:
+    if seen.spec.parallelism == 0 or seen.canary.failed:
         return [], None
     busy = sum(not is_held(child) and not is_leaving(child) for child in seen.tally.unfinished)
-    room = seen.spec.parallelism + seen.defaults.lookahead - busy - resumed
+    room = min(seen.spec.parallelism + seen.defaults.lookahead - busy - resumed, seen.total - len(seen.children))
     again = None
     if room > MAX_CREATIONS:
         room, again = MAX_CREATIONS, AGAIN_SECONDS
-    if room <= 0 or len(seen.children) >= seen.source.total:
-        return [], again
+    end = min(seen.total, seen.source.total * seen.repeats) if seen.canary.sings else seen.canary.wanted
     there = {child.trial for child in seen.children}
     taken = {child.meta.key.name for child in seen.children}
     made: list[CreateExperiment] = []
-    for index in count():
-        if len(made) == room or index >= seen.source.total:
+    for number in range(end):
+        if len(made) >= room:
             break
-        if index not in there:
-            body = _child(seen, index, taken)
+        if number not in there:
+            body = _child(seen, number, taken)
             taken.add(body["metadata"]["name"])
             made.append(CreateExperiment(body))
     return made, again
 
 
-def _child(seen: Observed, index: int, taken: set[str]) -> dict[str, Any]:
+def _child(seen: Observed, number: int, taken: set[str]) -> dict[str, Any]:
     # The template as the user wrote it: a model's dump would drop the nulls among the parameters.
     template = dict(seen.sweep.raw_spec.get("template") or {})
-    params = seen.source.params(index)
+    combination, repeat = divmod(number, seen.repeats)
+    params = seen.source.params(combination)
+    seed = (seen.spec.template.seed + repeat) % SEEDS
     ladder = seen.spec.early_stopping.ladder() if seen.spec.early_stopping else []
     key = seen.sweep.meta.key
+    objective = Objective(metric=seen.spec.objective.metric, direction=seen.spec.objective.direction)
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "Experiment",
         "metadata": {
-            "name": child_name(key.name, params=params, seed=seen.spec.template.seed, taken=taken),
+            "name": child_name(key.name, params=params, seed=seed, taken=taken),
             "namespace": key.namespace,
             "labels": {
                 contract.LABEL_MANAGED_BY: contract.MANAGED_BY,
                 contract.LABEL_SWEEP: key.name,
-                contract.LABEL_TRIAL: str(index),
+                contract.LABEL_TRIAL: str(number),
                 contract.LABEL_PARAM_HASH: param_hash(params)[:LABEL_DIGITS],
             },
             "ownerReferences": [
@@ -75,8 +79,9 @@ def _child(seen: Observed, index: int, taken: set[str]) -> dict[str, Any]:
         },
         "spec": {
             **template,
+            **({"seed": seed} if repeat else {}),
             "params": params,
-            "objective": seen.spec.objective.to_dict(),
+            "objective": objective.to_dict(),
             **({"rungs": ladder} if ladder else {}),
         },
     }
