@@ -43,7 +43,7 @@ def trial(
     labels = {contract.LABEL_PARAM_HASH: param_hash(params)[:16]}
     if sweep:
         labels |= {contract.LABEL_SWEEP: sweep, contract.LABEL_TRIAL: str(index)}
-    ended = state in ("Succeeded", "Failed")
+    ended = state in ("Succeeded", "Failed", "Pruned")
     told: Body = {
         "state": state,
         "reason": reason,

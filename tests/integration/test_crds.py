@@ -113,6 +113,8 @@ FROZEN = [
     ("Sweep", {"spec.template.params": {"epochs": "3"}}, "spec.template", NEW_SWEEP),
     ("Sweep", {"spec.template.image": "other:1"}, "spec.template", NEW_SWEEP),
     ("Sweep", {"spec.dedupe": "Never"}, "spec.dedupe", NEW_SWEEP),
+    ("Sweep", {"spec.earlyStopping": {"algorithm": "ASHA"}}, "spec.earlyStopping", "its rule is fixed"),
+    ("Experiment", {"spec.rungs": [1]}, "spec.rungs", NEW_EXPERIMENT),
     ("Experiment", {"spec.params.epochs": 4}, "spec.params", NEW_EXPERIMENT),
     ("Experiment", {"spec.params.model": {"architecture": "Unet"}}, "spec.params", NEW_EXPERIMENT),
     ("Experiment", {"spec.params": ABSENT}, "spec.params", NEW_EXPERIMENT),
@@ -151,6 +153,7 @@ LIVE = [
     ("Sweep", {"spec.ttlSecondsAfterFinished": 60}),
     ("Experiment", {"spec.suspend": True}),
     ("Experiment", {"spec.ttlSecondsAfterFinished": 60}),
+    ("Experiment", {"spec.prune": {"step": 3, "message": "enough"}}),
     ("Experiment", {"spec.retry.limit": 5}),
     ("Experiment", {"spec.maxRunTime": "6h"}),
     ("Experiment", {"spec.resources.memory": "32Gi"}),
@@ -227,6 +230,49 @@ def test_a_random_search_never_gets_other_values(cluster: Cluster, namespace: st
     _assert_refused(
         *_put(cluster, namespace, changed(stored, {"spec.parameters": more})), "spec.parameters", "immutable"
     )
+
+
+MEDIAN = {"algorithm": "Median", "minSteps": 2}
+HYPERBAND = {"algorithm": "Hyperband", "maxSteps": 27}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fine"),
+    [
+        (MEDIAN, {**MEDIAN, "startupTrials": 9}, True),
+        ({**MEDIAN, "startupTrials": 9}, MEDIAN, True),
+        ({"algorithm": "Patience", "patience": 3}, {"algorithm": "Patience", "patience": 9}, True),
+        (MEDIAN, None, True),
+        (MEDIAN, {**MEDIAN, "minSteps": 3}, False),
+        (MEDIAN, {**MEDIAN, "algorithm": "ASHA"}, False),
+        (HYPERBAND, {**HYPERBAND, "maxSteps": 81}, False),
+        (HYPERBAND, {**HYPERBAND, "reductionFactor": 3}, False),
+        (HYPERBAND, {"algorithm": "ASHA"}, False),
+        (None, MEDIAN, False),
+    ],
+    ids=[
+        *("startup trials", "the usual startup trials", "patience", "taken out"),
+        *("first rung", "algorithm", "length", "factor", "less", "put in"),
+    ],
+)
+def test_of_early_stopping_what_trials_note_their_values_by_is_fixed(
+    cluster: Cluster, namespace: str, before: dict[str, Any] | None, after: dict[str, Any] | None, fine: bool
+) -> None:
+    _, stored = _create(cluster, namespace, sweep({"spec.earlyStopping": before or ABSENT}))
+    status, answer = _put(cluster, namespace, changed(stored, {"spec.earlyStopping": after or ABSENT}))
+    if fine:
+        assert status == 200, answer
+    else:
+        _assert_refused(status, answer, "spec.earlyStopping", "only startupTrials and patience may change")
+
+
+def test_the_final_record_leaves_the_rungs_that_the_hub_noted(cluster: Cluster, namespace: str) -> None:
+    _create(cluster, namespace, experiment())
+    rungs = [{"step": 1}, {"step": 3, "value": 0.6}]
+    noted = {"objective": {"value": 0.6, "step": 3, "rungs": rungs}}
+    _apply_status(cluster, namespace, "orkhaven-hub", noted)
+    both = _apply_status(cluster, namespace, "orkhaven-record&force=true", {"objective": {"value": 0.7, "step": 4}})
+    assert both == {"objective": {"value": 0.7, "step": 4, "rungs": rungs}}
 
 
 def test_a_large_sweep_is_within_the_cost_of_the_rules(cluster: Cluster, namespace: str) -> None:

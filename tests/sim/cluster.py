@@ -1,14 +1,14 @@
 """An API server in memory: enough of its semantics that what passes here can only fail on the real one for speed.
 
 uid, one rising resourceVersion, generation, status kept apart from spec, 404 and 409, preconditions, label selectors,
-server-side apply of a status by top-level field, owner references as a step of their own, and a log of events that
-somebody else delivers: late, twice, or not at all. The real thing is tested in tests/integration.
+server-side apply of a status by field (lists are whole), owner references as a step of their own, and a log of events
+that somebody else delivers: late, twice, or not at all. The real thing is tested in tests/integration.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from orkhaven.errors import AlreadyExists, Conflict, NotFound
 
 T = TypeVar("T")
 Body = dict[str, Any]
+Path = tuple[str, ...]
 Id = tuple[str, str, str]
 """Kind, namespace, name."""
 
@@ -104,8 +105,8 @@ class FakeCluster:
     """Called after it did, before the answer: raise, and the answer is lost."""
     _version: int = 0
     _uids: int = 0
-    _managers: dict[str, dict[str, set[str]]] = field(default_factory=dict)
-    """uid -> field manager -> top-level fields of the status."""
+    _managers: dict[str, dict[str, set[Path]]] = field(default_factory=dict)
+    """uid -> field manager -> what it owns of the status."""
 
     # --- for everybody -----------------------------------------------------------------------------------------------
 
@@ -254,17 +255,19 @@ class FakeCluster:
         before = managers.get(field_manager, set())
         others = set().union(*(fields for manager, fields in managers.items() if manager != field_manager))
 
+        paths = set(_paths(status))
+
         def apply(body: Body) -> None:
             held = body.setdefault("status", {})
-            for gone in before - status.keys() - others:
-                held.pop(gone, None)
-            held.update(clone(status))
+            for gone in sorted(before - paths - others):
+                _remove(held, gone)
+            _merge(held, clone(status))
 
         version = self._version
         made = self.change(kind, namespace, name, apply)
         for fields in managers.values():
-            fields -= status.keys()
-        managers[field_manager] = set(status)
+            fields -= paths
+        managers[field_manager] = paths
         self._wrote("apply", kind, key, changed=version != self._version)
         return made
 
@@ -304,6 +307,26 @@ class FakeCluster:
 
 def _owner(body: Body) -> str | None:
     return next((ref["uid"] for ref in body["metadata"].get("ownerReferences", ()) if ref.get("controller")), None)
+
+
+def _paths(value: Body, above: Path = ()) -> Iterator[Path]:
+    """Of all that is no object, or an empty one."""
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            yield from _paths(item, (*above, key))
+        else:
+            yield (*above, key)
+
+
+def _remove(held: Body, path: Path) -> None:
+    """What stands there, and the objects above it that are empty then."""
+    head, *rest = path
+    if not rest:
+        held.pop(head, None)
+    elif isinstance(held.get(head), dict):
+        _remove(held[head], tuple(rest))
+        if not held[head]:
+            del held[head]
 
 
 def _selected(labels: dict[str, str], selector: str | None) -> bool:

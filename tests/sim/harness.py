@@ -26,7 +26,7 @@ from tests.sim.cluster import Body, Event, FakeCluster, VirtualClock, Write, dri
 from tests.sim.world import World, experiment_of, finished, gpus
 
 NAMESPACE = "radiology"
-TERMINAL_STATES = ("Succeeded", "Failed", "Skipped")
+TERMINAL_STATES = ("Succeeded", "Failed", "Skipped", "Pruned")
 
 
 class Crash(BaseException):
@@ -222,7 +222,12 @@ class Simulation:
             trials = sweep["status"]["trials"]
             children = [e for e in self.cluster.look("Experiment") if _child(e, sweep)]
             assert trials["created"] == len(children), f"{trials} but {len(children)} trials"
-            for state, name in (("Succeeded", "succeeded"), ("Failed", "failed"), ("Running", "running")):
+            for state, name in (
+                ("Succeeded", "succeeded"),
+                ("Failed", "failed"),
+                ("Pruned", "pruned"),
+                ("Running", "running"),
+            ):
                 count = sum(e["status"]["state"] == state for e in children)
                 assert trials[name] == count, f"{trials} but {count} {state}"
         writes = len(self.cluster.writes)
@@ -239,10 +244,18 @@ class Simulation:
         meta, status = experiment["metadata"], experiment.get("status", {})
         state = status.get("state")
         known = self._ended.get(meta["uid"])
+        resumed = (experiment["spec"].get("prune") or {}).get("resume", False)
+        if known == "Pruned" and resumed:
+            # A person lets it go on.
+            del self._ended[meta["uid"]]
+            known = None
         if known is not None:
             assert state == known, f"{meta['name']} had ended as {known} and is {state} now"
-        if state in TERMINAL_STATES:
+        if state in TERMINAL_STATES and not (state == "Pruned" and resumed):
             self._ended[meta["uid"]] = state
+        if state == "Pruned":
+            live = [pod for pod in self.world.pods("Pending", "Running") if experiment_of(pod) == meta["name"]]
+            assert not live, f"{meta['name']} is pruned, and runs\n{self.describe()}"
         limit = experiment["spec"].get("retry", {}).get("limit", 2)
         assert status.get("retriesUsed", 0) <= limit, f"{meta['name']}: {status['retriesUsed']} retries of {limit}"
         for owner in meta.get("ownerReferences", ()):

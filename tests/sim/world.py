@@ -34,6 +34,8 @@ class World:
 
     cluster: FakeCluster
     pods_made: dict[str, int] = field(default_factory=dict)
+    reports: dict[str, dict[int, float | None]] = field(default_factory=dict)
+    """By an Experiment's uid: step -> objective, as the hub's store has it."""
 
     # --- set-up ------------------------------------------------------------------------------------------------------
 
@@ -162,6 +164,43 @@ class World:
         while self.cluster.collect():
             pass
 
+    # --- the hub -----------------------------------------------------------------------------------------------------
+
+    def report(self, namespace: str, name: str, step: int, value: float | None, *, total: int) -> None:
+        """The run reports its objective, None for NaN, and the hub writes what follows from all reports so far: see
+        docs/early-stopping.md. Larger is better here, unless the Experiment says otherwise."""
+        experiment = self.cluster.find("Experiment", namespace, name)
+        if experiment is None:
+            return
+        reports = self.reports.setdefault(experiment["metadata"]["uid"], {})
+        reports[step] = value
+        spec = experiment["spec"]
+        low = (spec.get("objective") or {}).get("direction") == "Minimize"
+
+        def best(steps: list[int]) -> tuple[float, int] | None:
+            finite = [(v, s) for s in steps if (v := reports[s]) is not None]
+            return min(finite, key=lambda one: (one[0] if low else -one[0], one[1]), default=None)
+
+        rungs: list[Body] = []
+        for rung in spec.get("rungs", ()):
+            if max(reports) < rung:
+                break
+            seen = [s for s in reports if s <= rung] or [min(reports)]
+            found = best(seen)
+            rungs.append({"step": rung, **({} if found is None else {"value": found[0]})})
+        leader = best(list(reports))
+        metric = {} if leader is None else {"best": leader[0], "bestStep": leader[1]}
+
+        def change(body: Body) -> None:
+            status = body.setdefault("status", {})
+            status["progress"] = {"step": step, "totalSteps": total}
+            status.setdefault("metrics", {})[spec["objective"]["metric"]] = metric
+            if leader is not None:
+                status["objective"] = {"value": leader[0], "step": leader[1], "rungs": rungs}
+
+        if not any(c["type"] == "Finished" and c["status"] == "True" for c in experiment["status"]["conditions"]):
+            self.cluster.change("Experiment", namespace, name, change)
+
     # --- looks -------------------------------------------------------------------------------------------------------
 
     def pods(self, *phases: str) -> list[Body]:
@@ -185,6 +224,10 @@ class World:
             return False
         pods = [p for p in self.cluster.look("Pod") if _owned(p, meta["uid"])]
         live = [p for p in pods if p["status"]["phase"] not in TERMINAL]
+        if any(p["status"]["phase"] == "Succeeded" for p in pods):
+            # Suspended or not: what is done is done.
+            self._finish(job, won=True)
+            return True
         if job["spec"].get("suspend"):
             # SIGTERM, and the pod is gone together with what it said last.
             for pod in pods:

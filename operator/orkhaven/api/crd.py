@@ -80,6 +80,13 @@ SWEEP = Kind(
         Column(name="Best", path=".status.best.value", type="number", description="Best value of the objective."),
         Column(name="GPU-H", path=".status.gpuHours.total", type="number", description="GPU-hours used."),
         _AGE,
+        Column(
+            name="Pruned",
+            path=".status.trials.pruned",
+            type="integer",
+            description="Trials that were stopped early.",
+            wide=True,
+        ),
         Column(name="Best-Experiment", path=".status.best.experiment", description="Who leads.", wide=True),
         Column(name="Algorithm", path=".spec.search.algorithm", description="How it searches.", wide=True),
     ),

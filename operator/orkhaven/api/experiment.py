@@ -14,6 +14,7 @@ from pydantic import Field
 from orkhaven.api.container import DataVolume, EnvVar, NodeSelector, Output, Resources, Toleration
 from orkhaven.api.meta import Condition, Duration, Model, NameRule, Rules, StatusModel
 from orkhaven.api.rules import Atomic, ListMap, Rule, immutable, matching
+from orkhaven.api.stopping import MAX_RUNGS, Prune, Rung
 
 Json = Any
 """Any JSON value; kept as it is written (x-kubernetes-preserve-unknown-fields)."""
@@ -188,6 +189,21 @@ class ExperimentSpec(RunTemplate):
             ge=0,
         ),
     ] = None
+    rungs: Annotated[
+        list[Annotated[int, Field(ge=1)]],
+        Field(
+            description="Steps at which status.objective.rungs notes the best value so far. A Sweep with earlyStopping "
+            "fills them in.",
+            max_length=MAX_RUNGS,
+        ),
+    ] = []
+    prune: Annotated[
+        Prune | None,
+        Field(
+            description="Save a checkpoint, give the GPU back and end as Pruned. Set by the Sweep's earlyStopping; "
+            "prune.resume: true goes on."
+        ),
+    ] = None
 
     rules: ClassVar[Rules] = (
         *(
@@ -195,6 +211,7 @@ class ExperimentSpec(RunTemplate):
             for field in ("params", "seed", "image", "command", "data", "objective", "output")
         ),
         immutable("dedupe", "it was decided by; make a new Experiment"),
+        immutable("rungs", "values were noted at them; make a new Experiment"),
     )
 
 
@@ -206,9 +223,10 @@ class State(StrEnum):
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     SKIPPED = "Skipped"
+    PRUNED = "Pruned"
 
 
-TERMINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED, State.SKIPPED})
+TERMINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED, State.SKIPPED, State.PRUNED})
 
 
 class Progress(StatusModel):
@@ -224,6 +242,9 @@ class ObjectiveStatus(StatusModel):
 
     value: Annotated[float, Field(description="Best value of the objective so far.")]
     step: Annotated[int, Field(description="Step that reached it.")]
+    rungs: Annotated[
+        list[Rung], Field(description="Values at the rungs that it has passed.", max_length=MAX_RUNGS)
+    ] = []
 
 
 class MetricStatus(StatusModel):
@@ -320,7 +341,7 @@ class Experiment(Model):
         Field(
             description="What to run. What the run is (params, seed, image, command, data, objective, output) never "
             "changes; how it is run (resources, env, nodeSelector, tolerations, maxRunTime, retry) may be edited and "
-            "holds from the next attempt on; suspend holds at once."
+            "holds from the next attempt on; suspend and prune hold at once."
         ),
     ]
     status: Annotated[ExperimentStatus | None, Field(description="What became of it.")] = None

@@ -11,6 +11,7 @@ class Reason(StrEnum):
     CANCELLED = "Cancelled"
     REUSED = "Reused"
     DUPLICATE = "Duplicate"
+    EARLY_STOPPED = "EarlyStopped"
 
     # --- not ended -------------------------------------------------------------------------------------------------
     WAITING_FOR_GPUS = "WaitingForGpus"

@@ -13,6 +13,7 @@ from orkhaven.api.experiment import Dedupe, Json, Objective, RunTemplate
 from orkhaven.api.meta import Condition, Model, NameRule, Number, Rules, StatusModel
 from orkhaven.api.rules import ListMap, Rule, Transition, immutable
 from orkhaven.api.search import MAX_GRID_NUMBERS, Algorithm, Parameter, Scale, Search
+from orkhaven.api.stopping import EarlyStopping
 
 MAX_SWEEP_NAME = 46
 """Characters: "-" + 10 of the hash + "-" + attempt have to fit into a Job's 63."""
@@ -71,6 +72,16 @@ def _unfounded(spec: SweepSpec) -> list[str]:
     return [p.name for i, p in enumerate(spec.parameters) if not set(p.when) <= set(names[:i])]
 
 
+def _same_rule() -> str:
+    new, old = "self.earlyStopping", "oldSelf.earlyStopping"
+    same = (f"{new}.{field} == {old}.{field}" for field in ("algorithm", "minSteps"))
+    optional = (
+        f"(has({new}.{field}) ? has({old}.{field}) && {new}.{field} == {old}.{field} : !has({old}.{field}))"
+        for field in ("reductionFactor", "maxSteps")
+    )
+    return f"!has({new}) || (has({old}) && {' && '.join((*same, *optional))})"
+
+
 class SweepSpec(Model):
     """What to search, how, and what all trials share."""
 
@@ -126,6 +137,14 @@ class SweepSpec(Model):
             "image, command, data). Reuse: take its result over once it has succeeded, at no cost. Skip: do not run "
             "them. Never: run them, each in a folder of its own. Default: Reuse, but Never where the image has the "
             "tag latest or none, which may be another program by now."
+        ),
+    ] = None
+    early_stopping: Annotated[
+        EarlyStopping | None,
+        Field(
+            description="Stop trials that are not worth going on with. Left out: all run to their end. It may be taken "
+            "out later (no more are stopped then), but not put in, and of its fields only startupTrials and patience "
+            "may change."
         ),
     ] = None
     failure_policy: Annotated[FailurePolicy, Field(description="When to give up.")] = FailurePolicy()
@@ -253,6 +272,12 @@ class SweepSpec(Model):
         immutable("template", "all trials have to share it; make a new Sweep"),
         immutable("dedupe", "trials were made by it; make a new Sweep"),
         Transition(
+            cel=_same_rule(),
+            message="its rule is fixed, since all trials note their values by it: only startupTrials and patience may "
+            "change, and the whole may be left out (no more trials are stopped then)",
+            path=".earlyStopping",
+        ),
+        Transition(
             cel="!has(self.search.maxTrials) || "
             "(has(oldSelf.search.maxTrials) && self.search.maxTrials >= oldSelf.search.maxTrials)",
             message="may only rise (to stop a sweep: parallelism: 0 or suspend: true)",
@@ -281,6 +306,8 @@ def held_by_canary(status: Mapping[str, Any] | None) -> bool:
 
 def resumed(status: Mapping[str, Any] | None) -> dict[str, Any]:
     """What `resume` sets in the spec of a Sweep or an Experiment of this (raw) status so that it goes on."""
+    if (status or {}).get("state") == "Pruned":
+        return {"prune": {"resume": True}}
     return {"suspend": False, **({"canary": 0} if held_by_canary(status) else {})}
 
 
@@ -296,6 +323,7 @@ class TrialCounts(StatusModel):
     suspended: Annotated[int, Field(description="Suspended.")] = 0
     succeeded: Annotated[int, Field(description="Ended with the objective.")] = 0
     failed: Annotated[int, Field(description="Ended without.")] = 0
+    pruned: Annotated[int, Field(description="Stopped early.")] = 0
     reused: Annotated[int, Field(description="Succeeded by the result of an identical run: counted there too.")] = 0
     skipped: Annotated[int, Field(description="Not run, because an identical run is there.")] = 0
 
@@ -334,6 +362,7 @@ class GpuHours(StatusModel):
     total: Annotated[float, Field(description="By all of them.")] = 0
     succeeded: Annotated[float, Field(description="By trials that ended well.")] = 0
     failed: Annotated[float, Field(description="By trials that failed.")] = 0
+    pruned: Annotated[float, Field(description="By trials that were stopped early.")] = 0
     running: Annotated[float, Field(description="By finished attempts of trials that have not ended.")] = 0
 
 
@@ -370,7 +399,8 @@ class Sweep(Model):
             description="What to search. What the trials are (objective, search, parameters, constraints, "
             "initialPoints, trials, template) never changes, but search.maxTrials may rise and a Grid's values and "
             "ranges may be edited (what was tried stays, what is new is tried); objective.goal, parallelism, "
-            "canary, suspend, failurePolicy and ttlSecondsAfterFinished may be edited at any time."
+            "canary, suspend, failurePolicy and ttlSecondsAfterFinished may be edited at any time, of earlyStopping "
+            "what it says itself."
         ),
     ]
     status: Annotated[SweepStatus | None, Field(description="What became of it.")] = None

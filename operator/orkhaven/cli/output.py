@@ -151,7 +151,7 @@ _COLOURS = {
     **dict.fromkeys(("Succeeded", "Completed"), "32"),
     **dict.fromkeys(("Failed",), "31"),
     **dict.fromkeys(("Running", "Starting", "Training"), "36"),
-    **dict.fromkeys(("Queued", "Pending", "Suspended", "Skipped"), "33"),
+    **dict.fromkeys(("Queued", "Pending", "Suspended", "Skipped", "Pruned", "EarlyStopped"), "33"),
 }
 
 

@@ -147,7 +147,7 @@ def _why(body: Body) -> str:
 def _trials(trials: dict[str, int]) -> str:
     if not trials:
         return ""
-    shown = ("succeeded", "failed", "skipped", "running", "queued", "suspended")
+    shown = ("succeeded", "failed", "pruned", "skipped", "running", "queued", "suspended")
     words = [f"{trials[key]} {key}" for key in shown if trials.get(key)]
     if trials.get("reused"):
         words = [f"{word} ({trials['reused']} reused)" if word.endswith(" succeeded") else word for word in words]
@@ -172,7 +172,9 @@ def _best(best: Body | None) -> str:
 def _hours(hours: dict[str, float]) -> str:
     if not hours.get("total"):
         return ""
-    parts = ", ".join(f"{number(hours[key])} {key}" for key in ("succeeded", "failed", "running") if hours.get(key))
+    parts = ", ".join(
+        f"{number(hours[key])} {key}" for key in ("succeeded", "failed", "pruned", "running") if hours.get(key)
+    )
     return f"{number(hours['total'])}" + (f": {parts}" if parts else "")
 
 
@@ -190,7 +192,7 @@ def _time(body: Body, *, now: datetime) -> str:
 def eta(status: Body, *, now: datetime) -> float | None:
     """Seconds until the end at the mean pace so far. None before the third trial has ended, and while suspended."""
     trials = status.get("trials") or {}
-    ended = trials.get("succeeded", 0) + trials.get("failed", 0) + trials.get("skipped", 0)
+    ended = sum(trials.get(key, 0) for key in ("succeeded", "failed", "pruned", "skipped"))
     left = trials.get("total", 0) - ended
     if ended < 3 or left <= 0 or status.get("state") != "Running" or not status.get("startTime"):
         return None

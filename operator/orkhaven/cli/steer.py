@@ -19,6 +19,10 @@ def suspend(session: Session, name: str, *, held: bool) -> int:
     kube = session.kube
     body = find.either(kube, name)
     label, verb = _label(body), "suspended" if held else "resumed"
+    if not held and (body.get("status") or {}).get("state") == "Pruned":
+        kube.patch("Experiment", body["metadata"]["name"], {"spec": resumed(body["status"])}, manager=MANAGER)
+        print(f"{label} resumed: it goes on from its checkpoint, and is judged again at the next rung")
+        return 0
     if finished(body):
         print(f"{label} has ended: there is nothing to {'suspend' if held else 'resume'}", file=sys.stderr)
         return 1
@@ -80,7 +84,7 @@ def rerun(
 
     kube = session.kube
     old = find.experiment(kube, name)
-    spec = {key: value for key, value in old["spec"].items() if key != "suspend"}
+    spec = {key: value for key, value in old["spec"].items() if key not in ("suspend", "prune")}
     if seed is not None:
         spec["seed"] = seed
     made: Body = {

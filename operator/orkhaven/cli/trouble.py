@@ -25,7 +25,7 @@ def failures(session: Session, name: str) -> int:
         emit(View([*CLUSTERS, Column("SUGGESTION", "suggestion")], clusters, data=clusters), session.output)
         return 0
     trials = status.get("trials") or {}
-    ended = trials.get("succeeded", 0) + trials.get("failed", 0)
+    ended = sum(trials.get(key, 0) for key in ("succeeded", "failed", "pruned"))
     if not clusters:
         print(f"{name}: none of {ended} ended trials failed" if ended else f"{name}: no trial has ended yet")
         return 0
@@ -61,6 +61,7 @@ _WAITING = {
     "WaitingForPod": "its Job is released and has no pod yet: if it stays so, the Job's Events say why (a quota?)",
     "StatusUnknown": "its node or the API server does not answer: it is not given up, what was last known holds",
     "Suspended": "resume it",
+    "EarlyStopped": "others did better, or it got no better itself; kubectl ork resume goes on from its checkpoint",
     "Suspending": "it saves a checkpoint and stops",
 }
 

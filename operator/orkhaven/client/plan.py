@@ -38,6 +38,8 @@ class Plan:
     """Another Experiment is at the same run, or waits for it."""
     failed: int = 0
     """Another Experiment has failed with the same run."""
+    pruned: int = 0
+    """Another Experiment with the same run was stopped early."""
     uncompared: int = 0
 
     def sentence(self) -> str:
@@ -51,6 +53,7 @@ class Plan:
                 (self.done, "identical to a run that has succeeded"),
                 (self.open, "identical to a run that is under way"),
                 (self.failed, "identical to a run that has failed"),
+                (self.pruned, "identical to a run that was stopped early"),
                 (self.uncompared, "not compared"),
             )
             if count
@@ -85,13 +88,13 @@ def plan(body: Body, there: Iterable[Body]) -> Plan:
     return Plan(trials=total, uncompared=total - len(runs), **counts)
 
 
-_ORDER = ("failed", "open", "done", "mine")
+_ORDER = ("failed", "pruned", "open", "done", "mine")
 """Where several Experiments are the same run, the last of these counts."""
 
 
 def _verdict(experiment: Body) -> str:
     state = (experiment.get("status") or {}).get("state")
-    return {"Succeeded": "done", "Failed": "failed"}.get(str(state), "open")
+    return {"Succeeded": "done", "Failed": "failed", "Pruned": "pruned"}.get(str(state), "open")
 
 
 def first_trials(source: TrialSource, most: int) -> Iterator[dict[str, Any]]:

@@ -59,7 +59,8 @@ class Resource:
         self._patch({"suspend": True})
 
     def resume(self) -> None:
-        """Goes on from there; a sweep that its canary holds goes on without waiting for it."""
+        """Goes on from there, an Experiment that early stopping has ended too; a sweep that its canary holds goes on
+        without waiting for it."""
         from orkhaven.api.sweep import resumed
 
         self._patch(resumed(self._body.get("status")))

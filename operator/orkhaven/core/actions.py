@@ -41,6 +41,18 @@ class SuspendExperiment:
 
 
 @dataclass(frozen=True, slots=True)
+class PruneExperiment:
+    """Set spec.prune of a sweep's child, where it is as it was when that was decided: a person may have let it go on
+    meanwhile."""
+
+    key: Key
+    uid: str
+    resource_version: int
+    step: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteJob:
     """Delete a Job and, in the background, its pods. One that is gone is success."""
 
@@ -82,6 +94,7 @@ Action = (
     | CreateJob
     | SuspendJob
     | SuspendExperiment
+    | PruneExperiment
     | DeleteJob
     | DeleteExperiment
     | DeleteSweep

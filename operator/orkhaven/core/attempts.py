@@ -8,7 +8,7 @@ once `endTime` is set.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -192,6 +192,15 @@ def _live(state: State, reason: Reason, message: str, *, recheck: float | None =
 
 def _failed(evidence: Evidence) -> Verdict:
     return Verdict(phase=Phase.ENDED, cause=classify(evidence), evidence=evidence)
+
+
+def pruned(verdict: Verdict, job: JobView | None, why: str) -> Verdict:
+    """The end of an attempt that waits and is not to go on: unless its Job still counts a pod, which has not been seen
+    here yet."""
+    if job is not None and job.active:
+        return _live(State.RUNNING, Reason.SUSPENDING, "saves a checkpoint and stops")
+    cause = Cause(reason=Reason.EARLY_STOPPED, message=why or "stopped early")
+    return replace(verdict, phase=Phase.ENDED, cause=cause)
 
 
 # --- bookkeeping ------------------------------------------------------------------------------------------------------

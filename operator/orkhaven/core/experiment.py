@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason
-from orkhaven.api.experiment import TERMINAL_STATES, Attempt, CheckpointStatus, Dedupe, FailureStatus, State
+from orkhaven.api.experiment import Attempt, CheckpointStatus, Dedupe, State
 from orkhaven.core.actions import Action, ApplyFinalRecord, CreateJob, DeleteJob, Note, Plan, SuspendJob
-from orkhaven.core.attempts import Observed, Phase, Verdict, alive, book, close, judge, observe
-from orkhaven.core.failures import Cause, Evidence, suggestion
+from orkhaven.core.attempts import Observed, Phase, Verdict, alive, book, close, judge, observe, pruned
+from orkhaven.core.failures import Cause, Evidence
 from orkhaven.core.final import final_fields
 from orkhaven.core.identity import job_name, param_hash, run_hash
 from orkhaven.core.job import build_job, image_of
+from orkhaven.core.outcome import change_notes, conditions_of, failure_of, is_over, lingers, result_words, to_prune
 from orkhaven.core.retention import retire
 from orkhaven.core.retry import decide
 from orkhaven.core.reuse import (
@@ -32,21 +33,12 @@ from orkhaven.core.reuse import (
     source_of,
     worker_of,
 )
-from orkhaven.core.status import Conditions, clip, clip_end, holds, whole_seconds
+from orkhaven.core.status import clip, whole_seconds
 from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView, Why
-from orkrun import contract
 
 MAX_ATTEMPTS = 10
-EXCERPT_LINES = 25
-EXCERPT_CHARACTERS = 2048
-"""Kept in etcd with each failed run; the whole log is in the hub."""
 LOOK_AGAIN_SECONDS = 10.0
 """While an earlier attempt's pod is still there: its node may stop to answer, which is no event of this experiment."""
-
-
-def is_finished(status: ExperimentStatus) -> bool:
-    """Whether nothing about it changes any more."""
-    return status.state in TERMINAL_STATES or holds(status.conditions, "Finished")
 
 
 def plan_experiment(
@@ -69,7 +61,7 @@ def plan_experiment(
     """
     if exp.meta.deleting:
         return Plan()
-    if is_finished(exp.status):
+    if is_over(exp):
         return retire(exp, jobs=jobs, defaults=defaults, now=now)
     planner = _Planner(exp, nodes=nodes, defaults=defaults, now=now)
     if exp.spec is None:
@@ -127,7 +119,7 @@ class _Planner:
         if self.attempts:
             self.state = self.exp.status.state or State.QUEUED
         else:
-            self.failure = self._failure(Reason.INVALID_SPEC, why)
+            self.failure = failure_of(Reason.INVALID_SPEC, why)
             self.completion_time = whole_seconds(self.now)
         if self.exp.status.reason != Reason.INVALID_SPEC:
             self.notes.append(Note(type="Warning", reason=Reason.INVALID_SPEC, message=why))
@@ -149,6 +141,9 @@ class _Planner:
         if not self.exp.status.attempts and dedupe_of(spec, self.defaults) is Dedupe.NEVER:
             self.output_folder = own_folder(self.run_hash, self.exp.meta.uid)
         self.spec, self.jobs, self.pods, self.twins = spec, jobs, pods, twins
+        self.prune = to_prune(spec)
+        if self.exp.status.state is State.PRUNED:
+            self.completion_time = None  # a person lets it go on
         self.why = why or Why(Reason.WAITING_FOR_GPUS, "waits for its turn in the queue")
         number = max([job.attempt for job in jobs] + [attempt.number for attempt in self.attempts], default=0)
         if number == 0:
@@ -165,7 +160,7 @@ class _Planner:
 
     def _first(self, left: Sequence[PodView]) -> None:
         """Nothing was begun yet, and need not be where an identical run has its result."""
-        if self.spec.suspend:
+        if self.spec.suspend or self.prune is not None:
             self._begin(1)
             return
         stored = self.exp.status
@@ -217,6 +212,9 @@ class _Planner:
     def _look(self, seen: Observed) -> None:
         """The latest attempt has not ended as far as the status knows."""
         verdict = judge(seen, self.exp, self.spec, nodes=self.nodes, defaults=self.defaults, now=self.now)
+        if self.prune is not None and verdict.phase is Phase.WAITING:
+            # What ended by itself before it could be stopped has another verdict, and keeps its result.
+            verdict = pruned(verdict, seen.job, self.prune.message)
         before = self.attempts[-1]
         attempt = book(
             before,
@@ -243,18 +241,20 @@ class _Planner:
         else:
             self._say(verdict.state, verdict.reason, verdict.message)
             self._tell_live(before, attempt)
-            if self.spec.suspend and seen.job is not None and not seen.job.suspended:
+            if (self.spec.suspend or self.prune) and seen.job is not None and not seen.job.suspended:
                 self.actions.append(SuspendJob(seen.job.meta.key, seen.job.meta.uid, suspend=True))
                 if seen.pod is not None:
                     self.reason, self.message = Reason.SUSPENDING, "saves a checkpoint and stops"
+            if self.prune is not None and self.reason == Reason.SUSPENDING:
+                self.message = f"saves a checkpoint and ends; {self.prune.message}"
 
     def _settle(self, verdict: Verdict) -> None:
         """Books the end of the latest attempt: again or not, and at whose expense. Happens once per attempt."""
         cause = verdict.cause
-        if cause is None:
+        if cause is None or cause.reason is Reason.EARLY_STOPPED:
             self.failure, self.retry_at = None, None
             return
-        self.failure = self._failure(cause.reason, cause.message, verdict.evidence)
+        self.failure = failure_of(cause.reason, cause.message, verdict.evidence)
         ended = [attempt.reason for attempt in self.attempts if attempt.reason is not None]
         again = decide(
             cause,
@@ -277,25 +277,37 @@ class _Planner:
         """The latest attempt has ended. What still runs of it goes first, but only once its end is in the stored
         status."""
         attempt = self.attempts[-1]
-        if seen.job is not None and _lingers(seen.job, seen.pod):
+        if seen.job is not None and lingers(seen.job, seen.pod):
             state = self.exp.status.state or State.STARTING
             self._say(state, attempt.reason or Reason.STATUS_UNKNOWN, attempt.message or "ended")
             if not recorded:
                 self.recheck.append(0.0)
+                if attempt.reason == Reason.EARLY_STOPPED:
+                    self._keep_record(evidence)  # at the end its pod will be gone
             elif not seen.job.meta.deleting:
                 self.actions.append(DeleteJob(seen.job.meta.key, seen.job.meta.uid))
         elif attempt.reason == Reason.COMPLETED:
-            self._finish(State.SUCCEEDED, Reason.COMPLETED, self._result(evidence), evidence)
+            self._finish(
+                State.SUCCEEDED, Reason.COMPLETED, result_words(self.spec, self.exp.status, evidence), evidence
+            )
+        elif attempt.reason == Reason.EARLY_STOPPED and self.prune is None and self.spec.prune is not None:
+            self._begin(attempt.number + 1)  # a person lets it go on
+        elif attempt.reason == Reason.EARLY_STOPPED:
+            self._finish(State.PRUNED, Reason.EARLY_STOPPED, attempt.message or "stopped early", evidence)
         elif self.retry_at is not None:
             self._begin(attempt.number + 1)
         else:
-            failure = self.failure or self._failure(attempt.reason or "", attempt.message or "")
+            failure = self.failure or failure_of(attempt.reason or "", attempt.message or "")
             self._finish(State.FAILED, failure.reason, failure.message, evidence)
 
     def _begin(self, number: int) -> None:
         """Makes the Job of attempt `number`, unless something has to be waited for."""
         last = self.attempts[-1] if self.attempts else None
         because = f"attempt {last.number} ended with {last.reason}: {last.message}" if last else ""
+        if self.prune is not None:
+            self.failure = None
+            self._finish(State.PRUNED, Reason.EARLY_STOPPED, self.prune.message or "stopped early", None)
+            return
         if self.spec.suspend:
             self._say(State.SUSPENDED, Reason.SUSPENDED, f"suspended; {because}" if because else "suspended")
             return
@@ -343,7 +355,7 @@ class _Planner:
             )
         except ValueError as error:
             self.accepted = False
-            self.failure = self._failure(Reason.INVALID_SPEC, str(error))
+            self.failure = failure_of(Reason.INVALID_SPEC, str(error))
             self._finish(State.FAILED, Reason.INVALID_SPEC, str(error), None)
             return None
 
@@ -365,6 +377,9 @@ class _Planner:
         self._say(state, reason, message)
         self.completion_time = (self.attempts[-1].end_time if self.attempts else None) or whole_seconds(self.now)
         self.retry_at = None
+        self._keep_record(evidence)
+
+    def _keep_record(self, evidence: Evidence | None) -> None:
         record = evidence.record if evidence else None
         if record is not None:
             objective = self.spec.objective.metric if self.spec.objective else None
@@ -376,30 +391,6 @@ class _Planner:
 
     def _say(self, state: State, reason: str, message: str) -> None:
         self.state, self.reason, self.message = state, str(reason), message
-
-    def _result(self, evidence: Evidence | None) -> str:
-        record = evidence.record if evidence else None
-        note = f"; {clip(record.note, contract.NOTE_LIMIT)}" if record is not None and record.note else ""
-        name = self.spec.objective.metric if self.spec.objective else None
-        if name is None:
-            return f"done{note}"
-        if record is not None and record.objective is not None:
-            return f"{name} {record.objective[0]:.6g} at step {record.objective[1]}{note}"
-        known = self.exp.status.objective
-        return f"{name} {known.value:.6g} at step {known.step}{note}" if known else f"done{note}"
-
-    def _failure(self, reason: str, message: str, evidence: Evidence | None = None) -> FailureStatus:
-        record = evidence.record if evidence else None
-        excerpt = (
-            record.excerpt if record else "\n".join((evidence.text if evidence else "").splitlines()[-EXCERPT_LINES:])
-        )
-        return FailureStatus(
-            reason=str(reason),
-            message=clip(message, 1024),
-            excerpt=clip_end(excerpt, EXCERPT_CHARACTERS) if excerpt else None,
-            location=clip(record.location, 512) if record and record.location else None,
-            suggestion=suggestion(reason),
-        )
 
     def _note_attempt(self, cause: Cause, what_next: str) -> None:
         number = self.attempts[-1].number
@@ -413,47 +404,22 @@ class _Planner:
         if self.reason == Reason.PULLING_IMAGE != self.exp.status.reason:
             self.notes.append(Note(type="Warning", reason=self.reason, message=clip(self.message, 1000)))
 
-    def _tell_change(self) -> None:
-        """Events for what a user wants to know, once each: the state before is the stored one."""
-        stored = self.exp.status
-        told = (State.SUCCEEDED, State.FAILED, State.SKIPPED, State.SUSPENDED)
-        if self.state is not stored.state and self.state in told:
-            kind = "Warning" if self.state is State.FAILED else "Normal"
-            said = f"{self.reason}: {self.message}" if self.state is State.FAILED else self.message
-            if self.accepted:
-                word = self.reason if self.reason == Reason.REUSED else self.state.value
-                self.notes.append(Note(type=kind, reason=word, message=clip(said, 1000)))
-        if self.reason in (Reason.NO_FITTING_NODE, Reason.WAITING_FOR_TWIN) and self.reason != stored.reason:
-            kind = "Warning" if self.reason == Reason.NO_FITTING_NODE else "Normal"
-            self.notes.append(Note(type=kind, reason=self.reason, message=clip(self.message, 1000)))
-
     # --- the outcome --------------------------------------------------------------------------------------------------
 
-    def _conditions(self) -> Conditions:
-        conditions = Conditions(self.exp.status.conditions, generation=self.exp.meta.generation, now=self.now)
-        done = self.state in TERMINAL_STATES
-        if self.accepted:
-            conditions.set("Accepted", "True", reason="Accepted")
-        else:
-            conditions.set("Accepted", "False", reason=Reason.INVALID_SPEC, message=self.message)
-        for kind, state in (("Running", State.RUNNING), ("Suspended", State.SUSPENDED)):
-            conditions.set(kind, "True" if self.state is state else "False", reason=self.reason)
-        conditions.set(
-            "Finished", "True" if done else "False", reason=self.reason, message=self.message if done else ""
-        )
-        if done:
-            well = self.state is State.SUCCEEDED
-            # The message stands in Finished, once: it may be long, and ten thousand of these are kept.
-            conditions.set("Succeeded", "True" if well else "False", reason=self.reason)
-        else:
-            conditions.set("Succeeded", "Unknown", reason="NotFinished")
-        return conditions
-
     def _plan(self) -> Plan:
-        self._tell_change()
+        self.notes += change_notes(
+            self.exp.status, state=self.state, reason=self.reason, message=self.message, accepted=self.accepted
+        )
         status = ExperimentStatus(
             observed_generation=self.exp.meta.generation,
-            conditions=self._conditions().as_list(),
+            conditions=conditions_of(
+                self.exp,
+                state=self.state,
+                reason=self.reason,
+                message=self.message,
+                accepted=self.accepted,
+                now=self.now,
+            ),
             state=self.state,
             reason=self.reason,
             message=clip(self.message, 2048),
@@ -477,10 +443,3 @@ class _Planner:
             notes=tuple(self.notes),
             requeue_after=min(self.recheck) if self.recheck else None,
         )
-
-
-def _lingers(job: JobView, pod: PodView | None) -> bool:
-    """Whether something of an ended attempt would run on, or could be released again. A Job whose pod has ended gets
-    its condition within seconds by itself."""
-    over = job.finished is not None or (not job.suspended and pod is not None and pod.phase in ("Succeeded", "Failed"))
-    return not over

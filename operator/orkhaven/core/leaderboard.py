@@ -6,7 +6,7 @@ import heapq
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 from orkhaven.api.experiment import TERMINAL_STATES, Direction, ObjectiveStatus, State
@@ -17,6 +17,7 @@ from orkhaven.core.views import ExperimentView
 ROWS = 10
 MAX_PARAMS_BYTES = 2048
 """JSON bytes of parameters that a row shows; what goes beyond is in the Experiment itself."""
+_SUCCEEDED = frozenset({State.SUCCEEDED})
 
 
 def leaderboard(
@@ -25,21 +26,24 @@ def leaderboard(
     direction: Direction,
     names: Sequence[str],
     repeats: int = 1,
+    states: Set[State] = _SUCCEEDED,
     rows: int = ROWS,
 ) -> list[LeaderboardRow]:
     """The best first. Ties: the earlier step, then the name.
 
-    `children`: of whom those count that succeeded with a finite objective. `names`: dotted parameters to show.
+    `children`: of whom those count that ended in one of `states` with a finite objective. `names`: dotted parameters to
+    show.
     `repeats`: trials of one combination (numbers repeats * i to repeats * i + repeats - 1), which are one row then, by
     their mean. Such a row stands once all of them have ended: one lucky seed leads nobody.
+    Where pruned ones do not count, a combination of which a repeat was pruned has no row.
     """
     sign = -1.0 if direction is Direction.MAXIMIZE else 1.0
     if repeats > 1:
-        return _of_repeats(children, sign=sign, names=names, repeats=repeats, rows=rows)
+        return _of_repeats(children, sign=sign, names=names, repeats=repeats, states=states, rows=rows)
     ranked = (
         (sign * objective.value, objective.step, child.meta.key.name, child)
         for child in children
-        if (objective := _result(child)) is not None
+        if (objective := _result(child, states)) is not None
     )
     return [
         LeaderboardRow(experiment=name, value=sign * value + 0.0, step=step, params=_shown(child, names))
@@ -48,7 +52,13 @@ def leaderboard(
 
 
 def _of_repeats(
-    children: Iterable[ExperimentView], *, sign: float, names: Sequence[str], repeats: int, rows: int
+    children: Iterable[ExperimentView],
+    *,
+    sign: float,
+    names: Sequence[str],
+    repeats: int,
+    states: Set[State],
+    rows: int,
 ) -> list[LeaderboardRow]:
     groups: dict[int, list[ExperimentView]] = {}
     for child in children:
@@ -56,8 +66,9 @@ def _of_repeats(
             groups.setdefault(child.trial // repeats, []).append(child)
     ranked = []
     for group in groups.values():
-        found = [(result, child) for child in group if (result := _result(child)) is not None]
-        if len(group) < repeats or not found:
+        found = [(result, child) for child in group if (result := _result(child, states)) is not None]
+        outdone = State.PRUNED not in states and any(child.status.state is State.PRUNED for child in group)
+        if len(group) < repeats or not found or outdone:
             continue
         best, leader = min(found, key=lambda one: (sign * one[0].value, one[0].step, one[1].meta.key.name))
         values = [result.value for result, _ in found]
@@ -78,9 +89,9 @@ def _of_repeats(
     ]
 
 
-def _result(child: ExperimentView) -> ObjectiveStatus | None:
+def _result(child: ExperimentView, states: Set[State]) -> ObjectiveStatus | None:
     objective = child.status.objective
-    counts = child.status.state is State.SUCCEEDED and objective is not None and math.isfinite(objective.value)
+    counts = child.status.state in states and objective is not None and math.isfinite(objective.value)
     return objective if counts else None
 
 

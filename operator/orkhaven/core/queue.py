@@ -15,8 +15,8 @@ from orkhaven.api import Reason
 from orkhaven.api.container import Toleration
 from orkhaven.core.actions import SuspendJob
 from orkhaven.core.attempts import POD_PHASES_ENDED
-from orkhaven.core.experiment import is_finished
 from orkhaven.core.job import memory_mib
+from orkhaven.core.outcome import is_finished, to_prune
 from orkhaven.core.views import ExperimentView, JobView, Key, NodeView, PodView, Why
 from orkrun import contract
 
@@ -68,6 +68,8 @@ def wants_release(exp: ExperimentView, job: JobView) -> bool:
     on."""
     status = exp.status
     if exp.spec is None or exp.spec.suspend or exp.meta.deleting or is_finished(status):
+        return False
+    if to_prune(exp.spec) is not None:
         return False
     if not job.suspended or job.meta.deleting or job.finished is not None or job.meta.owner_uid != exp.meta.uid:
         return False

@@ -13,6 +13,7 @@ from orkhaven.core.actions import (
     DeleteExperiment,
     DeleteJob,
     DeleteSweep,
+    PruneExperiment,
     SuspendExperiment,
     SuspendJob,
 )
@@ -48,6 +49,13 @@ class Executor:
                 body = await self._gateway.patch(Kind.EXPERIMENT, *key, {"spec": {"suspend": suspend}}, uid=uid)
                 self._learn(Kind.EXPERIMENT, body)
                 log.info("suspended" if suspend else "resumed", extra=about(Kind.EXPERIMENT, *key))
+            case PruneExperiment(key, uid, version, step, message):
+                prune = {"step": step, "message": message, "resume": False}
+                body = await self._gateway.patch(
+                    Kind.EXPERIMENT, *key, {"spec": {"prune": prune}}, uid=uid, resource_version=version
+                )
+                self._learn(Kind.EXPERIMENT, body)
+                log.info("told to end early", extra=about(Kind.EXPERIMENT, *key, why=message))
             case DeleteJob(key, uid):
                 await self._gateway.delete(Kind.JOB, *key, uid=uid)
                 self._store.mark_deleting(Kind.JOB, key, uid)

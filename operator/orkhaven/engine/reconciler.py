@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from orkhaven.core.actions import Action, CreateExperiment, CreateJob, Note, Plan
-from orkhaven.core.experiment import is_finished, plan_experiment
+from orkhaven.core.actions import Action, CreateExperiment, CreateJob, Note, Plan, PruneExperiment
+from orkhaven.core.experiment import plan_experiment
+from orkhaven.core.outcome import is_over
 from orkhaven.core.reuse import Twin
 from orkhaven.core.sweep import plan_sweep
 from orkhaven.core.views import Defaults, ExperimentView, Key, SweepView, Why
@@ -113,7 +114,7 @@ class Reconciler:
         return outcome
 
     def _twins(self, view: ExperimentView) -> list[Twin]:
-        if is_finished(view.status):
+        if is_over(view):
             return []
         return [Twin(exp=twin, begun=self._has_begun(twin)) for twin in self._store.twins(view)]
 
@@ -139,9 +140,10 @@ class Reconciler:
     async def _carry_out(self, kind: Kind, view: SweepView | ExperimentView, plan: Plan) -> Outcome:
         key, uid = view.meta.key, view.meta.uid
         log.debug("plan", extra=about(kind, *key, actions=[type(a).__name__ for a in plan.actions]))
+        overtaken = False
         try:
             for action in plan.actions:
-                await self._executor.execute(action)
+                overtaken |= not await self._execute(action)
             wrote = await self._write_status(kind, view, plan)
         except Unavailable as error:
             return Outcome(result=f"error-{error.code}", retry=True, again_after=error.retry_after)
@@ -165,7 +167,21 @@ class Reconciler:
         for note in plan.notes:
             self._events.post(kind, view.meta, note)
             log.info(note.message, extra=about(kind, *key, reason=note.reason))
+        if overtaken:
+            return Outcome(result="conflict", retry=True)
         return Outcome(result="changed" if wrote or plan.actions else "unchanged", again_after=plan.requeue_after)
+
+    async def _execute(self, action: Action) -> bool:
+        """False: what it is about has changed since, and was read again; one trial's race must not keep the others
+        waiting."""
+        try:
+            await self._executor.execute(action)
+        except (Conflict, NotFound):
+            if not isinstance(action, PruneExperiment):
+                raise
+            await self._refresh(Kind.EXPERIMENT, action.key, action.uid)
+            return False
+        return True
 
     async def _write_status(self, kind: Kind, view: SweepView | ExperimentView, plan: Plan) -> bool:
         if plan.status is None or not differs(kind, view.raw_status, plan.status):

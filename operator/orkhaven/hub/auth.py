@@ -20,6 +20,7 @@ from orkhaven.hub.cache import SharedCache
 from orkhaven.hub.errors import HttpError, unavailable
 from orkhaven.hub.ports import Body, Gateway
 from orkhaven.hub.settings import HubSettings, ReadAuth
+from orkhaven.hub.storage import rungs
 from orkhaven.hub.storage.ingest import RunIdentity
 from orkhaven.kube import TokenReview
 from orkrun import contract
@@ -124,7 +125,8 @@ class WriteAuth:
 def identity_of(experiment: Body) -> RunIdentity:
     """The run that an Experiment is."""
     metadata = experiment["metadata"]
-    objective = (experiment.get("spec") or {}).get("objective") or {}
+    spec = experiment.get("spec") or {}
+    objective = spec.get("objective") or {}
     metric = objective.get("metric")
     return RunIdentity(
         uid=metadata["uid"],
@@ -133,6 +135,7 @@ def identity_of(experiment: Body) -> RunIdentity:
         sweep=(metadata.get("labels") or {}).get(contract.LABEL_SWEEP),
         objective=metric,
         minimize=None if metric is None else objective.get("direction") == "Minimize",
+        ladder=rungs.to_text(spec.get("rungs") or ()),
     )
 
 

@@ -1,5 +1,5 @@
-"""Writes the status of runs that reported something: at once for the first report, then at most once per run and
-interval.
+"""Writes the status of runs that reported something: at once for the first report and for one that passes a rung (early
+stopping waits for it; a run has at most 16), else at most once per run and interval.
 
 What is behind is read from the store, so a restart forgets nothing. A run's write is: read the Experiment, stop where
 it is gone or finished, apply with its resourceVersion, read again on a conflict. While the API server is away
@@ -49,6 +49,8 @@ class _Entry:
     not_before: float = 0.0
     failures: int = 0
     busy: bool = False
+    at_once: bool = False
+    """What came while it was busy does not wait for the interval."""
 
 
 class Flusher:
@@ -104,10 +106,13 @@ class Flusher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def touch(self, run_id: int) -> None:
-        """The run has something new."""
+    def touch(self, run_id: int, *, at_once: bool = False) -> None:
+        """The run has something new. `at_once`: somebody waits for it."""
         entry = self._entries.setdefault(run_id, _Entry())
-        if entry.due is None:
+        if at_once and not entry.failures:
+            entry.at_once = entry.busy
+            self._schedule(run_id, entry, self._clock())
+        elif entry.due is None:
             self._schedule(run_id, entry, max(self._clock(), entry.not_before))
 
     def _schedule(self, run_id: int, entry: _Entry, due: float) -> None:
@@ -150,6 +155,7 @@ class Flusher:
             entry.busy = False
         self._on_result(result)
         now = self._clock()
+        at_once, entry.at_once = entry.at_once, False
         if result is Result.FAILED:
             pause = min(self._backoff_max, BACKOFF_BASE * 2 ** min(entry.failures, 10))
             entry.failures += 1
@@ -160,7 +166,7 @@ class Flusher:
         # An unchanged status costs nobody anything, but looking does.
         entry.not_before = now + self._interval
         if entry.due is not None:  # touched meanwhile
-            self._schedule(run_id, entry, max(entry.due, entry.not_before))
+            self._schedule(run_id, entry, entry.due if at_once else max(entry.due, entry.not_before))
         self._forget_idle(now)
 
     def _forget_idle(self, now: float) -> None:

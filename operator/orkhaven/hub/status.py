@@ -12,6 +12,7 @@ from typing import Any
 from orkhaven.api.meta import shown
 from orkhaven.hub.lines import MAX_TIME
 from orkhaven.hub.storage.read import MetricSummary, RunSnapshot
+from orkhaven.hub.storage.rungs import RungValue
 from orkrun import contract
 
 MAX_METRICS = 32
@@ -32,10 +33,16 @@ def status_of(run: RunSnapshot) -> dict[str, Any]:
         best = metric.best(minimize=objective["direction"] == "Minimize")
         if best is not None:
             status["objective"] = {"value": shown(best[0]), "step": best[1]}
+            if run.rungs:
+                status["objective"]["rungs"] = [_rung(rung) for rung in run.rungs]
     first = [run.objective] if run.objective in by_name else []
     names = (first + sorted(name for name in by_name if name != run.objective))[:MAX_METRICS]
     status["metrics"] = {name: _metric(by_name[name], objective) for name in names if name is not None}
     return status
+
+
+def _rung(rung: RungValue) -> dict[str, float | int]:
+    return {"step": rung.step} | ({} if rung.value is None else {"value": shown(rung.value)})
 
 
 def _metric(metric: MetricSummary, objective: contract.Objective | None) -> dict[str, float | int]:

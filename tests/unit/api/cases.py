@@ -101,7 +101,62 @@ def _stepped(low: float, high: float, scale: str | None = None, *, step: float |
 P = "spec.parameters"
 LR = {"name": "lr", "range": _range(1e-5, 1e-2, "Log")}
 
+
+def _stopping(algorithm: str, **fields: Any) -> dict[str, Any]:
+    return {"spec.earlyStopping": {"algorithm": algorithm, **fields}}
+
+
+_EARLY = "spec.earlyStopping"
+
 WRONG_SWEEPS = [
+    Wrong(
+        "an unknown rule of early stopping",
+        _stopping("Mean"),
+        f"{_EARLY}.algorithm",
+        'supported values: "Median", "ASHA", "Hyperband", "Patience"',
+        rule=False,
+    ),
+    Wrong("early stopping before the first step", _stopping("ASHA", minSteps=0), f"{_EARLY}.minSteps", "", rule=False),
+    Wrong(
+        "a reduction to all of them",
+        _stopping("ASHA", reductionFactor=1),
+        f"{_EARLY}.reductionFactor",
+        "should be greater than or equal to 2",
+        rule=False,
+    ),
+    Wrong(
+        "a reduction by the median",
+        _stopping("Median", reductionFactor=3),
+        f"{_EARLY}.reductionFactor",
+        "reductionFactor is for ASHA and Hyperband only",
+    ),
+    Wrong(
+        "Hyperband of unknown length",
+        _stopping("Hyperband"),
+        f"{_EARLY}.maxSteps",
+        "needs maxSteps: the steps of a whole",
+    ),
+    Wrong(
+        "ASHA with a length", _stopping("ASHA", maxSteps=27), f"{_EARLY}.maxSteps", "Hyperband, and no other algorithm"
+    ),
+    Wrong(
+        "Hyperband of one bracket",
+        _stopping("Hyperband", minSteps=10, maxSteps=29),
+        f"{_EARLY}.maxSteps",
+        "maxSteps has to be at least minSteps times reductionFactor",
+    ),
+    Wrong(
+        "startup trials of ASHA",
+        _stopping("ASHA", startupTrials=5),
+        f"{_EARLY}.startupTrials",
+        "startupTrials is for Median only",
+    ),
+    Wrong(
+        "Patience without end", _stopping("Patience"), f"{_EARLY}.patience", "needs patience: steps without a better"
+    ),
+    Wrong(
+        "a patient median", _stopping("Median", patience=3), f"{_EARLY}.patience", "Patience, and no other algorithm"
+    ),
     Wrong("no objective", {"spec.objective": ABSENT}, "spec.objective", "Required", rule=False),
     Wrong("an empty metric", {"spec.objective.metric": ""}, "spec.objective.metric", "at least 1 char", rule=False),
     Wrong(
@@ -336,6 +391,17 @@ def _env(**fields: Any) -> dict[str, Any]:
 R = "spec.resources"
 
 WRONG_EXPERIMENTS = [
+    Wrong(
+        "too many rungs", {"spec.rungs": list(range(1, 18))}, "spec.rungs", "at most 16", rule=False, kind="Experiment"
+    ),
+    Wrong(
+        "pruned at no step",
+        {"spec.prune": {"resume": True}},
+        "spec.prune.step",
+        "Required",
+        rule=False,
+        kind="Experiment",
+    ),
     _wrong("params that are no object", {"spec.params": [1]}, "spec.params", "must be of type object", rule=False),
     _wrong("a seed below 0", {"spec.seed": -1}, "spec.seed", "greater than or equal to 0", rule=False),
     _wrong("gpus as a fraction", {f"{R}.gpus": 0.5}, f"{R}.gpus", "must be of type integer", rule=False),
@@ -513,6 +579,15 @@ RIGHT = [
     Right("initial points", {"spec.initialPoints": [{"batch_size": 8}, {"model.architecture": "FPN"}, {}]}),
     Right("nothing at once", {"spec.parallelism": 0}),
     Right("identical runs again", {"spec.dedupe": "Never"}),
+    Right("ASHA", _stopping("ASHA", minSteps=5, reductionFactor=4)),
+    Right("Hyperband of two brackets", _stopping("Hyperband", minSteps=10, maxSteps=30)),
+    Right("Median", _stopping("Median", startupTrials=2)),
+    Right("Patience", _stopping("Patience", patience=10, minSteps=20)),
+    Right(
+        "a pruned experiment",
+        {"spec.rungs": [1, 3, 9], "spec.prune": {"step": 3, "message": "enough", "resume": True}},
+        kind="Experiment",
+    ),
     Right("an experiment", kind="Experiment"),
     Right(
         "not twice, and gone after an hour",

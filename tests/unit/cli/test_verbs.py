@@ -263,6 +263,27 @@ def test_suspend_and_resume_patch_one_field(api: FakeApi, session: TestSession, 
     assert "has ended" in capsys.readouterr().err
 
 
+def test_a_pruned_trial_is_told_why_and_resumed(api: FakeApi, session: TestSession, capsys: Capture) -> None:
+    why = "rung 5: 0.41 is below the median 0.7 of 12 trials"
+    pruned = trial("covid-9f9f9f9f9f", index=9, state="Pruned", reason="EarlyStopped", message=why, value=0.41, step=5)
+    api.objects["Experiment", "covid-9f9f9f9f9f"] = pruned
+    said = trouble.explain(pruned)
+    assert (said["state"], said["message"]) == ("Pruned", why)
+    assert "kubectl ork resume" in said["suggestion"]
+    assert steer.suspend(session, "covid-9f9f9f9f9f", held=True) == 1
+    assert steer.suspend(session, "covid-9f9f9f9f9f", held=False) == 0
+    assert json.loads(api.requests[-1].content) == {"spec": {"prune": {"resume": True}}}
+    assert "goes on from its checkpoint" in capsys.readouterr().out
+
+
+def test_a_rerun_of_a_pruned_trial_is_not_pruned(api: FakeApi, session: TestSession, capsys: Capture) -> None:
+    pruned = trial("covid-9f9f9f9f9f", index=9, state="Pruned", reason="EarlyStopped")
+    pruned["spec"]["prune"] = {"step": 5, "message": "rung 5", "resume": False}
+    api.objects["Experiment", "covid-9f9f9f9f9f"] = pruned
+    assert steer.rerun(session, "covid-9f9f9f9f9f", settings=[], seed=None, new_name=None, apply=False) == 0
+    assert "prune" not in capsys.readouterr().out
+
+
 def test_what_a_canary_holds_is_resumed_without_it(api: FakeApi, session: TestSession, capsys: Capture) -> None:
     held = [{"type": "Suspended", "status": "True", "reason": "CanaryFailed", "message": "canary trial x failed"}]
     sweep = api.objects["Sweep", "covid"]

@@ -42,7 +42,13 @@ class TestExpansion:
         assert world.status["progress"] == "1/48"
         assert world.status["best"]["value"] == 0.5
         assert world.status["best"]["params"] == {"lr": 0}
-        assert world.status["gpuHours"] == {"succeeded": 1.0, "failed": 0.0, "running": 0.0, "total": 1.0}
+        assert world.status["gpuHours"] == {
+            "succeeded": 1.0,
+            "failed": 0.0,
+            "pruned": 0.0,
+            "running": 0.0,
+            "total": 1.0,
+        }
 
     def test_a_child_deleted_by_hand_is_made_again_under_its_name(self) -> None:
         world = grid(4, parallelism=4)

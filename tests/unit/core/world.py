@@ -16,6 +16,7 @@ from orkhaven.core.actions import (
     DeleteJob,
     DeleteSweep,
     Plan,
+    PruneExperiment,
     SuspendExperiment,
     SuspendJob,
 )
@@ -319,6 +320,8 @@ class SweepWorld:
                 self.children.setdefault(name, made)
             case SuspendExperiment(key, _, suspend):
                 self.children[key.name]["spec"]["suspend"] = suspend
+            case PruneExperiment(key, _, _, step, message):
+                self.children[key.name]["spec"]["prune"] = {"step": step, "message": message, "resume": False}
             case DeleteSweep():
                 self.deleted = True
             case _:

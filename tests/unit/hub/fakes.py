@@ -270,10 +270,12 @@ class FakeCluster:
         sweep: str | None = None,
         objective: Body | None = None,
         params: Body | None = None,
+        rungs: Sequence[int] = (),
     ) -> str:
         """An Experiment with its Job and pod. Returns the pod's token, whose text is `token-<name>`."""
         labels = {contract.LABEL_EXPERIMENT: name}
         spec = {"params": params or {}, **({"objective": objective} if objective else {})}
+        spec |= {"rungs": list(rungs)} if rungs else {}
         of_sweep = {contract.LABEL_SWEEP: sweep, contract.LABEL_TRIAL: "0"} if sweep else {}
         experiment = self.put("Experiment", name, namespace=namespace, metadata={"labels": of_sweep}, spec=spec)
         job = self.put(

@@ -8,7 +8,9 @@ from datetime import datetime
 
 from orkhaven.api import Reason, SweepSpec
 from orkhaven.api.experiment import Direction, State
+from orkhaven.api.stopping import StoppingAlgorithm
 from orkhaven.core.leaderboard import leaderboard
+from orkhaven.core.outcome import to_prune
 from orkhaven.core.search import TrialSource
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
 
@@ -21,6 +23,7 @@ class Tally:
     failed: list[ExperimentView] = field(default_factory=list)
     skipped: list[ExperimentView] = field(default_factory=list)
     """Not run, because an identical run is there."""
+    pruned: list[ExperimentView] = field(default_factory=list)
     queued: list[ExperimentView] = field(default_factory=list)
     running: list[ExperimentView] = field(default_factory=list)
     suspended: list[ExperimentView] = field(default_factory=list)
@@ -36,6 +39,8 @@ class Tally:
                 tally.failed.append(child)
             elif state is State.SKIPPED:
                 tally.skipped.append(child)
+            elif state is State.PRUNED:
+                tally.pruned.append(child)
             elif state is State.RUNNING or state is State.STARTING:
                 tally.running.append(child)
             elif state is State.SUSPENDED:
@@ -46,7 +51,7 @@ class Tally:
 
     @property
     def ended(self) -> int:
-        return len(self.succeeded) + len(self.failed) + len(self.skipped)
+        return len(self.succeeded) + len(self.failed) + len(self.skipped) + len(self.pruned)
 
     @property
     def reused(self) -> int:
@@ -90,7 +95,13 @@ class Observed:
         self.repeats = spec.search.repeats
         self.tally = Tally.of(children)
         self.total = max(source.total * self.repeats, len(children))
-        self.board = leaderboard(children, direction=spec.objective.direction, names=source.names, repeats=self.repeats)
+        self.board = leaderboard(
+            children,
+            direction=spec.objective.direction,
+            names=source.names,
+            repeats=self.repeats,
+            states=_ranked(spec),
+        )
         """Who leads, best first."""
         self.stop = self._stop()
         self.canary = Canary.of(children, min(spec.canary, self.total))
@@ -129,7 +140,8 @@ class Observed:
         """Whether a sweep that is over has succeeded."""
         given_up = self.stop is not None and self.stop.reason == TOO_MANY_FAILED
         tally = self.tally
-        return self.over and not given_up and bool(tally.succeeded or (tally.skipped and not tally.failed))
+        spared = tally.skipped and not tally.failed and not tally.pruned
+        return self.over and not given_up and bool(tally.succeeded or self.board or spared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +162,7 @@ class Canary:
         own = [child for child in children if child.trial is not None and child.trial < wanted]
         # For one that is skipped an identical run speaks.
         silent = [c for c in own if c.status.objective is None and c.status.state is not State.SKIPPED]
-        failed = [child for child in silent if child.status.state is State.FAILED]
+        failed = [child for child in silent if child.status.state in (State.FAILED, State.PRUNED)]
         failed.sort(key=lambda child: child.trial or 0)
         return cls(wanted, len(own) - len(silent), tuple(failed))
 
@@ -158,6 +170,13 @@ class Canary:
     def sings(self) -> bool:
         """Whether all others may start."""
         return self.reported >= self.wanted
+
+
+def _ranked(spec: SweepSpec) -> frozenset[State]:
+    """Ends that have a rank: Succeeded, and where trials are stopped because they do not get better any more Pruned
+    too, since these have their result. What was stopped because others were better has none."""
+    patient = spec.early_stopping is not None and spec.early_stopping.algorithm is StoppingAlgorithm.PATIENCE
+    return frozenset({State.SUCCEEDED, State.PRUNED}) if patient else frozenset({State.SUCCEEDED})
 
 
 def _reaches(value: float, goal: float, direction: Direction) -> bool:
@@ -172,3 +191,8 @@ def waits_for_twin(child: ExperimentView) -> bool:
 def is_held(child: ExperimentView) -> bool:
     """Whether the child is asked to suspend."""
     return child.spec is not None and child.spec.suspend
+
+
+def is_leaving(child: ExperimentView) -> bool:
+    """Whether the child is asked to end early."""
+    return child.spec is not None and to_prune(child.spec) is not None

@@ -14,6 +14,7 @@ from orkhaven.core.search import TrialSource, trial_params
 from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
 from orkhaven.core.sweep.observed import STOPS, Observed, is_held
 from orkhaven.core.sweep.status import SPEC_SUSPEND, dump, notes_of, status_of
+from orkhaven.core.sweep.stopping import next_stops
 from orkhaven.core.sweep.trials import MAX_CREATIONS, next_trials
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
 
@@ -107,11 +108,13 @@ def _look(seen: Observed) -> Plan:
     actions: list[Action] = []
     requeue: float | None = None
     if not seen.over:
+        stopped, again = next_stops(seen)
         asked, requeue = _hold_or_resume(seen)
-        actions += asked
+        actions += [*stopped, *asked]
+        requeue = again if requeue is None else requeue
         if not seen.spec.suspend and seen.stop is None:
             resumed = sum(not action.suspend for action in asked)
-            made, again = next_trials(seen, resumed=resumed)
+            made, again = next_trials(seen, resumed=resumed - len(stopped))
             actions += made
             requeue = again if again is not None else requeue
     status = status_of(seen, actions)

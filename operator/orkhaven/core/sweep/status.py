@@ -43,6 +43,7 @@ def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
             failed=len(tally.failed),
             reused=tally.reused,
             skipped=len(tally.skipped),
+            pruned=len(tally.pruned),
         ),
         progress=progress,
         best=board[0] if board else None,
@@ -51,6 +52,7 @@ def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
         gpu_hours=GpuHours(
             succeeded=_hours(tally.succeeded),
             failed=_hours(tally.failed),
+            pruned=_hours(tally.pruned),
             running=_hours(tally.unfinished),
             total=_hours(seen.children),
         ),
@@ -100,10 +102,16 @@ def _conditions(seen: Observed, state: SweepState) -> list[Condition]:
         conditions.set("Finished", "False", reason="NotFinished")
         conditions.set("Succeeded", "Unknown", reason="NotFinished")
         return conditions.as_list()
+    pruned = f", {len(seen.tally.pruned)} were stopped early" if seen.tally.pruned else ""
     if seen.stop is not None:
         reason, message = seen.stop.reason, seen.stop.message
     elif seen.well:
-        reason, message = "Completed", f"{len(seen.tally.succeeded)} of {seen.total} trials succeeded{_spared(seen)}"
+        reason, message = (
+            "Completed",
+            f"{len(seen.tally.succeeded)} of {seen.total} trials succeeded{_spared(seen)}{pruned}",
+        )
+    elif seen.tally.pruned:
+        reason, message = "NoTrialSucceeded", f"none of {seen.total} trials succeeded{pruned}"
     else:
         reason, message = "AllTrialsFailed", f"none of {seen.total} trials succeeded"
     if seen.source.shortfall and seen.stop is None:
@@ -154,6 +162,10 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
         if cluster.reason not in known:
             message = f"{cluster.reason} in {cluster.samples[0]}: {cluster.message}. {cluster.suggestion}"
             notes.append(Note(type="Warning", reason="TrialFailed", message=clip(message, 1000)))
+    if seen.tally.pruned and not stored.trials.pruned:
+        first = min(seen.tally.pruned, key=lambda child: child.meta.key.name)
+        message = f"{first.meta.key.name} is the first that was stopped early: {first.status.message}"
+        notes.append(Note(type="Normal", reason="TrialPruned", message=clip(message, 1000)))
     if status.state is SweepState.SUSPENDED is not stored.state and seen.spec.suspend:
         notes.append(Note(type="Normal", reason="Suspended", message="all GPUs are given back"))
     if reason_of(status.conditions, "Suspended") == CANARY_FAILED != reason_of(stored.conditions, "Suspended"):
@@ -162,7 +174,8 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
         notes.append(Note(type="Normal", reason=GOAL_REACHED, message=clip(seen.stop.message, 1000)))
     if status.state in (SweepState.SUCCEEDED, SweepState.FAILED):
         best = f"; best {status.best.value:.6g} by {status.best.experiment}" if status.best else ""
-        message = f"{len(seen.tally.succeeded)} succeeded, {len(seen.tally.failed)} failed{_spared(seen)}{best}"
+        pruned = f", {len(seen.tally.pruned)} stopped early" if seen.tally.pruned else ""
+        message = f"{len(seen.tally.succeeded)} succeeded, {len(seen.tally.failed)} failed{_spared(seen)}{pruned}{best}"
         kind = "Normal" if status.state is SweepState.SUCCEEDED else "Warning"
         notes.append(Note(type=kind, reason=status.state.value, message=message))
     return notes

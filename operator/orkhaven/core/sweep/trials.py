@@ -8,7 +8,7 @@ from orkhaven.api import GROUP, VERSION
 from orkhaven.api.experiment import Objective
 from orkhaven.core.actions import CreateExperiment
 from orkhaven.core.identity import LABEL_DIGITS, child_name, param_hash, seed_of_repeat
-from orkhaven.core.sweep.observed import Observed, is_held, waits_for_twin
+from orkhaven.core.sweep.observed import Observed, is_held, is_leaving, waits_for_twin
 from orkrun import contract
 
 MAX_CREATIONS = 50
@@ -24,10 +24,10 @@ def next_trials(seen: Observed, *, resumed: int) -> tuple[list[CreateExperiment]
     """
     if seen.spec.parallelism == 0 or seen.canary.failed:
         return [], None
-    busy = sum(not is_held(child) for child in seen.tally.unfinished)
+    busy = sum(not is_held(child) and not is_leaving(child) for child in seen.tally.unfinished)
     most = seen.spec.parallelism + seen.defaults.lookahead
     # Those that wait for an identical run ask for no GPU, but a whole sweep of them must not be made at once either.
-    idle = sum(waits_for_twin(child) and not is_held(child) for child in seen.tally.queued)
+    idle = sum(waits_for_twin(child) and not is_held(child) and not is_leaving(child) for child in seen.tally.queued)
     room = min(most - (busy - min(idle, most)) - resumed, seen.total - len(seen.children))
     again = None
     if room > MAX_CREATIONS:
@@ -52,6 +52,7 @@ def _child(seen: Observed, number: int, taken: set[str]) -> dict[str, Any]:
     combination, repeat = divmod(number, seen.repeats)
     params = seen.source.params(combination)
     seed = seed_of_repeat(seen.spec.template.seed, repeat)
+    ladder = seen.spec.early_stopping.ladder() if seen.spec.early_stopping else []
     key = seen.sweep.meta.key
     objective = Objective(metric=seen.spec.objective.metric, direction=seen.spec.objective.direction)
     return {
@@ -83,5 +84,6 @@ def _child(seen: Observed, number: int, taken: set[str]) -> dict[str, Any]:
             **({"dedupe": seen.spec.dedupe.value} if seen.spec.dedupe is not None else {}),
             "params": params,
             "objective": objective.to_dict(),
+            **({"rungs": ladder} if ladder else {}),
         },
     }

@@ -103,7 +103,7 @@ async def post_metrics(request: Request, namespace: Namespace, experiment: Name)
         except SQLAlchemyError as error:
             raise storage_trouble(error) from error
         if outcome.accepted:
-            hub.flusher.touch(outcome.run_id)
+            hub.flusher.touch(outcome.run_id, at_once=outcome.passed_rung)
             hub.queries.touch(namespace, run.sweep)
     refusals = (*parsed.refusals, *(outcome.refusals if outcome else ()))
     telemetry = hub.telemetry

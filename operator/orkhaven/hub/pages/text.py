@@ -19,6 +19,7 @@ _STATES = {
     "Failed": "bad",
     "Suspended": "held",
     "Skipped": "held",
+    "Pruned": "held",
     "Queued": "waiting",
     "Pending": "waiting",
 }

@@ -1,7 +1,7 @@
 """Runs with the same parameters as one row: mean and spread of their objective, the best, the worst, who failed. Pure.
 
-The mean is over the runs that have a value and have not failed: half a training says nothing of the parameters. How
-many failed stands beside it.
+The mean is over the runs that have a value and have neither failed nor been stopped early: half a training says nothing
+of the parameters. How many failed stands beside it.
 """
 
 from __future__ import annotations
@@ -91,10 +91,11 @@ def _grouped(table: Table, mask: Sequence[bool] | None) -> list[_Group]:
 def _item(table: Table, group: _Group, values: dict[str, list[Any]], *, minimize: bool) -> Item:
     objective = table.column(column_of("objective"))
     failed = {index for index in group.members if table.rows[index].state == "Failed"}
+    cut = {index for index in group.members if table.rows[index].state == "Pruned"}
     reached = [
         (value, index)
         for index in group.members
-        if index not in failed and (value := objective[index]) is not None and math.isfinite(value)
+        if index not in failed | cut and (value := objective[index]) is not None and math.isfinite(value)
     ]
     reached.sort(key=lambda pair: pair[0], reverse=not minimize)
     mean, std = mean_and_std([value for value, _ in reached]) if reached else (None, None)

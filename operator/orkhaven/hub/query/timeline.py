@@ -25,12 +25,15 @@ class Outcome(IntEnum):
     GOOD = 0
     BAD = 1
     HELD = 2
-    """It was interrupted and cost no attempt, or was suspended."""
+    """It was interrupted and cost no attempt, was suspended, or was stopped early."""
     RUNNING = 3
 
 
 _HELD = frozenset(
-    (Reason.PREEMPTED, Reason.DRAINED, Reason.NODE_LOST, Reason.SUSPENDED, Reason.SUSPENDING, Reason.CANCELLED)
+    (
+        *(Reason.PREEMPTED, Reason.DRAINED, Reason.NODE_LOST, Reason.SUSPENDED, Reason.SUSPENDING),
+        *(Reason.CANCELLED, Reason.EARLY_STOPPED),
+    )
 )
 
 

@@ -19,6 +19,7 @@ from orkhaven.hub.lines import Refusal
 from orkhaven.hub.storage import dialect
 from orkhaven.hub.storage.engine import Engines
 from orkhaven.hub.storage.models import Line, MetricName, Point, Run, Summary
+from orkhaven.hub.storage.rungs import passes
 from orkhaven.hub.storage.state import RunState, SummaryState
 
 CACHED_RUNS = 2_000
@@ -39,6 +40,8 @@ class RunIdentity:
     objective: str | None = None
     """Name of the objective's metric."""
     minimize: bool | None = None
+    ladder: str | None = None
+    """Steps at which early stopping compares it, see `rungs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class Outcome:
     """New points."""
     last_seq: int
     """Largest seq stored of the newest attempt."""
+    passed_rung: bool = False
+    """Early stopping waits for this report."""
     refusals: tuple[Refusal, ...] = ()
 
 
@@ -197,6 +202,7 @@ class Ingest:
                     "sweep": identity.sweep,
                     "objective": identity.objective,
                     "minimize": identity.minimize,
+                    "ladder": identity.ladder,
                     "created": now,
                     "updated": now,
                     "total_steps": None,
@@ -252,6 +258,7 @@ class Ingest:
         accepted = points = 0
         refusals: list[Refusal] = []
         run_id, summaries, lines_out, points_out = run.id, run.summaries, pending.lines, pending.points
+        before = _objective_step(run, post.run)
         for line in post.lines:
             number, attempt, seq, step, time, _, metrics = line
             key = (attempt, seq)
@@ -284,6 +291,7 @@ class Ingest:
             duplicates=len(post.lines) - accepted,
             points=points,
             last_seq=run.last_seq,
+            passed_rung=passes(post.run.ladder, before, _objective_step(run, post.run)),
             refusals=tuple(refusals),
         )
 
@@ -309,6 +317,7 @@ class Ingest:
                 continue
             identity = identities[uid]
             run.sweep, run.objective, run.minimize = identity.sweep, identity.objective, identity.minimize
+            run.ladder = identity.ladder
             run.revision += 1
             for summary in run.summaries.values():
                 if summary.changed:
@@ -320,7 +329,17 @@ class Ingest:
             self._dialect.update_runs(connection, ("updated", *_CHANGED), rows)
 
 
+def _objective_step(run: RunState, identity: RunIdentity) -> int:
+    """Step of the latest report of the objective; -1 before the first."""
+    summary = run.summaries.get(identity.objective or "")
+    return summary.last_step if summary is not None else -1
+
+
 _NAMES = [column.key for column in _STATE_COLUMNS]
 _changed_of = attrgetter(*_CHANGED)
-_ZERO = [key for key in (*_CHANGED, "applied_revision") if key not in ("sweep", "objective", "minimize", "total_steps")]
+_ZERO = [
+    key
+    for key in (*_CHANGED, "applied_revision")
+    if key not in ("sweep", "objective", "minimize", "ladder", "total_steps")
+]
 _SUMMARY_VALUES = [getattr(Summary, column) for column in dialect.SUMMARY_VALUES]

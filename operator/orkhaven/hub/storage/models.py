@@ -29,6 +29,8 @@ class Run(Base):
     objective: Mapped[str | None] = mapped_column(String(128))
     """spec.objective.metric, as the last report found it."""
     minimize: Mapped[bool | None]
+    ladder: Mapped[str | None] = mapped_column(String(256))
+    """spec.rungs, see `rungs`."""
     created: Mapped[float] = mapped_column(Double)
     """Seconds since the epoch, by the hub's clock, as is `updated`."""
     updated: Mapped[float] = mapped_column(Double)

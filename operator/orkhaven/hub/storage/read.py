@@ -11,6 +11,7 @@ from sqlalchemy.orm import aliased
 
 from orkhaven.hub.storage.engine import Engines
 from orkhaven.hub.storage.models import Line, MetricName, Point, Run, Summary
+from orkhaven.hub.storage.rungs import RungValue, from_text, rungs_of
 
 _SUMMARIES_OF = (
     "SELECT run_id, metric_id, count, last_value, last_step, min_value, min_step, max_value, max_step FROM summaries"
@@ -85,6 +86,8 @@ class RunSnapshot:
     applied_revision: int
     applied_hash: str | None
     metrics: tuple[MetricSummary, ...] = ()
+    rungs: tuple[RungValue, ...] = ()
+    """Those of its ladder that it has passed."""
 
 
 class SeriesPoint(NamedTuple):
@@ -269,10 +272,17 @@ def _snapshot(connection: Connection, *where: object) -> RunSnapshot | None:
             Summary.min_step,
             Summary.max_value,
             Summary.max_step,
+            Summary.metric_id,
         )
         .join(MetricName, MetricName.id == Summary.metric_id)
         .where(Summary.run_id == run.id)
     )
+    rows = connection.execute(query).all()
+    ladder = from_text(run.ladder)
+    objective = next((row[-1] for row in rows if row[0] == run.objective), None) if ladder else None
+    rungs: tuple[RungValue, ...] = ()
+    if objective is not None:
+        rungs = rungs_of(connection, run.id, objective, ladder, minimize=bool(run.minimize))
     metrics = [
         MetricSummary(
             name=name,
@@ -284,7 +294,7 @@ def _snapshot(connection: Connection, *where: object) -> RunSnapshot | None:
             max=high,
             max_step=high_step,
         )
-        for name, count, last, last_step, low, low_step, high, high_step in connection.execute(query)
+        for name, count, last, last_step, low, low_step, high, high_step, _ in rows
     ]
     return RunSnapshot(
         id=run.id,
@@ -304,6 +314,7 @@ def _snapshot(connection: Connection, *where: object) -> RunSnapshot | None:
         applied_revision=run.applied_revision,
         applied_hash=run.applied_hash,
         metrics=tuple(sorted(metrics, key=lambda metric: metric.name)),
+        rungs=rungs,
     )
 
 

@@ -70,6 +70,7 @@ class RunState:
     sweep: str | None
     objective: str | None
     minimize: bool | None
+    ladder: str | None
     lines: int
     points: int
     attempt: int

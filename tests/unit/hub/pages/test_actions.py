@@ -93,6 +93,26 @@ async def test_what_a_canary_holds_offers_to_go_on_without_it(changer: Browser, 
     assert fake_cluster.patched[-1][-1] == {"spec": {"suspend": False, "canary": 0}}
 
 
+async def test_a_pruned_trial_offers_to_go_on_and_a_failed_one_does_not(
+    changer: Browser, fake_cluster: FakeCluster
+) -> None:
+    fake_cluster.changers.add(("user-of-reader", "patch", "Experiment"))
+    for name, state in (("cut", "Pruned"), ("broken", "Failed")):
+        fake_cluster.add_run(name, sweep="sweep")
+        fake_cluster.finish(name)
+        status = fake_cluster.objects["Experiment", NAMESPACE, name]["status"]
+        status |= {"state": state, "message": "rung 5: 0.61 is below the median 0.7 of 12 trials"}
+        fake_cluster.touch("Experiment", NAMESPACE, name)
+    await changer.hub.settled()
+    page = (await changer.get(f"/n/{NAMESPACE}/experiments/cut")).text
+    assert "rung 5: 0.61 is below the median" in page
+    assert 'value="resume"' in page
+    assert 'name="action"' not in (await changer.get(f"/n/{NAMESPACE}/experiments/broken")).text
+    form = {"action": "resume", "csrf": await changer.csrf()}
+    await changer.client.post(f"/n/{NAMESPACE}/experiments/cut/change", data=form)
+    assert fake_cluster.patched[-1][-1] == {"spec": {"prune": {"resume": True}}}
+
+
 # --- cancel, and run again ---
 
 

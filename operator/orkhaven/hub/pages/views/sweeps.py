@@ -17,6 +17,7 @@ DEFAULT_PARALLELISM: int = SweepSpec.model_fields["parallelism"].default
 SEGMENTS = (
     ("succeeded", "good", "succeeded"),
     ("failed", "bad", "failed"),
+    ("pruned", "held", "stopped early"),
     ("running", "running", "running"),
     ("skipped", "held", "skipped"),
     ("suspended", "held", "suspended"),
@@ -95,7 +96,7 @@ def sweep_view(row: SweepRow, *, now: datetime) -> SweepView:
     best = status.get("best")
     hours = status.get("gpuHours") or {}
     state = row.state or "Pending"
-    ended = counts["succeeded"] + counts["failed"] + counts["skipped"]
+    ended = counts["succeeded"] + counts["failed"] + counts["pruned"] + counts["skipped"]
     return SweepView(
         namespace=row.namespace,
         name=row.name,

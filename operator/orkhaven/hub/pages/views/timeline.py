@@ -86,7 +86,7 @@ def _outcome(attempt: Mapping[str, Any], ended: datetime | None) -> tuple[str, s
     reason = str(attempt.get("reason") or "")
     if attempt.get("exitCode") == 0:
         return "good", "ran for"
-    if reason in ("Preempted", "NodeLost", "Drained", "Suspended"):
+    if reason in ("Preempted", "NodeLost", "Drained", "Suspended", "EarlyStopped"):
         return "held", f"{reason} after"
     return "bad", f"{reason or 'failed'} after"
 
