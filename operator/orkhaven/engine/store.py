@@ -201,7 +201,7 @@ class Store:
             if experiment not in self._pods:
                 self._left.discard(experiment)
 
-    def _is_left(self, pod: PodView, experiment: Key) -> bool:
+    def _is_left(self, pod: View, experiment: Key) -> bool:
         """Whether the Experiment that it was made for is gone. A namesake is younger than the pod."""
         found = self.experiment(experiment)
         return found is None or pod.meta.created < found.meta.created
