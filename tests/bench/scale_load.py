@@ -98,13 +98,17 @@ class Client:
         return await self.call("PATCH", path, body, content="application/merge-patch+json")
 
     async def watch(self, path: str, **params: str) -> AsyncIterator[Body]:
-        """Bodies as they change, from now on."""
-        async with self._session.get(self._server + path, params={"watch": "1", **params}) as answer:
-            assert answer.status == 200, await answer.text()
-            async for line in answer.content:
-                event = json.loads(line)
-                assert event["type"] != "ERROR", event
-                yield event["object"]
+        """Bodies as they are and as they change. The API server closes a watch that is slow to read; then it begins
+        anew.
+        """
+        while True:
+            async with self._session.get(self._server + path, params={"watch": "1", **params}) as answer:
+                assert answer.status == 200, await answer.text()
+                async for line in answer.content:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        break
+                    yield event["object"]
 
 
 @asynccontextmanager
@@ -164,11 +168,9 @@ async def bare_jobs(cluster: Cluster, namespace: str, count: int, *, first: int 
             if event is not None and any(c["type"] == "Complete" and c["status"] == "True" for c in conditions):
                 event.set()
 
-    async with client(cluster) as api:
-        listener = asyncio.create_task(listen(api))
-        async with asyncio.TaskGroup() as group:
-            for number in range(first, first + count):
-                group.create_task(one(api, number))
+    async with client(cluster) as api, asyncio.TaskGroup() as group:
+        listener = group.create_task(listen(api))
+        await asyncio.gather(*(one(api, number) for number in range(first, first + count)))
         listener.cancel()
 
 
@@ -244,14 +246,12 @@ async def sweeps(
                 over.add(uid)
                 seen.ended.append(time.monotonic())
 
-    async with client(cluster) as api:
-        listeners = [asyncio.create_task(statuses(api)), asyncio.create_task(ends(api))]
+    # A listener that breaks ends the group, and is told.
+    async with client(cluster) as api, asyncio.TaskGroup() as group:
+        listeners = [group.create_task(statuses(api)), group.create_task(ends(api))]
         for body in bodies:
             await api.call("POST", path, body)
-        waiting = asyncio.create_task(enough.wait())
-        await asyncio.wait([waiting, *listeners], return_when=asyncio.FIRST_COMPLETED)
+        await enough.wait()
         for listener in listeners:
-            if listener.done():
-                listener.result()  # it broke: say how
             listener.cancel()
     return seen
