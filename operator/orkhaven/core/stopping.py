@@ -122,17 +122,23 @@ def _compare(rule: EarlyStopping, runs: Sequence[Run], *, direction: Direction) 
     ladder = rule.ladder()
     weights = bracket_weights(rule) if rule.algorithm is StoppingAlgorithm.HYPERBAND else [1]
     sign = -1.0 if direction is Direction.MAXIMIZE else 1.0
-    passed: dict[tuple[int, int], _Rung] = {}
     judged: list[tuple[Run, int, int]] = []
     for run in runs:
-        bracket = bracket_of(weights, run.trial)
-        mine = [step for step in ladder[bracket:] if step in run.rungs]
-        for step in mine:
-            value = run.rungs[step]
-            cost = math.inf if value is None or not math.isfinite(value) else sign * value
-            passed.setdefault((bracket, step), _Rung()).add(run.trial, cost)
-        if run.running and mine and mine[-1] > run.spared:
-            judged.append((run, bracket, mine[-1]))
+        if run.running:
+            bracket = bracket_of(weights, run.trial)
+            last = max((step for step in ladder[bracket:] if step in run.rungs), default=0)
+            if last > run.spared:
+                judged.append((run, bracket, last))
+    # Of the thousands that have ended only the rungs matter at which somebody stands.
+    passed = {(bracket, step): _Rung() for _, bracket, step in judged}
+    needed = {step for _, step in passed}
+    for run in runs:
+        for step in needed & run.rungs.keys():
+            rung = passed.get((bracket_of(weights, run.trial), step))
+            if rung is not None:
+                value = run.rungs[step]
+                cost = math.inf if value is None or not math.isfinite(value) else sign * value
+                rung.add(run.trial, cost)
     cuts: dict[tuple[int, int], _Cut | None] = {}
     stops = []
     for run, bracket, step in judged:

@@ -148,7 +148,6 @@ def test_repeats_are_told_by_their_mean() -> None:
 
 
 def test_a_told_one_makes_room_for_the_next_at_once() -> None:
-    world = grid(2)
     more = SweepWorld(
         make_sweep(parameters=[{"name": "lr", "values": list(range(9))}], parallelism=2, earlyStopping=ASHA)
     )

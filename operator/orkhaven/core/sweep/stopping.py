@@ -28,7 +28,6 @@ def next_stops(seen: Observed) -> tuple[list[PruneExperiment], float | None]:
     going = {child.meta.key.name for child in (*seen.tally.running, *seen.tally.queued) if _may_stop(child)}
     if not going:
         return [], None
-    failed = {child.meta.key.name for child in seen.tally.failed}
     runs = [
         run_of(
             child,
@@ -36,10 +35,10 @@ def next_stops(seen: Observed) -> tuple[list[PruneExperiment], float | None]:
             running=child.meta.key.name in going,
         )
         for number, child in enumerate(seen.children, 1)
-        if child.meta.key.name not in failed
+        if child.status.state is not State.FAILED
     ]
     stops = decide(rule, runs, direction=seen.spec.objective.direction)
-    by_name = {child.meta.key.name: child.meta for child in seen.children}
+    by_name = {child.meta.key.name: child.meta for child in (*seen.tally.running, *seen.tally.queued)}
     told = [
         PruneExperiment(meta.key, meta.uid, meta.resource_version, stop.step, clip(stop.message, 512))
         for stop in stops[:MAX_STOPS]
