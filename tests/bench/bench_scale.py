@@ -31,7 +31,7 @@ from tests.bench.scale_report import ScaleReport
 from tests.cluster import Cluster, Mode
 from tests.integration.operator_process import OperatorProcess, until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4 * 3600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = int(os.environ.get("ORKHAVEN_BENCH_TRIALS", "10000"))
