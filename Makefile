@@ -71,6 +71,10 @@ bench-hub: setup  ## The hub beside MLflow, Optuna Dashboard and Aim, into docs/
 	ORKHAVEN_BENCH_DOCS=1 $(PYTEST) tests/bench/bench_hub_*.py tests/bench/bench_ingest.py tests/bench/bench_competitors.py \
 	  -s -o python_files='bench_*.py'
 
+.PHONY: bench-operator
+bench-operator: setup cluster-programs  ## The operator beside bare Jobs, ten thousand of each, into docs/bench-operator.md
+	ORKHAVEN_BENCH_DOCS=1 $(PYTEST) tests/bench/bench_scale.py -s -o python_files='bench_*.py'
+
 .PHONY: screenshots
 screenshots: setup  ## The README's pictures of the dashboard, from a made-up clinic (needs Chromium)
 	$(PY) -m tools.screenshots

@@ -7,15 +7,13 @@ from typing import Any
 from orkhaven.api import GROUP, VERSION
 from orkhaven.api.experiment import Objective
 from orkhaven.core.actions import CreateExperiment
-from orkhaven.core.identity import LABEL_DIGITS, child_name, param_hash
+from orkhaven.core.identity import LABEL_DIGITS, child_name, param_hash, seed_of_repeat
 from orkhaven.core.sweep.observed import Observed, is_held, is_leaving
 from orkrun import contract
 
 MAX_CREATIONS = 50
 """Experiments made in one plan: a plan is carried out in one go, and others want their turn."""
 AGAIN_SECONDS = 1.0
-SEEDS = 2**31
-"""Seeds are 0 to 2^31 - 1; after the last comes the first."""
 
 
 def next_trials(seen: Observed, *, resumed: int) -> tuple[list[CreateExperiment], float | None]:
@@ -50,7 +48,7 @@ def _child(seen: Observed, number: int, taken: set[str]) -> dict[str, Any]:
     template = dict(seen.sweep.raw_spec.get("template") or {})
     combination, repeat = divmod(number, seen.repeats)
     params = seen.source.params(combination)
-    seed = (seen.spec.template.seed + repeat) % SEEDS
+    seed = seed_of_repeat(seen.spec.template.seed, repeat)
     ladder = seen.spec.early_stopping.ladder() if seen.spec.early_stopping else []
     key = seen.sweep.meta.key
     objective = Objective(metric=seen.spec.objective.metric, direction=seen.spec.objective.direction)
