@@ -14,7 +14,7 @@ from pydantic import Field
 from orkhaven.api.container import DataVolume, EnvVar, NodeSelector, Output, Resources, Toleration
 from orkhaven.api.meta import Condition, Duration, Model, NameRule, Rules, StatusModel
 from orkhaven.api.rules import Atomic, ListMap, Rule, immutable, matching
-from orkhaven.api.stopping import MAX_RUNGS, Prune, Rung
+from orkhaven.api.stopping import MAX_RUNGS, MAX_STEPS, Prune, Rung
 
 Json = Any
 """Any JSON value; kept as it is written (x-kubernetes-preserve-unknown-fields)."""
@@ -190,7 +190,7 @@ class ExperimentSpec(RunTemplate):
         ),
     ] = None
     rungs: Annotated[
-        list[Annotated[int, Field(ge=1)]],
+        list[Annotated[int, Field(ge=1, le=MAX_STEPS)]],
         Field(
             description="Steps at which status.objective.rungs notes the best value so far. A Sweep with earlyStopping "
             "fills them in.",

@@ -166,7 +166,7 @@ class Prune(Model):
             description="The rung (for Patience the step) at which it was decided: a resumed run is not stopped at "
             "this one again.",
             ge=0,
-            le=MAX_STEPS,
+            le=2**53,
         ),
     ]
     message: Annotated[str, Field(description="Why, in a sentence.", max_length=512)] = ""

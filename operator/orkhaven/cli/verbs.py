@@ -209,10 +209,10 @@ def suspend(session: Session, name: AnyName) -> int:
     return does.suspend(session, name, held=True)
 
 
-@app.command(short_help="Go on with what was suspended")
+@app.command(short_help="Go on with what was suspended, or stopped early")
 @takes("cluster")
 def resume(session: Session, name: AnyName) -> int:
-    """Go on with what was suspended."""
+    """Go on with what was suspended, or with a trial that early stopping has ended."""
     from orkhaven.cli import steer as does
 
     return does.suspend(session, name, held=False)

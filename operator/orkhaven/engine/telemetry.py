@@ -11,6 +11,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from orkhaven.api import Reason
 from orkhaven.api.experiment import State
 
 _SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60)
@@ -60,6 +61,9 @@ class Telemetry:
         self._failures = Counter(
             "orkhaven_failures_total", "Attempts that failed, by their cause.", ["reason"], registry=registry
         )
+        self._stopped = Counter(
+            "orkhaven_early_stopped_total", "Attempts that early stopping ended.", registry=registry
+        )
         self._gpu_seconds = Counter(
             "orkhaven_gpu_seconds_total", "GPUs times seconds held by attempts that were recorded.", registry=registry
         )
@@ -81,7 +85,9 @@ class Telemetry:
         self._queue_seconds.labels(str(kind)).observe(seconds)
 
     def attempt_ended(self, reason: str) -> None:
-        if reason != "Completed":
+        if reason == Reason.EARLY_STOPPED:
+            self._stopped.inc()
+        elif reason != Reason.COMPLETED:
             self._failures.labels(reason).inc()
 
     def gpu_seconds(self, seconds: float) -> None:

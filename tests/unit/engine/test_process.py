@@ -63,6 +63,7 @@ async def test_probes_say_what_is_wrong_and_metrics_are_served() -> None:
     telemetry.reconciled("Sweep", "changed", 0.1)
     telemetry.attempt_ended("OutOfMemoryKilled")
     telemetry.attempt_ended("Completed")
+    telemetry.attempt_ended("EarlyStopped")
     synced = [False]
     probes = Probes(
         host="127.0.0.1",
@@ -87,9 +88,12 @@ async def test_probes_say_what_is_wrong_and_metrics_are_served() -> None:
                 "orkhaven_leader 1.0",
                 'orkhaven_reconciles_total{kind="Sweep",result="changed"} 1.0',
                 'orkhaven_failures_total{reason="OutOfMemoryKilled"} 1.0',
+                'orkhaven_experiments{state="Pruned"} 0.0',
+                "orkhaven_early_stopped_total 1.0",
             ):
                 assert line in answers["/metrics"][1].splitlines()
             assert 'reason="Completed"' not in answers["/metrics"][1]
+            assert 'reason="EarlyStopped"' not in answers["/metrics"][1]
             synced[0] = True
             async with session.get("/readyz") as answer:
                 assert answer.status == 200

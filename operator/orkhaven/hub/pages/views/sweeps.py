@@ -70,6 +70,7 @@ class SweepView:
     best: Leader | None
     gpu_hours: float
     gpu_hours_failed: float
+    gpu_hours_pruned: float
     owner: str | None
     created: str | None
     started: str | None
@@ -117,6 +118,7 @@ def sweep_view(row: SweepRow, *, now: datetime) -> SweepView:
         best=_leader(best) if best else None,
         gpu_hours=float(hours.get("total") or 0),
         gpu_hours_failed=float(hours.get("failed") or 0),
+        gpu_hours_pruned=float(hours.get("pruned") or 0),
         owner=row.labels.get(OWNER_LABEL),
         created=row.created,
         started=status.get("startTime"),
