@@ -22,6 +22,7 @@ from orkhaven.engine.ports import Kind
 from orkhaven.engine.resync import Resync
 from orkhaven.engine.telemetry import Telemetry
 from orkrun.contract import ANNOTATION_CONFIG, LABEL_ATTEMPT
+from tests.sim.asker import FakeAsker
 from tests.sim.cluster import Body, Event, FakeCluster, VirtualClock, Write, drive
 from tests.sim.world import World, experiment_of, finished, gpus
 
@@ -97,11 +98,13 @@ class Simulation:
         """A new process on the same cluster: it remembers nothing, lists, then goes on from there."""
         planner.forget()
         self.telemetry = Telemetry()
+        self.asker = FakeAsker()
         self.engine = Engine(
             self.cluster,
             clock=self.clock,
             events=self.events,
             meters=self.telemetry,
+            asker=self.asker,
             defaults=self.defaults,
             random=random.Random(0).random,
         )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from orkhaven.core.views import Defaults, Key, NodeView, PodView
 from orkhaven.engine.parsers import PARSERS
-from orkhaven.engine.ports import Body, Clock, EventSink, Gateway, Kind, Meters, Random
+from orkhaven.engine.ports import Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Random
 from orkhaven.engine.reconciler import Outcome, Reconciler
 from orkhaven.engine.store import Store, experiment_of_pod
 from orkhaven.engine.workqueue import WorkQueue
@@ -57,6 +57,7 @@ class Engine:
         clock: Clock,
         events: EventSink,
         meters: Meters,
+        asker: Asker,
         defaults: Defaults,
         random: Random,
         tuning: Tuning | None = None,
@@ -74,7 +75,15 @@ class Engine:
             random=random,
         )
         self.reconciler = Reconciler(
-            gateway, self.store, clock=clock, events=events, meters=meters, defaults=defaults, learn=self.learn
+            gateway,
+            self.store,
+            clock=clock,
+            events=events,
+            meters=meters,
+            asker=asker,
+            defaults=defaults,
+            learn=self.learn,
+            again=lambda key: self.add(Task(Kind.SWEEP, key)),
         )
         self._wake = asyncio.Event()
 

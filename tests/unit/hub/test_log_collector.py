@@ -278,9 +278,7 @@ class Flood:
         return next(self._blocks, b"")
 
 
-async def test_a_line_without_an_end_takes_little_memory_and_little_room(
-    cluster: LogCluster, sqlite_url: str
-) -> None:
+async def test_a_line_without_an_end_takes_little_memory_and_little_room(cluster: LogCluster, sqlite_url: str) -> None:
     pod = cluster.add_talker("trial")
     cluster.end(pod)
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from orkhaven.api import SweepSpec
 from orkhaven.api.experiment import State
 from orkhaven.core.search import TrialSource
+from orkhaven.core.search.history import Answer
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
 
 
@@ -60,7 +61,10 @@ class Observed:
         *,
         defaults: Defaults,
         now: datetime,
+        answer: Answer | None = None,
     ) -> None:
+        self.answer = answer
+        """To what was asked at an earlier look."""
         self.sweep, self.spec, self.source, self.children = sweep, spec, source, children
         self.defaults, self.now = defaults, now
         self.tally = Tally.of(children)

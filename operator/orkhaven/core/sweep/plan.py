@@ -10,7 +10,8 @@ from typing import Any
 from orkhaven.api import SweepSpec
 from orkhaven.api.sweep import SweepState
 from orkhaven.core.actions import Action, DeleteSweep, Note, Plan, SuspendExperiment
-from orkhaven.core.search import TrialSource, trial_params
+from orkhaven.core.search import Asked, TrialSource, trial_params
+from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
 from orkhaven.core.sweep.observed import Observed, is_held
 from orkhaven.core.sweep.status import TOO_MANY_FAILED, dump, notes_of, status_of
@@ -29,10 +30,17 @@ _sources: OrderedDict[str, tuple[SweepSpec, TrialSource]] = OrderedDict()
 second."""
 
 
-def plan_sweep(sweep: SweepView, *, children: Sequence[ExperimentView], defaults: Defaults, now: datetime) -> Plan:
+def plan_sweep(
+    sweep: SweepView,
+    *,
+    children: Sequence[ExperimentView],
+    defaults: Defaults,
+    now: datetime,
+    answer: Answer | None = None,
+) -> Plan:
     """What is to be done for `sweep`, and its status.
 
-    `children`: all Experiments that it controls. A sweep that is being deleted gets an empty plan, a finished one at
+    `children`: all Experiments that it controls. `answer`: to the `ask` of an earlier plan. A sweep that is being deleted gets an empty plan, a finished one at
     most its own deletion once ttlSecondsAfterFinished has passed.
     """
     if sweep.meta.deleting:
@@ -49,7 +57,9 @@ def plan_sweep(sweep: SweepView, *, children: Sequence[ExperimentView], defaults
             return Plan(requeue_after=0.0)
     except ValueError as error:
         return _refuse(sweep, str(error), started=bool(own), now=now)
-    return _look(Observed(sweep, sweep.spec, source, own, defaults=defaults, now=now))
+    if answer is not None and isinstance(source, Asked):
+        source.hear(answer, made=len(own), now=now)
+    return _look(Observed(sweep, sweep.spec, source, own, defaults=defaults, now=now, answer=answer))
 
 
 def _source(sweep: SweepView, spec: SweepSpec, children: Sequence[ExperimentView]) -> TrialSource:
@@ -105,12 +115,13 @@ def _refuse(sweep: SweepView, why: str, *, started: bool, now: datetime) -> Plan
 def _look(seen: Observed) -> Plan:
     actions: list[Action] = []
     requeue: float | None = None
+    ask: Ask | None = None
     if not seen.over:
         asked, requeue = _hold_or_resume(seen)
         actions += asked
         if not seen.spec.suspend and not seen.gave_up:
             resumed = sum(not action.suspend for action in asked)
-            made, again = next_trials(seen, resumed=resumed)
+            made, ask, again = next_trials(seen, resumed=resumed)
             actions += made
             requeue = again if again is not None else requeue
     status = status_of(seen, actions)
@@ -121,6 +132,7 @@ def _look(seen: Observed) -> Plan:
         status=dump(status),
         notes=tuple(notes_of(seen, status)),
         requeue_after=requeue,
+        ask=ask,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from orkhaven.api import SweepStatus
 from orkhaven.api.meta import Condition
@@ -12,11 +12,12 @@ from orkhaven.api.sweep import GpuHours, SweepState, TrialCounts
 from orkhaven.core.actions import Action, CreateExperiment, Note
 from orkhaven.core.failures.clusters import failure_clusters
 from orkhaven.core.leaderboard import leaderboard
-from orkhaven.core.status import Conditions, clip, whole_seconds
+from orkhaven.core.status import Conditions, clip, reason_of, whole_seconds
 from orkhaven.core.sweep.observed import Observed
 from orkhaven.core.views import ExperimentView
 
 TOO_MANY_FAILED = "MaxFailedTrials"
+SEARCH_UNAVAILABLE = "SearchUnavailable"
 
 
 def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
@@ -76,7 +77,11 @@ def _state(seen: Observed, *, making: bool) -> SweepState:
 
 def _conditions(seen: Observed, state: SweepState) -> list[Condition]:
     conditions = Conditions(seen.sweep.status.conditions, generation=seen.sweep.meta.generation, now=seen.now)
-    conditions.set("Accepted", "True", reason="Accepted")
+    trouble = None if seen.over else seen.source.trouble
+    if trouble is not None and trouble.reason == SEARCH_UNAVAILABLE:
+        conditions.set("Accepted", "False", reason=trouble.reason, message=trouble.message)
+    else:
+        conditions.set("Accepted", "True", reason="Accepted")
     gave_up = (
         f"{len(seen.tally.failed)} trials failed, more than failurePolicy.maxFailedTrials "
         f"({seen.spec.failure_policy.max_failed_trials}): no more are started"
@@ -89,7 +94,9 @@ def _conditions(seen: Observed, state: SweepState) -> list[Condition]:
         draining = bool(seen.tally.running)
         conditions.set("Running", "True" if draining else "False", reason="Suspending" if draining else "Suspended")
     else:
-        conditions.set("Running", "True" if state is SweepState.RUNNING else "False", reason=state.value)
+        running: Literal["True", "False"] = "True" if state is SweepState.RUNNING else "False"
+        why, said = (state.value, "") if trouble is None else (trouble.reason, trouble.message)
+        conditions.set("Running", running, reason=why, message=said)
     held = seen.spec.suspend and not seen.over
     conditions.set("Suspended", "True" if held else "False", reason="SpecSuspend" if held else "NotSuspended")
     if not seen.over:
@@ -116,6 +123,9 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
     if stored.start_time is None and status.start_time is not None:
         message = f"{seen.total} trials, at most {seen.spec.parallelism} at a time"
         notes.append(Note(type="Normal", reason="Started", message=message))
+    trouble = None if seen.over else seen.source.trouble
+    if trouble is not None and reason_of(stored.conditions, "Running") != trouble.reason:
+        notes.append(Note(type="Warning", reason=trouble.reason, message=clip(trouble.message, 1000)))
     known = {cluster.reason for cluster in stored.failure_clusters}
     for cluster in status.failure_clusters:
         if cluster.reason not in known:

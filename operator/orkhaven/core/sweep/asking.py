@@ -1,0 +1,110 @@
+"""What a search that learns from its results is asked, and the trials that become of the answer.
+
+A trial is named by its number, not by its parameters: were the answer lost after its Experiment was made, the next
+answer for the same number would have another name, and the number two trials. So the first Experiment of a number stays,
+and its parameters are the truth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from orkhaven.api import ExperimentStatus, SweepSpec
+from orkhaven.api.experiment import State
+from orkhaven.core.identity import NAME_DIGITS
+from orkhaven.core.search import Asked
+from orkhaven.core.search.history import Answer, Ask, Outcome, Result
+from orkhaven.core.views import ExperimentView, Meta
+
+MAX_ASKED = 16
+"""Trials that are asked for at once: the answer may take 50 ms for each, and other sweeps wait for theirs."""
+
+_PRUNED = "Pruned"
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    uid: str
+    result: Result | None
+
+
+class Asking:
+    """Of one sweep, for as long as its `Asked` source is remembered. Only saves reading ten thousand trials anew."""
+
+    @classmethod
+    def of(cls, source: Asked, spec: SweepSpec, meta: Meta) -> Asking:
+        known = _asking.get(source)
+        if known is None:
+            known = _asking[source] = cls(source, spec, sweep=meta.key.name, uid=meta.uid)
+        return known
+
+    def __init__(self, source: Asked, spec: SweepSpec, *, sweep: str, uid: str) -> None:
+        # Not the source itself: it is what this is kept by.
+        self._points, self._spec, self._sweep, self._uid = source.points, spec, sweep, uid
+        self._known: dict[int, _Known] = {}
+        self._names: list[str] = []
+        self._named: set[str] = set()
+
+    def ask(self, children: Sequence[ExperimentView], numbers: Sequence[int]) -> Ask:
+        there: dict[int, _Known] = {}
+        for child in children:
+            if child.trial is not None and child.spec is not None:
+                there[child.trial] = self._read(child.trial, child)
+        self._known = there
+        asked = tuple(numbers[:MAX_ASKED])
+        results = (known.result for number, known in sorted(there.items()) if number not in asked)
+        return Ask(spec=self._spec, results=tuple(one for one in results if one is not None), numbers=asked)
+
+    def name(self, number: int) -> str:
+        """Of a trial. All names before it are known with it, so that no two are the same."""
+        while len(self._names) <= number:
+            full = hashlib.sha256(f"{self._uid}/{len(self._names)}".encode()).hexdigest()
+            parts = (full[at : at + NAME_DIGITS] for at in range(0, len(full) - NAME_DIGITS, NAME_DIGITS))
+            name = next(name for part in parts if (name := f"{self._sweep}-{part}") not in self._named)
+            self._names.append(name)
+            self._named.add(name)
+        return self._names[number]
+
+    def _read(self, number: int, child: ExperimentView) -> _Known:
+        before = self._known.get(number)
+        same = before is not None and before.uid == child.meta.uid
+        if same and before is not None and (before.result is None or before.result.outcome is not Outcome.RUNNING):
+            return before
+        outcome, value, step = outcome_of(child.status, metric=self._spec.objective.metric)
+        if same and before is not None and outcome is Outcome.RUNNING:
+            return before
+        assert child.spec is not None
+        point = before.result.point if same and before and before.result else self._points.of(child.spec.params)
+        return _Known(child.meta.uid, None if point is None else Result(number, point, outcome, value, step))
+
+
+_asking: WeakKeyDictionary[Asked, Asking] = WeakKeyDictionary()
+
+
+def outcome_of(status: ExperimentStatus, *, metric: str) -> tuple[Outcome, float | None, int]:
+    """What a trial teaches the search: (outcome, value, step)."""
+    objective = status.objective
+    if status.state is State.SUCCEEDED:
+        if objective is None or not math.isfinite(objective.value):
+            return Outcome.FAILED, None, 0
+        return Outcome.COMPLETE, objective.value, objective.step
+    if status.state is not None and status.state.value == _PRUNED:
+        # What it had when it was stopped, which is not its best.
+        last = (status.metrics or {}).get(metric)
+        value = last.last if last is not None and last.last is not None else objective.value if objective else None
+        if value is None or not math.isfinite(value):
+            return Outcome.FAILED, None, 0
+        step = status.progress.step if status.progress is not None else objective.step if objective else 0
+        return Outcome.PRUNED, value, step
+    return (Outcome.FAILED if status.state is State.FAILED else Outcome.RUNNING), None, 0
+
+
+def answered_params(source: Asked, answer: Answer | None, number: int) -> dict[str, Any] | None:
+    """The parameters that the answer has for a trial."""
+    point = answer.points.get(number) if answer is not None else None
+    return None if point is None else source.params_at(point)
