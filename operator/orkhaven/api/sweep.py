@@ -140,7 +140,8 @@ class SweepSpec(Model):
             path=".search",
         ),
         Rule(
-            cel=f"self.search.algorithm != 'CMAES' || !has(self.parameters) || !self.parameters.exists(p, {_NOT_CMAES})",
+            cel="self.search.algorithm != 'CMAES' || !has(self.parameters) || "
+            f"!self.parameters.exists(p, {_NOT_CMAES})",
             message="CMAES needs a range, and no when, in every parameter (values and conditions: algorithm TPE)",
             check=lambda s: s.search.algorithm is not Algorithm.CMAES or not any(map(_not_cmaes, s.parameters)),
             path=".parameters",

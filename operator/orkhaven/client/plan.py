@@ -15,7 +15,7 @@ from orkhaven.api.container import DataVolume
 from orkhaven.client.errors import Invalid
 from orkhaven.client.kube import Body
 from orkhaven.core.identity import run_hash
-from orkhaven.core.search import TrialSource, trial_params
+from orkhaven.core.search import Asked, TrialSource, trial_params
 from orkrun.contract import LABEL_SWEEP
 
 MOST_COMPARED = 20_000
@@ -38,6 +38,8 @@ class Plan:
     """Another Experiment is at the same run, or waits for it."""
     failed: int = 0
     """Another Experiment has failed with the same run."""
+    later: int = 0
+    """Chosen as the results of others come in: nobody knows their parameters yet."""
     uncompared: int = 0
 
     def sentence(self) -> str:
@@ -51,6 +53,7 @@ class Plan:
                 (self.done, "identical to a run that has succeeded"),
                 (self.open, "identical to a run that is under way"),
                 (self.failed, "identical to a run that has failed"),
+                (self.later, "chosen later, by the results of these"),
                 (self.uncompared, "not compared"),
             )
             if count
@@ -78,11 +81,11 @@ def plan(body: Body, there: Iterable[Body]) -> Plan:
         digest = _run_of(experiment["spec"], experiment["spec"].get("params") or {})
         if digest:
             known[digest] = max(known.get(digest, (-1, "")), (_ORDER.index(verdict), verdict))
-    total, runs = _runs(body)
+    total, later, runs = _runs(body)
     counts = dict.fromkeys((*_ORDER, "new"), 0)
     for digest in runs:
         counts[known[digest][1] if digest in known else "new"] += 1
-    return Plan(trials=total, uncompared=total - len(runs), **counts)
+    return Plan(trials=total, later=later, uncompared=total - later - len(runs), **counts)
 
 
 _ORDER = ("failed", "open", "done", "mine")
@@ -96,21 +99,23 @@ def _verdict(experiment: Body) -> str:
 
 def first_trials(source: TrialSource, most: int) -> Iterator[dict[str, Any]]:
     """The parameters of the first trials, and then `source.total` is what is known of their number. Fewer than `most`
-    also where constraints refuse nearly all draws: a person is waiting."""
+    also where constraints refuse nearly all draws, since a person is waiting, and where the rest depend on results."""
     for index in range(most):
-        if not source.look_ahead(index + 1, tries=MOST_TRIES) or index >= source.total:
+        if not source.look_ahead(index + 1, tries=MOST_TRIES) or index >= source.total or not source.is_known(index):
             return
         yield source.params(index)
 
 
-def _runs(body: Body) -> tuple[int, list[str | None]]:
+def _runs(body: Body) -> tuple[int, int, list[str | None]]:
+    """How many trials, how many of them depend on results, and the others as runs."""
     spec = body["spec"]
     if body["kind"] == "Experiment":
-        return 1, [_run_of(spec, spec.get("params") or {})]
+        return 1, 0, [_run_of(spec, spec.get("params") or {})]
     source = trials_of(body)
     template = spec.get("template") or {}
     runs = [_run_of(template, params) for params in first_trials(source, MOST_COMPARED)]
-    return source.total, runs
+    later = max(0, source.total - source.known) if isinstance(source, Asked) else 0
+    return source.total, later, runs
 
 
 def _run_of(spec: Mapping[str, Any], params: Mapping[str, Any]) -> str | None:

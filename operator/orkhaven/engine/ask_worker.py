@@ -1,8 +1,8 @@
 """The process behind `engine.asker`: reads questions on standard input, writes answers to standard output.
 
-Each is a line with its length in bytes, then JSON. In: {"sweep", "known", "forget", "results", "numbers"} and, with the
-first question of a sweep, its "spec". Out: {"points", "exhausted", "problem", "unavailable"}, or {"again": true} where it
-does not know what `known` says it does. It ends with its standard input.
+Each is a line with its length in bytes, then JSON. In: {"sweep", "known", "forget", "results", "numbers"} and, with
+the first question of a sweep, its "spec". Out: {"points", "exhausted", "problem", "unavailable"}, or {"again": true}
+where it does not know what `known` says it does. It ends with its standard input.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""`ports.Asker` by a process of its own: it imports Optuna, which is a second and 100 MB, and computes while the operator
-goes on with everything else.
+"""`ports.Asker` by a process of its own: it imports Optuna, which is a second and 100 MB, and computes while the
+operator goes on with everything else.
 
-The process starts with the first question and ends when nothing was asked for a while. It is told of each sweep's trials
-once, and then of what is news. What it remembers only saves time: whenever it dies, is killed because it takes too long,
-or does not know a sweep any more, it is told everything again.
+The process starts with the first question and ends when nothing was asked for a while. It is told of each sweep's
+trials once, and then of what is news. What it remembers only saves time: whenever it dies, is killed because it takes
+too long, or does not know a sweep any more, it is told everything again.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class WorkerAsker:
         if self._process is None or self._process.returncode is not None:
             self._told.clear()
             # One thread: it shares the pod's CPU with the operator, and the matrices are small.
-            threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+            threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
             self._process = await asyncio.create_subprocess_exec(
                 *self._program,
                 stdin=asyncio.subprocess.PIPE,

@@ -2,9 +2,9 @@
 reached.
 
 A source is a pure function of the spec: the same index gives the same parameters in every process, and no two indices
-give the same ones. Of a search that learns from its results (`asked`) that holds for the first trials; the others are a
-function of the results too, which `suggest` computes in a process of its own. Nothing that this package imports by itself
-needs more than the standard library: the algorithms are imported by `suggest`, when they are asked.
+give the same ones. Of a search that learns from its results (`asked`) that holds for the first trials; the others are
+a function of the results too, which `suggest` computes in a process of its own. Nothing that this package imports by
+itself needs more than the standard library: the algorithms are imported by `suggest`, when they are asked.
 """
 
 from __future__ import annotations

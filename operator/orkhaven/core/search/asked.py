@@ -65,6 +65,11 @@ class Asked:
             self._is_checked = True
         return found
 
+    @property
+    def known(self) -> int:
+        """Trials that need no results."""
+        return min(self._first, self.total)
+
     def is_known(self, index: int) -> bool:
         return index < self._first
 

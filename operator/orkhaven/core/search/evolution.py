@@ -1,10 +1,10 @@
 """CMAES: the covariance matrix adaptation evolution strategy, by the library that is behind Optuna's sampler of that
 name.
 
-Not by that sampler itself: it keeps its state between trials and can only go on from there, and of trials that run side
-by side it leaves out those that end after their generation. Here the state is made from the results alone, in the order
-of the trials' numbers: a generation is the next so many results, whichever distribution they were drawn from. A strategy
-that has converged starts over somewhere else, with twice the population.
+Not by that sampler itself: it keeps its state between trials and can only go on from there, and of trials that run
+side by side it leaves out those that end after their generation. Here the state is made from the results alone, in the
+order of the trials' numbers: a generation is the next so many results, whichever distribution they were drawn from. A
+strategy that has converged starts over somewhere else, with twice the population.
 """
 
 from __future__ import annotations

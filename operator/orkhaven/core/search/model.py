@@ -1,8 +1,8 @@
 """Optuna's samplers over a chosen part of a sweep's history: what `tpe` and `gp` share.
 
 The storage holds just the trials that were chosen, under their numbers in the sweep; a sampler is made anew for each
-proposal, with a seed of its own. So a proposal is a function of the history, and Optuna's own storage and its reading and
-sorting of all trials cost nothing. All objectives are minimized, values of Maximize are negated.
+proposal, with a seed of its own. So a proposal is a function of the history, and Optuna's own storage and its reading
+and sorting of all trials cost nothing. All objectives are minimized, values of Maximize are negated.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 10,000 trials, and says hardly more than one of a well chosen part.
 
 The best ones, which are what the model wants to find again; the newest ones, which show what was tried lately; and a
-fair sample of the rest, so that no region where nothing was good is forgotten. A function of the history alone, whatever
-the order in which it was learnt: the sample is drawn by a hash of the trial's number, so that it hardly changes as the
-history grows.
+fair sample of the rest, so that no region where nothing was good is forgotten. A function of the history alone,
+whatever the order in which it was learnt: the sample is drawn by a hash of the trial's number, so that it hardly
+changes as the history grows.
 """
 
 from __future__ import annotations

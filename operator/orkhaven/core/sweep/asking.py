@@ -1,8 +1,8 @@
 """What a search that learns from its results is asked, and the trials that become of the answer.
 
 A trial is named by its number, not by its parameters: were the answer lost after its Experiment was made, the next
-answer for the same number would have another name, and the number two trials. So the first Experiment of a number stays,
-and its parameters are the truth.
+answer for the same number would have another name, and the number two trials. So the first Experiment of a number
+stays, and its parameters are the truth.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def plan_sweep(
 ) -> Plan:
     """What is to be done for `sweep`, and its status.
 
-    `children`: all Experiments that it controls. `answer`: to the `ask` of an earlier plan. A sweep that is being deleted gets an empty plan, a finished one at
-    most its own deletion once ttlSecondsAfterFinished has passed.
+    `children`: all Experiments that it controls. `answer`: to the `ask` of an earlier plan. A sweep that is being
+    deleted gets an empty plan, a finished one at most its own deletion once ttlSecondsAfterFinished has passed.
     """
     if sweep.meta.deleting:
         return Plan()
