@@ -176,8 +176,8 @@ async def test_what_the_operator_waits_for_and_what_it_costs_itself(table: Table
         await asyncio.gather(running, return_exceptions=True)
     first, wall, cpu = wall[0], wall[1:], cpu[1:]
     table.speed.append(
-        f"| TPE, as the operator asks (the first time, with the start of the process: {first:.1f} s); CPU: of the operator "
-        f"itself | {_ms(wall)} | {_ms(wall, 0.95)} | {_ms(cpu)} | |"
+        f"| TPE, as the operator asks: the first time, with the start of the process, {first:.1f} s; its own CPU | "
+        f"{_ms(wall)} | {_ms(wall, 0.95)} | {_ms(cpu)} | |"
     )
     theirs = statistics.median(_ask_optuna(Algorithm.TPE))
     assert statistics.median(cpu) <= theirs / 10

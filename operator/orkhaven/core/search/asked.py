@@ -20,7 +20,7 @@ from orkhaven.core.search.random import Draws, sobol_points
 from orkhaven.core.search.space import Trouble, lay_over, varying
 
 FIRST = {Algorithm.TPE: 10, Algorithm.GP: 10, Algorithm.CMAES: 1}
-"""Trials that need no model, initial points included. CMAES begins in the middle of the space by itself."""
+"""Trials that need no model, initial points included. CMAES begins around the middle of the space by itself."""
 RETRY_BASE, RETRY_MAX = timedelta(seconds=10), timedelta(minutes=10)
 
 

@@ -39,7 +39,7 @@ class _State:
 
 
 class Evolution:
-    """A `Proposer`."""
+    """A `Proposer`. It needs no results to begin: its first distribution is around the middle of the space."""
 
     def __init__(self, points: Points, spec: SweepSpec) -> None:
         self._points, self._seed = points, spec.search.seed
@@ -66,8 +66,6 @@ class Evolution:
             del self._numbers[bisect_left(self._numbers, number)]
 
     def propose(self, number: int, redraw: int) -> Point | None:
-        if not self._numbers:
-            return None
         # A copy: what is drawn from it changes its own cache of the covariance's roots, and its generator.
         optimizer = copy.deepcopy(self._state().optimizer)
         optimizer.reseed_rng(int(hashed(self._seed, number, redraw, "cmaes") * 2**32))
