@@ -4,13 +4,17 @@ between the question, the answer and the write.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 from collections import Counter
 from typing import Any
 
 import pytest
 
 from orkhaven.core.search.history import Answer, Ask, Outcome
+from orkhaven.engine.asker import WorkerAsker
 from orkrun.contract import LABEL_TRIAL
 from tests.sim.asker import searched
 from tests.sim.cluster import Body
@@ -267,3 +271,26 @@ def test_a_stale_store_makes_no_number_twice() -> None:
     sim.asker.late = False
     sim.settle()
     check(sim, 5)
+
+
+async def test_with_the_real_search_process_which_is_killed_in_the_middle() -> None:
+    asker = WorkerAsker()
+    task = asyncio.create_task(asker.run())
+    sim = Simulation(asker=asker)
+    sim.apply_sweep(search={"algorithm": "TPE", "maxTrials": 24, "seed": 3}, parameters=[LR, DROP, MODEL, DEPTH])
+    killed = 0
+    try:
+        async with asyncio.timeout(300):
+            while sim.sweep().get("status", {}).get("state") not in ("Succeeded", "Failed"):
+                sim.step(mixed)
+                if asker.pid is not None and not killed and sim.sweep()["status"]["trials"]["created"] > 16:
+                    killed = asker.pid
+                    os.kill(killed, signal.SIGKILL)
+                    sim.restart()
+                await asyncio.sleep(0.01)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert killed
+    check(sim, 24)
+    assert not [note for _, _, note in sim.events.said if note.reason.startswith("Search")]

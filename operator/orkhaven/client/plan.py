@@ -16,7 +16,7 @@ from orkhaven.client.errors import Invalid
 from orkhaven.client.kube import Body
 from orkhaven.core.identity import run_hash
 from orkhaven.core.search import Asked, TrialSource, trial_params
-from orkrun.contract import LABEL_SWEEP
+from orkrun.contract import LABEL_SWEEP, LABEL_TRIAL
 
 MOST_COMPARED = 20_000
 """Trials that are compared, about a second; the rest of a larger search is said to be uncompared."""
@@ -74,10 +74,13 @@ def plan(body: Body, there: Iterable[Body]) -> Plan:
     """`body` has been checked; `there` are the namespace's Experiments."""
     name = body["metadata"]["name"]
     known: dict[str, tuple[int, str]] = {}
+    numbers: set[int] = set()
     for experiment in there:
         labels = experiment["metadata"].get("labels") or {}
         own = labels.get(LABEL_SWEEP) == name if body["kind"] == "Sweep" else experiment["metadata"]["name"] == name
         verdict = "mine" if own else _verdict(experiment)
+        if own and (number := (experiment["metadata"].get("labels") or {}).get(LABEL_TRIAL, "")).isdecimal():
+            numbers.add(int(number))
         digest = _run_of(experiment["spec"], experiment["spec"].get("params") or {})
         if digest:
             known[digest] = max(known.get(digest, (-1, "")), (_ORDER.index(verdict), verdict))
@@ -85,7 +88,11 @@ def plan(body: Body, there: Iterable[Body]) -> Plan:
     counts = dict.fromkeys((*_ORDER, "new"), 0)
     for digest in runs:
         counts[known[digest][1] if digest in known else "new"] += 1
-    return Plan(trials=total, later=later, uncompared=total - later - len(runs), **counts)
+    if later:
+        # What was chosen already is this Sweep's own.
+        made = sum(len(runs) <= number < total for number in numbers)
+        later, counts["mine"] = later - made, counts["mine"] + made
+    return Plan(trials=total, later=later, uncompared=total - later - sum(counts.values()), **counts)
 
 
 _ORDER = ("failed", "open", "done", "mine")
