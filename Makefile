@@ -75,6 +75,10 @@ bench-hub: setup  ## The hub beside MLflow, Optuna Dashboard and Aim, into docs/
 bench-search: setup  ## Searches that learn beside Optuna itself (ORKHAVEN_BENCH_SEEDS, ORKHAVEN_BENCH_DOCS)
 	OMP_NUM_THREADS=1 $(PYTEST) tests/bench/bench_search.py -s --timeout 3600 -o python_files='bench_*.py'
 
+.PHONY: bench-operator
+bench-operator: setup cluster-programs  ## The operator beside bare Jobs, ten thousand of each, into docs/bench-operator.md
+	ORKHAVEN_BENCH_DOCS=1 $(PYTEST) tests/bench/bench_scale.py -s -o python_files='bench_*.py'
+
 .PHONY: screenshots
 screenshots: setup  ## The README's pictures of the dashboard, from a made-up clinic (needs Chromium)
 	$(PY) -m tools.screenshots

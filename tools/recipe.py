@@ -58,8 +58,8 @@ class Result:
     """The same weights, mean over four flips, each slice at the threshold that all others of the fold would choose."""
     best: float
     """Of the best epoch, which these slices have chosen."""
-    minutes: float
-    """CPU minutes of the training."""
+    minutes: float | None
+    """CPU minutes of the training, where known."""
     report: Path
     """The result.json that `flips` is from."""
 
@@ -93,7 +93,7 @@ def judged(found: Trained, folder: Path) -> Result:
         end=found.epochs[-1][METRIC],
         flips=flipped.threshold.left_out_dice,
         best=found.best(METRIC),
-        minutes=found.cpu_seconds / 60,
+        minutes=None if found.cpu_seconds is None else found.cpu_seconds / 60,
         report=output / "result.json",
     )
 
@@ -117,8 +117,8 @@ def page(results: Sequence[Result], held_out: Mapping[int, int]) -> str:
         if not group:
             continue
         cells = [_shown(_over_seeds(group, held_out, figure)) for figure in FIGURES]
-        minutes = [one.minutes for one in group]
-        spent = f"{statistics.fmean(minutes):.1f} ({max(minutes):.1f})"
+        minutes = [one.minutes for one in group if one.minutes is not None]
+        spent = f"{statistics.fmean(minutes):.1f} ({max(minutes):.1f})" if minutes else "-"
         lines.append(f"| {TOLD[subset]} | {' | '.join(cells)} | {spent} |")
     lines += ["", f"{FIGURES['flips'].capitalize()}, by fold (mean over seeds):", ""]
     lines += ["| learnt from | " + " | ".join(f"fold {fold}" for fold in sorted(held_out)) + " |"]

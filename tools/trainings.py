@@ -37,8 +37,8 @@ class Trained:
     job: Job
     epochs: Sequence[Mapping[str, float]]
     """The metrics of each epoch."""
-    cpu_seconds: float
-    """Of all attempts together, with start and report."""
+    cpu_seconds: float | None
+    """Of all attempts together, with start and report. None: an attempt was cut off together with what counted it."""
 
     def last(self, metric: str, count: int) -> float:
         """The mean of the last epochs: the best one would be chosen on the slices that judge."""
@@ -74,7 +74,7 @@ def run_and_tell(jobs: Sequence[Job], *, folder: Path, processes: int, metric: s
         results.append(found)
         print(
             f"{number}/{len(jobs)} {found.job.name} seed {found.job.seed}: {metric} {found.epochs[-1][metric]:.4f}, "
-            f"{found.cpu_seconds / 60:.1f} CPU minutes",
+            + ("CPU time unknown" if found.cpu_seconds is None else f"{found.cpu_seconds / 60:.1f} CPU minutes"),
             flush=True,
         )
     if failures:
@@ -89,6 +89,7 @@ def _run(job: Job, folder: Path) -> Trained:
     config, log = folder / f"{job.key}.json", folder / f"{job.key}.log"
     config.write_text(json.dumps(job.params))
     output = folder / job.key
+    before = _cost(folder, job, begun=output.exists())
     started = time.monotonic()
     with open(log, "w", encoding="utf-8") as told:
         process = subprocess.Popen(
@@ -108,10 +109,11 @@ def _run(job: Job, folder: Path) -> Trained:
             raise
     process.returncode = os.waitstatus_to_exitcode(status)
     spent = usage.ru_utime + usage.ru_stime
-    costs = folder / f"{job.key}.cost.json"
-    before = json.loads(costs.read_text())["cpu_seconds"] if costs.exists() else 0.0
-    cost = {"cpu_seconds": before + spent, "wall_seconds_of_last_attempt": time.monotonic() - started}
-    costs.write_text(json.dumps(cost))
+    cost = {
+        "cpu_seconds": None if before is None else before + spent,
+        "wall_seconds_of_last_attempt": time.monotonic() - started,
+    }
+    (folder / f"{job.key}.cost.json").write_text(json.dumps(cost))
     if process.returncode:
         raise RuntimeError(f"ended with {process.returncode}:\n{log.read_text(encoding='utf-8')[-2000:]}")
     found = _finished(job, folder)
@@ -137,6 +139,13 @@ def _finished(job: Job, folder: Path) -> Trained | None:
                 by_step[record["step"]] = record["metrics"]  # an epoch that was repeated counts once
     if len(by_step) < summary["epochs"]:
         return None
-    costs = folder / f"{job.key}.cost.json"
-    spent = json.loads(costs.read_text())["cpu_seconds"] if costs.exists() else 0.0
-    return Trained(job, [by_step[step] for step in sorted(by_step)], spent)
+    return Trained(job, [by_step[step] for step in sorted(by_step)], _cost(folder, job, begun=True))
+
+
+def _cost(folder: Path, job: Job, *, begun: bool) -> float | None:
+    """CPU seconds so far; None where they are not known."""
+    try:
+        found = json.loads((folder / f"{job.key}.cost.json").read_bytes())["cpu_seconds"]
+    except FileNotFoundError:
+        return None if begun else 0.0
+    return None if found is None else float(found)

@@ -27,13 +27,15 @@ class Api:
     """Requests to one API server; each opens its own connection, so that a restart of the server breaks nothing."""
 
     def __init__(self, server: str, *, ca: Path, certificate: Path, key: Path) -> None:
+        self.server = server
         self._host = urlsplit(server).netloc
-        self._context = ssl.create_default_context(cafile=str(ca))
-        self._context.load_cert_chain(certificate, key)
+        self.context = ssl.create_default_context(cafile=str(ca))
+        """With the administrator's certificate."""
+        self.context.load_cert_chain(certificate, key)
 
     def raw(self, method: str, path: str, body: Any = None, *, content: str = "application/json") -> tuple[int, str]:
         """Status code and text. Raises OSError where the server is not there."""
-        connection = http.client.HTTPSConnection(self._host, context=self._context, timeout=10)
+        connection = http.client.HTTPSConnection(self._host, context=self.context, timeout=60)
         try:
             payload = None if body is None else json.dumps(body).encode()
             connection.request(

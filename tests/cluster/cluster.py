@@ -247,14 +247,17 @@ class Cluster:
         gpu_model: str | None = None,
         gpu_memory: int | None = None,
         prefix: str = "kwok",
+        message: str = "",
     ) -> list[str]:
         """Adds nodes that only the API knows, `<prefix>-0` and on; returns their names when they are ready.
 
-        Pods on them "run" for `runs_ms` milliseconds and succeed; the annotations `orkhaven.io/kwok-runs-ms`,
-        `orkhaven.io/kwok-exit-code` and `orkhaven.io/kwok-message` (termination message) of a pod say otherwise for
-        that pod. The first call builds KWOK (about 2 min, once).
+        Pods on them "run" for `runs_ms` milliseconds and succeed with `message` as termination message; a pod's
+        annotations `orkhaven.io/kwok-runs-ms`, `orkhaven.io/kwok-exit-code` and `orkhaven.io/kwok-message` say
+        otherwise for it. The first call builds KWOK (about 2 min, once).
         """
-        kwok.start(self._backend.processes, state=self.state, kubeconfig=self.kubeconfig, runs_ms=runs_ms)
+        kwok.start(
+            self._backend.processes, state=self.state, kubeconfig=self.kubeconfig, runs_ms=runs_ms, message=message
+        )
         model, memory = gpu_model or self.settings.gpu_model, gpu_memory or self.settings.gpu_memory
         settings = replace(self.settings, gpu_model=model, gpu_memory=memory)
         return kwok.add_nodes(self.api, settings, count=count, gpus_each=gpus_each, prefix=prefix)

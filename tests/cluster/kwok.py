@@ -5,6 +5,7 @@ Owns the stages (what happens to a node and a pod after how long) and the KWOK p
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ containerStatuses:
 _POD_ENDS = """{{ $now := Now }}
 {{ $notes := or .metadata.annotations dict }}
 {{ $code := or (index $notes "@exit") "0" }}
-{{ $message := or (index $notes "@message") "" }}
+{{ $message := or (index $notes "@message") @default }}
 phase: {{ if eq $code "0" }}Succeeded{{ else }}Failed{{ end }}
 conditions:
 - {type: ContainersReady, status: "False", reason: PodCompleted, lastTransitionTime: {{ $now | Quote }}}
@@ -104,8 +105,8 @@ containerStatuses:
 """.replace("@exit", EXITS_WITH).replace("@message", MESSAGE)
 
 
-def stages(*, runs_ms: int) -> list[dict[str, Any]]:
-    """Nodes become ready and pods run at once; pods end after `runs_ms` or what their annotation says."""
+def stages(*, runs_ms: int, message: str = "") -> list[dict[str, Any]]:
+    """Nodes become ready and pods run at once; pods end after `runs_ms` with `message`, or as annotations say."""
     not_ready = {
         "key": '.status.conditions.[] | select( .type == "Ready" ) | .status',
         "operator": "NotIn",
@@ -115,10 +116,11 @@ def stages(*, runs_ms: int) -> list[dict[str, Any]]:
         "durationMilliseconds": runs_ms,
         "durationFrom": {"expressionFrom": f'.metadata.annotations["{RUNS_FOR}"] | select(. != null) | . + "ms"'},
     }
+    ends = _POD_ENDS.replace("@default", json.dumps(message))
     return [
         _stage("node-ready", "Node", [not_ready], {"statusTemplate": _NODE_READY}),
         _stage("pod-runs", "Pod", [_ALIVE, _phase("Pending")], {"statusTemplate": _POD_RUNS}),
-        _stage("pod-ends", "Pod", [_ALIVE, _phase("Running")], {"statusTemplate": _POD_ENDS}, delay=delay),
+        _stage("pod-ends", "Pod", [_ALIVE, _phase("Running")], {"statusTemplate": ends}, delay=delay),
         _stage(
             "pod-goes",
             "Pod",
@@ -128,10 +130,12 @@ def stages(*, runs_ms: int) -> list[dict[str, Any]]:
     ]
 
 
-def start(processes: Processes, *, state: Path, kubeconfig: Path, runs_ms: int) -> None:
+def start(processes: Processes, *, state: Path, kubeconfig: Path, runs_ms: int, message: str = "") -> None:
     """Starts KWOK, or starts it anew where its stages have changed."""
-    config = state / f"kwok-{runs_ms}.yaml"
-    config.write_text("\n---\n".join(json.dumps(stage) for stage in stages(runs_ms=runs_ms)))
+    text = "\n---\n".join(json.dumps(stage) for stage in stages(runs_ms=runs_ms, message=message))
+    # Of its own name, so that a process with other stages is started anew.
+    config = state / f"kwok-{hashlib.sha256(text.encode()).hexdigest()[:12]}.yaml"
+    config.write_text(text)
     processes.start(
         "kwok",
         [

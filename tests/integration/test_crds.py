@@ -99,11 +99,12 @@ def test_defaults_are_filled_in_by_the_server_and_any_json_is_kept_as_written(cl
 TWO_VOLUMES = [{"name": name, "claim": name, "mountPath": f"/{name}"} for name in ("ct", "masks")]
 NEW_SWEEP, NEW_EXPERIMENT = "make a new Sweep", "make a new Experiment"
 FROZEN = [
-    ("Sweep", {"spec.objective.metric": "val/iou"}, "spec.objective", NEW_SWEEP),
-    ("Sweep", {"spec.objective.direction": "Minimize"}, "spec.objective", NEW_SWEEP),
+    ("Sweep", {"spec.objective.metric": "val/iou"}, "spec.objective.metric", NEW_SWEEP),
+    ("Sweep", {"spec.objective.direction": "Minimize"}, "spec.objective.direction", NEW_SWEEP),
     ("Sweep", {"spec.search.seed": 3}, "spec.search.seed", NEW_SWEEP),
     ("Sweep", {"spec.search": {"algorithm": "Random", "maxTrials": 9}}, "spec.search.algorithm", NEW_SWEEP),
     ("Sweep", {"spec.search.order": "Shuffled"}, "spec.search.order", NEW_SWEEP),
+    ("Sweep", {"spec.search.repeats": 2}, "spec.search.repeats", NEW_SWEEP),
     ("Sweep", {"spec.constraints": ["batch_size > 4"]}, "spec.constraints", NEW_SWEEP),
     ("Sweep", {"spec.initialPoints": [{"batch_size": 8}]}, "spec.initialPoints", NEW_SWEEP),
     ("Sweep", {"spec.parameters": [{"name": "batch_size", "values": [4, 8]}]}, "spec.parameters", NEW_SWEEP),
@@ -141,6 +142,8 @@ def test_what_a_run_is_never_changes(
 
 LIVE = [
     ("Sweep", {"spec.parallelism": 1}),
+    ("Sweep", {"spec.objective.goal": 0.8}),
+    ("Sweep", {"spec.canary": 2}),
     ("Sweep", {"spec.suspend": True}),
     ("Sweep", {"spec.failurePolicy.maxFailedTrials": 3}),
     ("Sweep", {"spec.ttlSecondsAfterFinished": 60}),
@@ -175,6 +178,52 @@ def test_max_trials_only_rises(
         assert status == 200, answer
     else:
         _assert_refused(status, answer, "spec.search.maxTrials", "may only rise")
+
+
+ARCHITECTURES = {"name": "model.architecture", "values": ["Unet", "FPN"]}
+SIZES = {"name": "batch_size", "values": [4, 8]}
+FOCAL = {"name": "loss.gamma", "values": [1.0, {"a": None}], "when": {"model.architecture": ["FPN"]}}
+STEPS = {"name": "lr", "range": {"min": 0, "max": 1, "step": 0.5}}
+GRID = [ARCHITECTURES, SIZES, FOCAL, STEPS]
+
+
+@pytest.mark.parametrize(
+    ("after", "fine"),
+    [
+        ([ARCHITECTURES, {**SIZES, "values": [4, 8, 16, 2]}, FOCAL, STEPS], True),
+        ([ARCHITECTURES, SIZES, {**FOCAL, "values": [1.0, {"a": None}, 3]}, STEPS], True),
+        ([ARCHITECTURES, {**SIZES, "values": [8]}, FOCAL, STEPS], True),
+        ([ARCHITECTURES, SIZES, FOCAL, {"name": "lr", "range": {"min": 0, "max": 2, "step": 0.5}}], True),
+        ([ARCHITECTURES, {**SIZES, "name": "size"}, FOCAL, STEPS], False),
+        ([ARCHITECTURES, SIZES, {**FOCAL, "when": {"model.architecture": ["Unet"]}}, STEPS], False),
+        ([ARCHITECTURES, SIZES, {"name": "loss.gamma", "values": [1.0, {"a": None}]}, STEPS], False),
+        ([ARCHITECTURES, SIZES, FOCAL], False),
+        ([*GRID, {"name": "more", "values": [1]}], False),
+        ([SIZES, ARCHITECTURES, FOCAL, STEPS], False),
+    ],
+    ids=[
+        "more values", "more values of a conditional one", "fewer values", "a wider range", "another name",
+        "another when", "no when", "a parameter less", "a parameter more", "another order",
+    ],
+)  # fmt: skip
+def test_a_grid_may_get_other_values_and_nothing_else(
+    cluster: Cluster, namespace: str, after: list[dict[str, Any]], fine: bool
+) -> None:
+    status, stored = _create(cluster, namespace, sweep({"spec.parameters": GRID}))
+    assert status == 201, stored
+    status, answer = _put(cluster, namespace, changed(stored, {"spec.parameters": after}))
+    if fine:
+        assert status == 200, answer
+    else:
+        _assert_refused(status, answer, "spec.parameters", "immutable but for a Grid's values")
+
+
+def test_a_random_search_never_gets_other_values(cluster: Cluster, namespace: str) -> None:
+    _, stored = _create(cluster, namespace, sweep({"spec.search": {"algorithm": "Random", "maxTrials": 3}}))
+    more = [ARCHITECTURES, {**SIZES, "values": [4, 8, 16]}]
+    _assert_refused(
+        *_put(cluster, namespace, changed(stored, {"spec.parameters": more})), "spec.parameters", "immutable"
+    )
 
 
 def test_a_large_sweep_is_within_the_cost_of_the_rules(cluster: Cluster, namespace: str) -> None:

@@ -94,6 +94,12 @@ class Simulation:
         made.restart()
         return made
 
+    def delete_trial(self, name: str) -> None:
+        """A person deletes an Experiment: it may be made once more."""
+        self.cluster.remove("Experiment", NAMESPACE, name)
+        for made in self._trials.values():
+            made.pop(name, None)
+
     # --- the operator ------------------------------------------------------------------------------------------------
 
     def restart(self) -> None:

@@ -18,9 +18,9 @@ from orkhaven.engine.asker import WorkerAsker
 from orkrun.contract import LABEL_TRIAL
 from tests.sim.asker import searched
 from tests.sim.cluster import Body
-from tests.sim.harness import NAMESPACE, Simulation, mixed
+from tests.sim.harness import NAMESPACE, Simulation, all_succeed, mixed
 from tests.sim.test_crashes import AtWrite, Crash
-from tests.sim.world import experiment_of
+from tests.sim.world import World, experiment_of
 
 LR = {"name": "lr", "range": {"min": 1, "max": 5, "step": 1}}
 DROP = {"name": "drop", "range": {"min": 0, "max": 1}}
@@ -239,6 +239,49 @@ def test_no_more_than_parallelism_are_made_so_that_each_learns_from_as_many_as_i
     for _ in range(6):
         sim.step(lambda world, pod: None)
     assert sim.sweep()["status"]["trials"]["created"] == 3
+
+
+def _by_name(world: World, pod: Body) -> None:
+    """One in four breaks for good, the others end with a value that depends on the name."""
+    if sum(map(ord, experiment_of(pod))) % 4 == 0:
+        world.out_of_memory(pod)
+    else:
+        all_succeed(world, pod)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_with_repeats_a_combination_is_chosen_once_whenever_the_operator_dies(moment: str) -> None:
+    spec = {
+        "search": {"algorithm": "CMAES", "maxTrials": 4, "repeats": 3},
+        "parameters": [LR, DROP],
+        "template": {"params": {}, "seed": 7, "resources": {"gpus": 1}},
+        "parallelism": 2,
+    }
+    for number in range(2, 60, 9):
+        fault = AtWrite(number, Crash)
+        sim = Simulation()
+        setattr(sim.cluster, moment, fault)
+        sim.apply_sweep(**spec)
+        for _ in range(2):
+            try:
+                sim.settle(_by_name)
+            except Crash:
+                sim.restart()
+        assert fault.happened
+        trials = by_number(sim)
+        assert sorted(trials) == list(range(12))
+        for first in range(0, 12, 3):
+            assert len({json.dumps(trials[first + n]["spec"]["params"]) for n in range(3)}) == 1
+            assert [trials[first + n]["spec"].get("seed") for n in range(3)] == [7, 8, 9]
+        assert len(tried(sim)) == 4
+        for result in (result for ask in sim.asker.asked for result in ask.results):
+            ends = [trials[result.number * 3 + n]["status"].get("objective") for n in range(3)]
+            values = [end["value"] for end in ends if end]
+            if result.outcome is Outcome.COMPLETE:
+                assert result.value == pytest.approx(sum(values) / len(values))
+            elif result.outcome is Outcome.FAILED:
+                assert values == []
+        sim.check_quiet()
 
 
 def test_a_stale_store_makes_no_number_twice() -> None:

@@ -31,6 +31,10 @@ SEARCHES: dict[str, dict[str, Any]] = {
         "constraints": [RULE, "depth != 3"],
         "initialPoints": [{"model": "fpn"}, {"depth": 4, "lr": 3}],
     },
+    "Grid with repeats": {
+        "search": {"algorithm": "Grid", "repeats": 2, "maxTrials": 3},
+        "parameters": [MODEL, DEPTH],
+    },
     "Random": {"search": {"algorithm": "Random", "maxTrials": 4, "seed": 3}, "parameters": [LR, WIDE]},
     "Random with all": {
         "search": {"algorithm": "Random", "maxTrials": 5},
@@ -60,11 +64,18 @@ def planned(body: Body) -> Counter[str]:
     assert isinstance(view, SweepView)
     assert view.spec is not None
     source = trial_params(view.spec, body["spec"]["template"]["params"])
-    return Counter(json.dumps(source.params(index), sort_keys=True) for index in range(source.total))
+    return Counter(
+        json.dumps([source.params(index), seed], sort_keys=True)
+        for index in range(source.total)
+        for seed in range(view.spec.search.repeats)
+    )
 
 
 def tried(sim: Simulation) -> Counter[str]:
-    return Counter(json.dumps(e["spec"]["params"], sort_keys=True) for e in sim.cluster.all("Experiment"))
+    return Counter(
+        json.dumps([e["spec"]["params"], e["spec"].get("seed", 0)], sort_keys=True)
+        for e in sim.cluster.all("Experiment")
+    )
 
 
 def run(spec: dict[str, Any], moment: str = "", fault: AtWrite | None = None) -> Simulation:

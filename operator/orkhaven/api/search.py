@@ -13,6 +13,7 @@ from orkhaven.api.rules import Rule, matching
 
 MAX_GRID_NUMBERS = 1000
 """Numbers that one range may give a Grid, as many as `values` may hold."""
+MAX_REPEATS = 100
 MAX_STEPS = 10**9
 """Steps from one end of a range to the other."""
 
@@ -64,7 +65,8 @@ class Search(Model):
     max_trials: Annotated[
         int | None,
         Field(
-            description="Most trials that are made. Grid and List default to all; the others need it.",
+            description="Most combinations that are tried, each `repeats` times. Grid and List default to all; the "
+            "others need it.",
             ge=1,
             le=100_000,
         ),
@@ -78,6 +80,15 @@ class Search(Model):
             le=2**31 - 1,
         ),
     ] = 0
+    repeats: Annotated[
+        int,
+        Field(
+            description="Trials of each combination, under the seeds template.seed, template.seed + 1, ...: ranked by "
+            "their mean, with the standard deviation.",
+            ge=1,
+            le=MAX_REPEATS,
+        ),
+    ] = 1
     # No default in the schema: the API server would fill it into sweeps that were begun without it.
     order: Annotated[
         Order | None,

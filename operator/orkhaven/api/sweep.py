@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from orkhaven.api.experiment import Json, Objective, RunTemplate
-from orkhaven.api.meta import Condition, Model, NameRule, Rules, StatusModel
+from orkhaven.api.meta import Condition, Model, NameRule, Number, Rules, StatusModel
 from orkhaven.api.rules import ListMap, Rule, Transition, immutable
 from orkhaven.api.search import DRAWING, MAX_GRID_NUMBERS, Algorithm, Parameter, Scale, Search
 
 MAX_SWEEP_NAME = 46
 """Characters: "-" + 10 of the hash + "-" + attempt have to fit into a Job's 63."""
 SWEEP_NAME = NameRule(limit=MAX_SWEEP_NAME, why='its trials are named after it, with "-" and a hash at the end')
+
+
+class SweepObjective(Objective):
+    """What trials are ranked by, and what is enough."""
+
+    goal: Annotated[
+        Number | None,
+        Field(
+            description="Good enough: once the best trial (with repeats: the best mean) has this value or a better "
+            "one, no more are started, and running ones finish. May change while the sweep runs."
+        ),
+    ] = None
 
 
 class FailurePolicy(Model):
@@ -69,7 +82,7 @@ def _unfounded(spec: SweepSpec) -> list[str]:
 class SweepSpec(Model):
     """What to search, how, and what all trials share."""
 
-    objective: Annotated[Objective, Field(description="What trials are ranked by.")]
+    objective: Annotated[SweepObjective, Field(description="What trials are ranked by.")]
     search: Annotated[Search, Field(description="Which combinations are tried.")] = Search()
     parameters: Annotated[list[Parameter], Field(description="The dimensions of the search.", max_length=64)] = []
     constraints: Annotated[
@@ -100,6 +113,16 @@ class SweepSpec(Model):
     parallelism: Annotated[
         int, Field(description="Most trials that hold GPUs at once. 0 pauses; lowering it drains.", ge=0, le=10_000)
     ] = 4
+    canary: Annotated[
+        int,
+        Field(
+            description="Trials that go first: no other is started before each of them has reported the objective. "
+            "Where one fails without it, the sweep is Suspended with the cause; it goes on once that trial is deleted "
+            "(which makes it again) or canary is lower.",
+            ge=0,
+            le=100,
+        ),
+    ] = 0
     suspend: Annotated[
         bool, Field(description="Save checkpoints, give all GPUs back, start nothing; false goes on.")
     ] = False
@@ -214,13 +237,25 @@ class SweepSpec(Model):
                 lambda s: _unfounded(s),
             ),
         ),
-        immutable("objective", "trials were judged by it; make a new Sweep"),
+        immutable("objective.metric", "trials were judged by it; make a new Sweep"),
+        immutable("objective.direction", "trials were judged by it; make a new Sweep"),
         immutable("search.algorithm", "trials were made by it; make a new Sweep"),
         immutable("search.seed", "trials were drawn with it; make a new Sweep"),
         immutable("search.order", "trials were numbered by it; make a new Sweep"),
+        immutable("search.repeats", "trials are numbered by it; make a new Sweep"),
         immutable("constraints", "trials were made by them; make a new Sweep"),
         immutable("initialPoints", "trials are numbered from them; make a new Sweep"),
-        immutable("parameters", "trials were made from them; make a new Sweep"),
+        Transition(
+            # A Grid's trials are known by their parameters, so that its values may come and go. dyn(): as in Parameter.
+            cel="has(self.parameters) ? has(oldSelf.parameters) && (self.parameters == oldSelf.parameters || "
+            "(self.search.algorithm == 'Grid' && "
+            "self.parameters.map(p, p.name) == oldSelf.parameters.map(p, p.name) && "
+            "self.parameters.map(p, dyn(p).?when) == oldSelf.parameters.map(p, dyn(p).?when))) : "
+            "!has(oldSelf.parameters)",
+            message="immutable but for a Grid's values and ranges (the names, their order and when stay): trials were "
+            "made from them; make a new Sweep",
+            path=".parameters",
+        ),
         immutable("trials", "they are numbered as they stand; make a new Sweep"),
         immutable("template", "all trials have to share it; make a new Sweep"),
         Transition(
@@ -240,6 +275,21 @@ class SweepState(StrEnum):
     FAILED = "Failed"
 
 
+CANARY_FAILED = "CanaryFailed"
+"""Reason of the condition Suspended: no person has suspended it."""
+
+
+def held_by_canary(status: Mapping[str, Any] | None) -> bool:
+    """Whether a sweep of this (raw) status starts nothing because a canary trial has failed."""
+    conditions = (status or {}).get("conditions") or []
+    return any(one["type"] == "Suspended" and one.get("reason") == CANARY_FAILED for one in conditions)
+
+
+def resumed(status: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What `resume` sets in the spec of a Sweep or an Experiment of this (raw) status so that it goes on."""
+    return {"suspend": False, **({"canary": 0} if held_by_canary(status) else {})}
+
+
 class TrialCounts(StatusModel):
     """Trials by state."""
 
@@ -255,11 +305,18 @@ class TrialCounts(StatusModel):
 
 
 class LeaderboardRow(StatusModel):
-    """One trial and what it reached."""
+    """One combination and what it reached: one trial, or the mean of its repeats."""
 
-    experiment: Annotated[str, Field(description="Name of the Experiment.", max_length=63)]
-    value: Annotated[float, Field(description="Its best value of the objective.")]
-    step: Annotated[int | None, Field(description="Step that reached it.")] = None
+    experiment: Annotated[
+        str, Field(description="Name of the Experiment; with repeats that of the best of them.", max_length=63)
+    ]
+    value: Annotated[float, Field(description="Its best value of the objective; with repeats their mean.")]
+    std: Annotated[
+        float | None, Field(description="With repeats: standard deviation (n - 1) of their values, from two on.")
+    ] = None
+    n: Annotated[int | None, Field(description="With repeats: how many have succeeded.")] = None
+    failed: Annotated[int | None, Field(description="With repeats: how many have ended without a value.")] = None
+    step: Annotated[int | None, Field(description="Step that reached it; with repeats that of the best.")] = None
     params: Annotated[dict[str, Json], Field(description="The parameters that vary in this sweep.")] = {}
 
 
@@ -290,7 +347,7 @@ class SweepStatus(StatusModel):
     observed_generation: Annotated[int | None, Field(description="Generation of the spec that was looked at.")] = None
     conditions: Annotated[
         list[Condition],
-        Field(description="Accepted, Running, Suspended, Finished, Succeeded.", max_length=16),
+        Field(description="Accepted, Running, Suspended, GoalReached, Finished, Succeeded.", max_length=16),
         ListMap("type"),
     ] = []
     state: Annotated[SweepState | None, Field(description="One word, derived from the conditions.")] = None
@@ -315,9 +372,9 @@ class Sweep(Model):
         SweepSpec,
         Field(
             description="What to search. What the trials are (objective, search, parameters, constraints, "
-            "initialPoints, trials, template) never "
-            "changes, but search.maxTrials may rise; parallelism, suspend, failurePolicy and ttlSecondsAfterFinished "
-            "may be edited at any time."
+            "initialPoints, trials, template) never changes, but search.maxTrials may rise and a Grid's values and "
+            "ranges may be edited (what was tried stays, what is new is tried); objective.goal, parallelism, "
+            "canary, suspend, failurePolicy and ttlSecondsAfterFinished may be edited at any time."
         ),
     ]
     status: Annotated[SweepStatus | None, Field(description="What became of it.")] = None

@@ -57,6 +57,9 @@ def _parameters(body: Body, *, most: int) -> tuple[list[dict[str, Any]], str]:
         where, _, what = str(error).partition(": ")
         return [{"where": where, "problem": what, "trials": None}], "the schema is right, its trials are not"
     total = "1 trial" if verdict.total == 1 else f"{verdict.total:,} trials"
+    repeats = (body["spec"].get("search") or {}).get("repeats") or 1
+    if repeats > 1:
+        total = f"{verdict.total:,} combinations with {repeats} repeats each"
     if verdict.unchecked:
         return [], f"{total}; the schema is right (parameters not checked: {verdict.unchecked})"
     rows = [{"where": one.where, "problem": one.problem, "trials": verdict.share(one) or None} for one in verdict.wrong]

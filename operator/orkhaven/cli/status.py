@@ -159,7 +159,13 @@ def _best(best: Body | None) -> str:
         return ""
     step = f" at step {best['step']}" if best.get("step") is not None else ""
     params = ", ".join(f"{name}={text_of(value)}" for name, value in (best.get("params") or {}).items())
-    return f"{number(best['value'])}{step} by {best['experiment']}" + (f"\n{printable(params)}" if params else "")
+    spread = "" if best.get("std") is None else f" ± {number(best['std'])}"
+    if best.get("n") is not None:
+        of = best["n"] + (best.get("failed") or 0)
+        spread += f" (mean of {best['n']} of {of} repeats)" if best.get("failed") else f" (mean of {of} repeats)"
+    return f"{number(best['value'])}{spread}{step} by {best['experiment']}" + (
+        f"\n{printable(params)}" if params else ""
+    )
 
 
 def _hours(hours: dict[str, float]) -> str:

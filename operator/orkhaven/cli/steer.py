@@ -14,17 +14,21 @@ from orkhaven.client.waiting import finished
 
 
 def suspend(session: Session, name: str, *, held: bool) -> int:
+    from orkhaven.api.sweep import held_by_canary, resumed
+
     kube = session.kube
     body = find.either(kube, name)
     label, verb = _label(body), "suspended" if held else "resumed"
     if finished(body):
         print(f"{label} has ended: there is nothing to {'suspend' if held else 'resume'}", file=sys.stderr)
         return 1
-    if bool(body["spec"].get("suspend")) == held:
+    status = body.get("status")
+    if bool(body["spec"].get("suspend")) == held and (held or not held_by_canary(status)):
         print(f"{label} is {verb} already")
         return 0
-    kube.patch(body["kind"], body["metadata"]["name"], {"spec": {"suspend": held}}, manager=MANAGER)
-    print(f"{label} {verb}")
+    spec = {"suspend": True} if held else resumed(status)
+    kube.patch(body["kind"], body["metadata"]["name"], {"spec": spec}, manager=MANAGER)
+    print(f"{label} {verb}" + (", without waiting for its canary" if "canary" in spec else ""))
     sweep = _held_by(kube, body) if not held else None
     if sweep:
         print(f"note: sweep/{sweep} itself is suspended, and will suspend it again: resume that", file=sys.stderr)

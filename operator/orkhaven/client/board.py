@@ -37,20 +37,23 @@ class Board:
 
 
 def board_from_status(sweep: Body, *, count: int = 10) -> Board:
-    """The ten best trials that have succeeded."""
+    """The ten best trials that have succeeded; of a sweep with repeats the ten best combinations, by their mean."""
     best = ((sweep.get("status") or {}).get("leaderboard") or [])[:count]
     params = list(dict.fromkeys(name for row in best for name in row.get("params") or {}))
+    has_repeats = any("n" in row for row in best)
     rows = [
         {
             "rank": rank,
             "experiment": row["experiment"],
             "value": row["value"],
             "step": row.get("step"),
+            **({"mean": row["value"], "std": row.get("std"), "n": row.get("n")} if has_repeats else {}),
             **{f"params.{name}": (row.get("params") or {}).get(name) for name in params},
         }
         for rank, row in enumerate(best, 1)
     ]
-    return Board(sweep=sweep["metadata"]["name"], metric=sweep["spec"]["objective"]["metric"], rows=rows, params=params)
+    metric = sweep["spec"]["objective"]["metric"]
+    return Board(sweep=sweep["metadata"]["name"], metric=metric, rows=rows, params=params, has_repeats=has_repeats)
 
 
 def board_from_hub(

@@ -14,7 +14,7 @@ from orkhaven.api import SweepSpec
 from orkhaven.api.container import DataVolume
 from orkhaven.client.errors import Invalid
 from orkhaven.client.kube import Body
-from orkhaven.core.identity import run_hash
+from orkhaven.core.identity import run_hash, seed_of_repeat
 from orkhaven.core.search import Asked, TrialSource, trial_params
 from orkrun.contract import LABEL_SWEEP, LABEL_TRIAL
 
@@ -120,9 +120,14 @@ def _runs(body: Body) -> tuple[int, int, list[str | None]]:
         return 1, 0, [_run_of(spec, spec.get("params") or {})]
     source = trials_of(body)
     template = spec.get("template") or {}
-    runs = [_run_of(template, params) for params in first_trials(source, MOST_COMPARED)]
+    repeats, first = (spec.get("search") or {}).get("repeats") or 1, template.get("seed") or 0
+    runs = [
+        _run_of({**template, "seed": seed_of_repeat(first, repeat)}, params)
+        for params in first_trials(source, MOST_COMPARED // repeats)
+        for repeat in range(repeats)
+    ]
     later = max(0, source.total - source.known) if isinstance(source, Asked) else 0
-    return source.total, later, runs
+    return source.total * repeats, later * repeats, runs
 
 
 def _run_of(spec: Mapping[str, Any], params: Mapping[str, Any]) -> str | None:

@@ -59,8 +59,10 @@ class Resource:
         self._patch({"suspend": True})
 
     def resume(self) -> None:
-        """Goes on from there."""
-        self._patch({"suspend": False})
+        """Goes on from there; a sweep that its canary holds goes on without waiting for it."""
+        from orkhaven.api.sweep import resumed
+
+        self._patch(resumed(self._body.get("status")))
 
     def _patch(self, spec: Body) -> None:
         kind, kube = self._body["kind"], self._client.kube

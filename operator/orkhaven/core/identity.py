@@ -122,6 +122,11 @@ def run_hash(
     return digest({"params": params, "seed": seed, "image": image, "command": list(command), "data": volumes})
 
 
+def seed_of_repeat(first: int, repeat: int) -> int:
+    """The seed of a combination's repeat, counted from 0. Seeds are 0 to 2^31 - 1; after the last comes the first."""
+    return (first + repeat) % 2**31
+
+
 def child_name(sweep: str, *, params: Mapping[str, Any], seed: int, taken: Container[str] = ()) -> str:
     """The name of a sweep's trial: by what it is, so that it is the same whoever computes it, however often.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import heapq
 import json
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from orkhaven.api.experiment import Direction
+from orkhaven.api.experiment import TERMINAL_STATES, Direction, ObjectiveStatus, State
 from orkhaven.api.sweep import LeaderboardRow
 from orkhaven.core.search.space import lookup
 from orkhaven.core.views import ExperimentView
@@ -19,22 +20,67 @@ MAX_PARAMS_BYTES = 2048
 
 
 def leaderboard(
-    children: Iterable[ExperimentView], *, direction: Direction, names: Sequence[str], rows: int = ROWS
+    children: Iterable[ExperimentView],
+    *,
+    direction: Direction,
+    names: Sequence[str],
+    repeats: int = 1,
+    rows: int = ROWS,
 ) -> list[LeaderboardRow]:
     """The best first. Ties: the earlier step, then the name.
 
-    `children`: those that succeeded; one without an objective has no rank. `names`: dotted parameters to show.
+    `children`: of whom those count that succeeded with a finite objective. `names`: dotted parameters to show.
+    `repeats`: trials of one combination (numbers repeats * i to repeats * i + repeats - 1), which are one row then, by
+    their mean. Such a row stands once all of them have ended: one lucky seed leads nobody.
     """
     sign = -1.0 if direction is Direction.MAXIMIZE else 1.0
+    if repeats > 1:
+        return _of_repeats(children, sign=sign, names=names, repeats=repeats, rows=rows)
     ranked = (
         (sign * objective.value, objective.step, child.meta.key.name, child)
         for child in children
-        if (objective := child.status.objective) is not None and math.isfinite(objective.value)
+        if (objective := _result(child)) is not None
     )
     return [
         LeaderboardRow(experiment=name, value=sign * value + 0.0, step=step, params=_shown(child, names))
         for value, step, name, child in heapq.nsmallest(rows, ranked, key=lambda row: row[:3])
     ]
+
+
+def _of_repeats(
+    children: Iterable[ExperimentView], *, sign: float, names: Sequence[str], repeats: int, rows: int
+) -> list[LeaderboardRow]:
+    groups: dict[int, list[ExperimentView]] = {}
+    for child in children:
+        if child.trial is not None and child.status.state in TERMINAL_STATES:
+            groups.setdefault(child.trial // repeats, []).append(child)
+    ranked = []
+    for group in groups.values():
+        found = [(result, child) for child in group if (result := _result(child)) is not None]
+        if len(group) < repeats or not found:
+            continue
+        best, leader = min(found, key=lambda one: (sign * one[0].value, one[0].step, one[1].meta.key.name))
+        values = [result.value for result, _ in found]
+        mean = statistics.fmean(values)
+        ranked.append((sign * mean, best.step, leader.meta.key.name, mean, values, len(group) - len(found), leader))
+    return [
+        LeaderboardRow(
+            experiment=name,
+            value=mean + 0.0,
+            std=statistics.stdev(values) if len(values) > 1 else None,
+            n=len(values),
+            failed=failed,
+            step=step,
+            params=_shown(leader, names),
+        )
+        for _, step, name, mean, values, failed, leader in heapq.nsmallest(rows, ranked, key=lambda row: row[:3])
+    ]
+
+
+def _result(child: ExperimentView) -> ObjectiveStatus | None:
+    objective = child.status.objective
+    counts = child.status.state is State.SUCCEEDED and objective is not None and math.isfinite(objective.value)
+    return objective if counts else None
 
 
 def _shown(child: ExperimentView, names: Sequence[str]) -> dict[str, Any]:

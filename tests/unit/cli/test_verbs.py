@@ -254,6 +254,15 @@ def test_suspend_and_resume_patch_one_field(api: FakeApi, session: TestSession, 
     assert "has ended" in capsys.readouterr().err
 
 
+def test_what_a_canary_holds_is_resumed_without_it(api: FakeApi, session: TestSession, capsys: Capture) -> None:
+    held = [{"type": "Suspended", "status": "True", "reason": "CanaryFailed", "message": "canary trial x failed"}]
+    sweep = api.objects["Sweep", "covid"]
+    sweep["status"] = {**sweep.get("status", {}), "state": "Suspended", "conditions": held}
+    assert steer.suspend(session, "covid", held=False) == 0
+    assert json.loads(api.requests[-1].content) == {"spec": {"suspend": False, "canary": 0}}
+    assert "without waiting for its canary" in capsys.readouterr().out
+
+
 def test_cancel_asks_and_refuses_what_would_come_back(
     api: FakeApi, session: TestSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

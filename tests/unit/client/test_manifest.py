@@ -150,6 +150,16 @@ def test_of_a_search_that_learns_the_first_trials_are_compared_and_the_others_co
     )
 
 
+def test_repeats_are_runs_of_their_own() -> None:
+    sweep, *trials = covid()
+    sweep["spec"]["search"] = {"algorithm": "Grid", "repeats": 3}
+    sweep["spec"]["template"]["seed"] = 5
+    same = trial("the-second-repeat", sweep=None, params=params("Unet", 1e-4, "focal"))
+    same["spec"]["seed"] = 6
+    found = plan(sweep, [*trials, same])
+    assert (found.trials, found.done, found.mine, found.new) == (72, 1, 0, 71)
+
+
 def test_a_large_search_is_counted_and_compared_as_far_as_it_goes() -> None:
     sweep = _sweep()
     sweep["spec"]["parameters"] = [{"name": f"p{i}", "values": list(range(100))} for i in range(4)]

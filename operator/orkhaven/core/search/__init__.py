@@ -18,6 +18,7 @@ from orkhaven.api.sweep import SweepSpec
 from orkhaven.core.identity import canonical_json
 from orkhaven.core.search.asked import FIRST, Asked
 from orkhaven.core.search.constraints import Constraint, constraints
+from orkhaven.core.search.edited import Edited
 from orkhaven.core.search.grid import Grid
 from orkhaven.core.search.initial import initial_points
 from orkhaven.core.search.listing import listed_overlays
@@ -37,8 +38,9 @@ def trial_params(
 ) -> TrialSource:
     """The trials of a sweep, over the parameters that all of them share (`template`, as the user wrote them).
 
-    `made`: the parameters of trials that are there already, by index. A Grid that says no order is Shuffled; one that
-    was begun by a version that knew no order is recognised by them, and goes on in sequence. `tries`: draws until the
+    `made`: the parameters of trials that are there already, by index. By them a Grid that was edited meanwhile is
+    recognised (see `edited`); and, where it says no order (which is Shuffled), one that was begun by a version that
+    knew none, and goes on in sequence. `tries`: draws until the
     first trial has to be found; after that `look_ahead` goes on, and raises what this would have raised.
 
     Raises ValueError with the field's path where a dotted name leads through a value that is no object, where a value
@@ -53,7 +55,7 @@ def trial_params(
         )
     rules = constraints(spec.constraints, spec.parameters)
     if algorithm is Algorithm.GRID:
-        return _checked(_grid(spec, template, rules, made or {}))
+        return _grid(spec, template, rules, made or {})
     if algorithm in FIRST:
         asked = Asked(spec, template, rules)
         asked.look_ahead(1, tries=tries)
@@ -77,7 +79,7 @@ def _grid(
     template: Mapping[str, Any],
     rules: Sequence[Constraint],
     made: Mapping[int, Mapping[str, Any]],
-) -> Trials:
+) -> TrialSource:
     grid = Grid.of(spec.parameters, rules)
     count = grid.count
     if not count:
@@ -85,22 +87,25 @@ def _grid(
     first = initial_points(spec, rules)
 
     def trials(order: Order) -> Trials:
-        ordered = _Ordered(grid, Shuffle(count, spec.search.seed) if order is Order.SHUFFLED else None, first)
+        ordered = _Ordered(grid, _shuffle(order, count, spec.search.seed), first)
         total = _at_most(count, spec.search.max_trials)
-        return Trials(template, total=total, names=varying(spec.parameters), overlay=ordered.overlay)
+        return _checked(Trials(template, total=total, names=varying(spec.parameters), overlay=ordered.overlay))
 
-    if spec.search.order is not None:
-        return trials(spec.search.order)
-    shuffled = trials(Order.SHUFFLED)
-    if made:
-        sequential = trials(Order.SEQUENTIAL)
-        if _fitting(sequential, made) > _fitting(shuffled, made):
-            return sequential
-    return shuffled
+    orders = [spec.search.order] if spec.search.order is not None else [Order.SHUFFLED, Order.SEQUENTIAL]
+    for order in orders:
+        if _fits(found := trials(order), made):
+            return found
+    ordered = _Ordered(grid, _shuffle(orders[0], count, spec.search.seed), first)
+    return Edited(grid, spec.parameters, template, ordered=ordered.overlay, made=made, limit=spec.search.max_trials)
 
 
-def _fitting(source: TrialSource, made: Mapping[int, Mapping[str, Any]]) -> int:
-    return sum(
+def _shuffle(order: Order, count: int, seed: int) -> Shuffle | None:
+    return Shuffle(count, seed) if order is Order.SHUFFLED else None
+
+
+def _fits(source: TrialSource, made: Mapping[int, Mapping[str, Any]]) -> bool:
+    """Whether all that was made is what the source would make."""
+    return all(
         index < source.total and canonical_json(source.params(index)) == canonical_json(params)
         for index, params in made.items()
     )

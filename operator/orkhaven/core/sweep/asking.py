@@ -3,6 +3,8 @@
 A trial is named by its number, not by its parameters: were the answer lost after its Experiment was made, the next
 answer for the same number would have another name, and the number two trials. So the first Experiment of a number
 stays, and its parameters are the truth.
+
+With repeats the search sees combinations: their mean. What the first repeat of a combination has, the others get.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from orkhaven.api.experiment import State
 from orkhaven.core.identity import NAME_DIGITS
 from orkhaven.core.search import Asked
 from orkhaven.core.search.history import Answer, Ask, Outcome, Result
+from orkhaven.core.search.space import lay_over
 from orkhaven.core.views import ExperimentView, Meta
 
 MAX_ASKED = 16
@@ -47,18 +50,33 @@ class Asking:
         # Not the source itself: it is what this is kept by.
         self._points, self._spec, self._sweep, self._uid = source.points, spec, sweep, uid
         self._known: dict[int, _Known] = {}
+        self._combinations: dict[int, Result] = {}
         self._names: list[str] = []
         self._named: set[str] = set()
 
-    def ask(self, children: Sequence[ExperimentView], numbers: Sequence[int]) -> Ask:
+    def ask(self, children: Sequence[ExperimentView], combinations: Sequence[int]) -> Ask:
         there: dict[int, _Known] = {}
         for child in children:
             if child.trial is not None and child.spec is not None:
                 there[child.trial] = self._read(child.trial, child)
         self._known = there
-        asked = tuple(numbers[:MAX_ASKED])
-        results = (known.result for number, known in sorted(there.items()) if number not in asked)
-        return Ask(spec=self._spec, results=tuple(one for one in results if one is not None), numbers=asked)
+        asked = tuple(combinations[:MAX_ASKED])
+        results = [known.result for _, known in sorted(there.items()) if known.result is not None]
+        if (repeats := self._spec.search.repeats) > 1:
+            together: dict[int, list[Result]] = {}
+            for result in results:
+                together.setdefault(result.number // repeats, []).append(result)
+            results = [self._joined(number, held, repeats) for number, held in together.items()]
+        return Ask(spec=self._spec, results=tuple(one for one in results if one.number not in asked), numbers=asked)
+
+    def _joined(self, combination: int, results: Sequence[Result], repeats: int) -> Result:
+        """What a combination has come to; the same object as before where nothing changed, for it is told once."""
+        joined = joined_result(combination, results, repeats)
+        before = self._combinations.get(combination)
+        if before == joined:
+            return before
+        self._combinations[combination] = joined
+        return joined
 
     def name(self, number: int) -> str:
         """Of a trial. All names before it are known with it, so that no two are the same."""
@@ -104,7 +122,41 @@ def outcome_of(status: ExperimentStatus, *, metric: str) -> tuple[Outcome, float
     return (Outcome.FAILED if status.state is State.FAILED else Outcome.RUNNING), None, 0
 
 
-def answered_params(source: Asked, answer: Answer | None, number: int) -> dict[str, Any] | None:
-    """The parameters that the answer has for a trial."""
-    point = answer.points.get(number) if answer is not None else None
-    return None if point is None else source.params_at(point)
+def joined_result(combination: int, results: Sequence[Result], repeats: int) -> Result:
+    """Of a combination's repeats: the mean of those that came to their end, else of those that were stopped."""
+    point = results[0].point
+    if len(results) < repeats or any(one.outcome is Outcome.RUNNING for one in results):
+        return Result(combination, point, Outcome.RUNNING)
+    for outcome in (Outcome.COMPLETE, Outcome.PRUNED):
+        values = [one.value for one in results if one.outcome is outcome and one.value is not None]
+        if values:
+            steps = (one.step for one in results if one.outcome is outcome)
+            return Result(combination, point, outcome, math.fsum(values) / len(values), max(steps))
+    return Result(combination, point, Outcome.FAILED)
+
+
+class Chosen:
+    """The parameters of the combinations of one look."""
+
+    def __init__(self, source: Asked, answer: Answer | None, children: Sequence[ExperimentView], repeats: int) -> None:
+        self._source, self._answer, self._repeats = source, answer, repeats
+        self._made: dict[int, dict[str, Any]] = {}
+        if repeats > 1:
+            for child in sorted(children, key=lambda child: child.trial or 0):
+                if child.trial is not None and child.spec is not None:
+                    self._made.setdefault(child.trial // repeats, child.spec.params)
+        self.waiting: set[int] = set()
+        """Combinations whose other repeats wait for the first one: only once it is there, what they get is certain."""
+
+    def params(self, combination: int) -> dict[str, Any] | None:
+        """None: not now."""
+        if self._source.is_known(combination):
+            return self._source.params(combination)
+        if combination in self._made:
+            return lay_over(self._made[combination], {})
+        point = self._answer.points.get(combination) if self._answer is not None else None
+        if point is None or combination in self.waiting:
+            return None
+        if self._repeats > 1:
+            self.waiting.add(combination)
+        return self._source.params_at(point)

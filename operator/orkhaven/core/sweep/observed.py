@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from orkhaven.api import SweepSpec
-from orkhaven.api.experiment import State
+from orkhaven.api.experiment import Direction, State
+from orkhaven.core.leaderboard import leaderboard
 from orkhaven.core.search import TrialSource
 from orkhaven.core.search.history import Answer
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
@@ -49,6 +50,20 @@ class Tally:
         return (*self.queued, *self.running, *self.suspended)
 
 
+TOO_MANY_FAILED = "MaxFailedTrials"
+GOAL_REACHED = "GoalReached"
+STOPS = frozenset({TOO_MANY_FAILED, GOAL_REACHED})
+"""Reasons of the condition Running while a sweep that starts no more trials waits for those that run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why no more trials are started."""
+
+    reason: str
+    message: str
+
+
 class Observed:
     """A sweep with its children as they are now."""
 
@@ -67,15 +82,39 @@ class Observed:
         """To what was asked at an earlier look."""
         self.sweep, self.spec, self.source, self.children = sweep, spec, source, children
         self.defaults, self.now = defaults, now
+        self.repeats = spec.search.repeats
         self.tally = Tally.of(children)
-        self.total = max(source.total, len(children))
-        limit = spec.failure_policy.max_failed_trials
-        self.gave_up = limit is not None and len(self.tally.failed) > limit
-        """More have failed than failurePolicy.maxFailedTrials."""
+        self.total = max(source.total * self.repeats, len(children))
+        self.board = leaderboard(children, direction=spec.objective.direction, names=source.names, repeats=self.repeats)
+        """Who leads, best first."""
+        self.stop = self._stop()
+        self.canary = Canary.of(children, min(spec.canary, self.total))
+
+    def _stop(self) -> Stop | None:
+        objective, best = self.spec.objective, self.board[0] if self.board else None
+        if (
+            objective.goal is not None
+            and best is not None
+            and _reaches(best.value, objective.goal, objective.direction)
+        ):
+            with_repeats = f", the mean of {best.n} repeats" if self.repeats > 1 else ""
+            return Stop(
+                GOAL_REACHED,
+                f"{objective.metric} {best.value:.6g} of {best.experiment}{with_repeats} reaches objective.goal "
+                f"{objective.goal:.6g}: no more trials are started",
+            )
+        limit = self.spec.failure_policy.max_failed_trials
+        if limit is not None and len(self.tally.failed) > limit:
+            return Stop(
+                TOO_MANY_FAILED,
+                f"{len(self.tally.failed)} trials failed, more than failurePolicy.maxFailedTrials ({limit}): no more "
+                "are started",
+            )
+        return None
 
     @property
     def over(self) -> bool:
-        if self.gave_up:
+        if self.stop is not None:
             # What was held back before it started stays Suspended, for a person to resume.
             return not self.tally.running and not self.tally.queued
         return self.tally.ended >= self.total and len(self.children) >= self.total
@@ -83,7 +122,39 @@ class Observed:
     @property
     def well(self) -> bool:
         """Whether a sweep that is over has succeeded."""
-        return self.over and not self.gave_up and bool(self.tally.succeeded)
+        given_up = self.stop is not None and self.stop.reason == TOO_MANY_FAILED
+        return self.over and not given_up and bool(self.tally.succeeded)
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """The trials that go first."""
+
+    wanted: int
+    """Trials 0 to wanted - 1."""
+    reported: int
+    """How many of them have reported the objective."""
+    failed: tuple[ExperimentView, ...]
+    """Those that ended without."""
+
+    @classmethod
+    def of(cls, children: Sequence[ExperimentView], wanted: int) -> Canary:
+        if not wanted:
+            return cls(0, 0, ())
+        own = [child for child in children if child.trial is not None and child.trial < wanted]
+        silent = [child for child in own if child.status.objective is None]
+        failed = [child for child in silent if child.status.state is State.FAILED]
+        failed.sort(key=lambda child: child.trial or 0)
+        return cls(wanted, len(own) - len(silent), tuple(failed))
+
+    @property
+    def sings(self) -> bool:
+        """Whether all others may start."""
+        return self.reported >= self.wanted
+
+
+def _reaches(value: float, goal: float, direction: Direction) -> bool:
+    return value >= goal if direction is Direction.MAXIMIZE else value <= goal
 
 
 def is_held(child: ExperimentView) -> bool:

@@ -13,16 +13,14 @@ from orkhaven.core.actions import Action, DeleteSweep, Note, Plan, SuspendExperi
 from orkhaven.core.search import Asked, TrialSource, trial_params
 from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
-from orkhaven.core.sweep.observed import Observed, is_held
-from orkhaven.core.sweep.status import TOO_MANY_FAILED, dump, notes_of, status_of
+from orkhaven.core.sweep.observed import STOPS, Observed, is_held
+from orkhaven.core.sweep.status import SPEC_SUSPEND, dump, notes_of, status_of
 from orkhaven.core.sweep.trials import MAX_CREATIONS, next_trials
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
 
 MAX_TRIES = 1000
 """Draws in one plan, about a tenth of a second: where constraints refuse most of them, the search goes on at the
 next."""
-SAMPLE = 32
-"""Children that are asked in which order they were made."""
 _REMEMBERED = 512
 
 _sources: OrderedDict[str, tuple[SweepSpec, TrialSource]] = OrderedDict()
@@ -53,12 +51,14 @@ def plan_sweep(
         return _refuse(sweep, sweep.invalid or "spec: cannot be read", started=bool(own), now=now)
     try:
         source = _source(sweep, sweep.spec, own)
-        if not source.look_ahead(len(own) + MAX_CREATIONS, tries=MAX_TRIES):
+        if not source.look_ahead(len(own) // sweep.spec.search.repeats + MAX_CREATIONS, tries=MAX_TRIES):
             return Plan(requeue_after=0.0)
     except ValueError as error:
         return _refuse(sweep, str(error), started=bool(own), now=now)
     if answer is not None and isinstance(source, Asked):
-        source.hear(answer, made=len(own), now=now)
+        repeats = sweep.spec.search.repeats
+        combinations = {child.trial // repeats for child in own if child.trial is not None}
+        source.hear(answer, made=len(combinations), now=now)
     return _look(Observed(sweep, sweep.spec, source, own, defaults=defaults, now=now, answer=answer))
 
 
@@ -66,9 +66,12 @@ def _source(sweep: SweepView, spec: SweepSpec, children: Sequence[ExperimentView
     known = _sources.pop(sweep.meta.uid, None)
     if known is None or not (known[0] is spec or known[0] == spec):
         template = sweep.raw_spec.get("template") or {}
-        made = {child.trial: child.spec.params for child in children if child.trial is not None and child.spec}
-        sample = {trial: made[trial] for trial in sorted(made)[:SAMPLE]}
-        known = (spec, trial_params(spec, template.get("params") or {}, made=sample, tries=MAX_TRIES))
+        made = {
+            child.trial // spec.search.repeats: child.spec.params
+            for child in children
+            if child.trial is not None and child.spec
+        }
+        known = (spec, trial_params(spec, template.get("params") or {}, made=made, tries=MAX_TRIES))
     _sources[sweep.meta.uid] = known
     while len(_sources) > _REMEMBERED:
         _sources.popitem(last=False)
@@ -119,7 +122,7 @@ def _look(seen: Observed) -> Plan:
     if not seen.over:
         asked, requeue = _hold_or_resume(seen)
         actions += asked
-        if not seen.spec.suspend and not seen.gave_up:
+        if not seen.spec.suspend and seen.stop is None:
             resumed = sum(not action.suspend for action in asked)
             made, ask, again = next_trials(seen, resumed=resumed)
             actions += made
@@ -140,17 +143,18 @@ def _hold_or_resume(seen: Observed) -> tuple[list[SuspendExperiment], float | No
     """Passes a suspension on to the children, and takes back what was passed on: that it was, is in the stored status.
     A child that a person suspended by hand while the sweep runs is left alone. With the seconds until the next look."""
     stored, tally = seen.sweep.status.conditions, seen.tally
-    remembered = holds(stored, "Suspended"), reason_of(stored, "Running") == TOO_MANY_FAILED
-    if (seen.spec.suspend and not remembered[0]) or (seen.gave_up and not remembered[1]):
+    suspended = reason_of(stored, "Suspended") == SPEC_SUSPEND
+    stopped = reason_of(stored, "Running") in STOPS
+    if (seen.spec.suspend and not suspended) or (seen.stop is not None and not stopped):
         # First the status write that remembers it: were that lost after a child is suspended, nobody would know
         # later whether a person had done it, and it would stay so for ever.
         return [], 0.0
     if seen.spec.suspend:
         return _ask([child for child in tally.unfinished if not is_held(child)], suspend=True), None
-    if seen.gave_up:
+    if seen.stop is not None:
         # Those that run finish; those that wait are not started any more.
         return _ask([child for child in tally.queued if not is_held(child)], suspend=True), None
-    if any(remembered):
+    if suspended or stopped:
         return _ask([child for child in tally.unfinished if is_held(child)], suspend=False), None
     return [], None
 

@@ -8,15 +8,14 @@ from typing import Any, Literal
 
 from orkhaven.api import SweepStatus
 from orkhaven.api.meta import Condition
-from orkhaven.api.sweep import GpuHours, SweepState, TrialCounts
+from orkhaven.api.sweep import CANARY_FAILED, GpuHours, SweepState, TrialCounts
 from orkhaven.core.actions import Action, CreateExperiment, Note
 from orkhaven.core.failures.clusters import failure_clusters
-from orkhaven.core.leaderboard import leaderboard
-from orkhaven.core.status import Conditions, clip, reason_of, whole_seconds
-from orkhaven.core.sweep.observed import Observed
+from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
+from orkhaven.core.sweep.observed import GOAL_REACHED, Observed
 from orkhaven.core.views import ExperimentView
 
-TOO_MANY_FAILED = "MaxFailedTrials"
+SPEC_SUSPEND = "SpecSuspend"
 SEARCH_UNAVAILABLE = "SearchUnavailable"
 
 
@@ -25,8 +24,7 @@ def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
     tally, stored = seen.tally, seen.sweep.status
     making = any(isinstance(action, CreateExperiment) for action in actions)
     created = len(seen.children)
-    names = seen.source.names
-    board = leaderboard(tally.succeeded, direction=seen.spec.objective.direction, names=names)
+    board = seen.board
     state = _state(seen, making=making)
     progress = f"{tally.ended}/{seen.total}"
     return SweepStatus(
@@ -70,7 +68,7 @@ def _ended(seen: Observed) -> datetime:
 def _state(seen: Observed, *, making: bool) -> SweepState:
     if seen.over:
         return SweepState.SUCCEEDED if seen.well else SweepState.FAILED
-    if seen.spec.suspend and not seen.tally.running and not seen.tally.queued:
+    if (seen.spec.suspend or seen.canary.failed) and not seen.tally.running and not seen.tally.queued:
         return SweepState.SUSPENDED
     return SweepState.RUNNING if seen.children or making else SweepState.PENDING
 
@@ -82,38 +80,65 @@ def _conditions(seen: Observed, state: SweepState) -> list[Condition]:
         conditions.set("Accepted", "False", reason=trouble.reason, message=trouble.message)
     else:
         conditions.set("Accepted", "True", reason="Accepted")
-    gave_up = (
-        f"{len(seen.tally.failed)} trials failed, more than failurePolicy.maxFailedTrials "
-        f"({seen.spec.failure_policy.max_failed_trials}): no more are started"
-    )
     if seen.over:
         conditions.set("Running", "False", reason="Finished")
-    elif seen.gave_up:
-        conditions.set("Running", "True", reason=TOO_MANY_FAILED, message=gave_up)
+    elif seen.stop is not None:
+        conditions.set("Running", "True", reason=seen.stop.reason, message=seen.stop.message)
     elif seen.spec.suspend:
         draining = bool(seen.tally.running)
         conditions.set("Running", "True" if draining else "False", reason="Suspending" if draining else "Suspended")
     else:
         running: Literal["True", "False"] = "True" if state is SweepState.RUNNING else "False"
-        why, said = (state.value, "") if trouble is None else (trouble.reason, trouble.message)
+        why, said = (state.value, _waits(seen)) if trouble is None else (trouble.reason, trouble.message)
         conditions.set("Running", running, reason=why, message=said)
-    held = seen.spec.suspend and not seen.over
-    conditions.set("Suspended", "True" if held else "False", reason="SpecSuspend" if held else "NotSuspended")
+    _suspended(seen, conditions)
+    if seen.spec.objective.goal is not None:
+        reached = seen.stop is not None and seen.stop.reason == GOAL_REACHED
+        reason = GOAL_REACHED if reached else "NotReached"
+        message = seen.stop.message if reached and seen.stop else ""
+        conditions.set("GoalReached", "True" if reached else "False", reason=reason, message=message)
     if not seen.over:
         conditions.set("Finished", "False", reason="NotFinished")
         conditions.set("Succeeded", "Unknown", reason="NotFinished")
         return conditions.as_list()
-    if seen.gave_up:
-        reason, message = TOO_MANY_FAILED, gave_up
+    if seen.stop is not None:
+        reason, message = seen.stop.reason, seen.stop.message
     elif seen.well:
         reason, message = "Completed", f"{len(seen.tally.succeeded)} of {seen.total} trials succeeded"
     else:
         reason, message = "AllTrialsFailed", f"none of {seen.total} trials succeeded"
-    if seen.source.shortfall and not seen.gave_up:
+    if seen.source.shortfall and seen.stop is None:
         message += f"; no more of {seen.spec.search.max_trials} were found: {seen.source.shortfall}"
     conditions.set("Finished", "True", reason=reason, message=message)
     conditions.set("Succeeded", "True" if seen.well else "False", reason=reason, message=message)
     return conditions.as_list()
+
+
+def _suspended(seen: Observed, conditions: Conditions) -> None:
+    if seen.spec.suspend and not seen.over:
+        conditions.set("Suspended", "True", reason=SPEC_SUSPEND)
+    elif seen.canary.failed and not seen.over:
+        conditions.set("Suspended", "True", reason=CANARY_FAILED, message=_of_canary(seen))
+    else:
+        conditions.set("Suspended", "False", reason="NotSuspended")
+
+
+def _waits(seen: Observed) -> str:
+    canary = seen.canary
+    if canary.sings or canary.failed:
+        return ""
+    metric = seen.spec.objective.metric
+    return f"{canary.reported} of {canary.wanted} canary trials have reported {metric}; the rest waits for them"
+
+
+def _of_canary(seen: Observed) -> str:
+    first = seen.canary.failed[0]
+    name, failure = first.meta.key.name, first.status.failure
+    why = f"{first.status.reason}: {first.status.message}" + (f" ({failure.suggestion})" if failure else "")
+    return (
+        f"canary trial {name} failed, no other is started. {why}. Once that is mended, delete experiment {name}: it is "
+        "made again; canary: 0 goes on without it"
+    )
 
 
 def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
@@ -131,8 +156,12 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
         if cluster.reason not in known:
             message = f"{cluster.reason} in {cluster.samples[0]}: {cluster.message}. {cluster.suggestion}"
             notes.append(Note(type="Warning", reason="TrialFailed", message=clip(message, 1000)))
-    if status.state is SweepState.SUSPENDED is not stored.state:
+    if status.state is SweepState.SUSPENDED is not stored.state and seen.spec.suspend:
         notes.append(Note(type="Normal", reason="Suspended", message="all GPUs are given back"))
+    if reason_of(status.conditions, "Suspended") == CANARY_FAILED != reason_of(stored.conditions, "Suspended"):
+        notes.append(Note(type="Warning", reason=CANARY_FAILED, message=clip(_of_canary(seen), 1000)))
+    if seen.stop is not None and seen.stop.reason == GOAL_REACHED and not holds(stored.conditions, "GoalReached"):
+        notes.append(Note(type="Normal", reason=GOAL_REACHED, message=clip(seen.stop.message, 1000)))
     if status.state in (SweepState.SUCCEEDED, SweepState.FAILED):
         best = f"; best {status.best.value:.6g} by {status.best.experiment}" if status.best else ""
         message = f"{len(seen.tally.succeeded)} succeeded, {len(seen.tally.failed)} failed{best}"

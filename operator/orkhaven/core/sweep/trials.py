@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import count
+from collections.abc import Mapping
 from typing import Any
 
 from orkhaven.api import GROUP, VERSION
+from orkhaven.api.experiment import Objective
 from orkhaven.core.actions import CreateExperiment
-from orkhaven.core.identity import LABEL_DIGITS, child_name, param_hash
+from orkhaven.core.identity import LABEL_DIGITS, child_name, param_hash, seed_of_repeat
 from orkhaven.core.search import Asked
 from orkhaven.core.search.history import Ask
-from orkhaven.core.sweep.asking import MAX_ASKED, Asking, answered_params
+from orkhaven.core.sweep.asking import MAX_ASKED, Asking, Chosen
 from orkhaven.core.sweep.observed import Observed, is_held
 from orkrun import contract
 
@@ -25,70 +26,70 @@ def next_trials(seen: Observed, *, resumed: int) -> tuple[list[CreateExperiment]
 
     `resumed`: held children that this plan lets go on.
     """
-    if seen.spec.parallelism == 0:
+    if seen.spec.parallelism == 0 or seen.canary.failed:
         return [], None, None
     busy = sum(not is_held(child) for child in seen.tally.unfinished)
     # One that waits while it could still learn from those that run is a worse one.
     lookahead = 0 if isinstance(seen.source, Asked) else seen.defaults.lookahead
-    room = seen.spec.parallelism + lookahead - busy - resumed
+    room = min(seen.spec.parallelism + lookahead - busy - resumed, seen.total - len(seen.children))
     again = None
     if room > MAX_CREATIONS:
         room, again = MAX_CREATIONS, AGAIN_SECONDS
-    if room <= 0 or len(seen.children) >= seen.source.total:
-        return [], None, again
+    end = min(seen.total, seen.source.total * seen.repeats) if seen.canary.sings else seen.canary.wanted
     there = {child.trial for child in seen.children}
     taken = {child.meta.key.name for child in seen.children}
+    chosen = Chosen(seen.source, seen.answer, seen.children, seen.repeats) if isinstance(seen.source, Asked) else None
     made: list[CreateExperiment] = []
-    unknown: list[int] = []
-    for index in count():
-        if len(made) + len(unknown) == room or len(unknown) == MAX_ASKED or index >= seen.source.total:
+    unknown: dict[int, None] = {}
+    for number in range(end):
+        if len(made) + len(unknown) >= room or len(unknown) == MAX_ASKED:
             break
-        if index not in there:
-            params = _params(seen, index)
+        if number not in there:
+            combination = number // seen.repeats
+            params = seen.source.params(combination) if chosen is None else chosen.params(combination)
             if params is None:
-                unknown.append(index)
+                unknown[combination] = None
                 continue
-            body = _child(seen, index, params, taken)
+            body = _child(seen, number, params, taken)
             taken.add(body["metadata"]["name"])
             made.append(CreateExperiment(body))
-    if not unknown or not isinstance(seen.source, Asked):
+    if chosen is None or not isinstance(seen.source, Asked):
         return made, None, again
-    trouble = seen.source.trouble
-    if trouble is not None and trouble.until > seen.now:
-        return made, None, (trouble.until - seen.now).total_seconds()
-    if made:
+    if made and (unknown or chosen.waiting):
         # What was just answered is to be seen as running by the next question.
         return made, None, 0.0
-    return made, Asking.of(seen.source, seen.spec, seen.sweep.meta).ask(seen.children, unknown), again
+    unknown = {combination: None for combination in unknown if combination not in chosen.waiting}
+    trouble = seen.source.trouble
+    if unknown and trouble is not None and trouble.until > seen.now:
+        return made, None, (trouble.until - seen.now).total_seconds()
+    if not unknown:
+        return made, None, again
+    asking = Asking.of(seen.source, seen.spec, seen.sweep.meta)
+    return made, asking.ask(seen.children, list(unknown)), again
 
 
-def _params(seen: Observed, index: int) -> dict[str, Any] | None:
-    """The parameters of a trial; None: they have to be asked for."""
-    if isinstance(seen.source, Asked) and not seen.source.is_known(index):
-        return answered_params(seen.source, seen.answer, index)
-    return seen.source.params(index)
-
-
-def _name(seen: Observed, index: int, params: dict[str, Any], taken: set[str]) -> str:
+def _name(seen: Observed, number: int, params: Mapping[str, Any], seed: int, taken: set[str]) -> str:
     if isinstance(seen.source, Asked):
-        return Asking.of(seen.source, seen.spec, seen.sweep.meta).name(index)
-    return child_name(seen.sweep.meta.key.name, params=params, seed=seen.spec.template.seed, taken=taken)
+        return Asking.of(seen.source, seen.spec, seen.sweep.meta).name(number)
+    return child_name(seen.sweep.meta.key.name, params=params, seed=seed, taken=taken)
 
 
-def _child(seen: Observed, index: int, params: dict[str, Any], taken: set[str]) -> dict[str, Any]:
+def _child(seen: Observed, number: int, params: dict[str, Any], taken: set[str]) -> dict[str, Any]:
     # The template as the user wrote it: a model's dump would drop the nulls among the parameters.
     template = dict(seen.sweep.raw_spec.get("template") or {})
+    seed = seed_of_repeat(seen.spec.template.seed, number % seen.repeats)
     key = seen.sweep.meta.key
+    objective = Objective(metric=seen.spec.objective.metric, direction=seen.spec.objective.direction)
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "Experiment",
         "metadata": {
-            "name": _name(seen, index, params, taken),
+            "name": _name(seen, number, params, seed, taken),
             "namespace": key.namespace,
             "labels": {
                 contract.LABEL_MANAGED_BY: contract.MANAGED_BY,
                 contract.LABEL_SWEEP: key.name,
-                contract.LABEL_TRIAL: str(index),
+                contract.LABEL_TRIAL: str(number),
                 contract.LABEL_PARAM_HASH: param_hash(params)[:LABEL_DIGITS],
             },
             "ownerReferences": [
@@ -102,5 +103,10 @@ def _child(seen: Observed, index: int, params: dict[str, Any], taken: set[str]) 
                 }
             ],
         },
-        "spec": {**template, "params": params, "objective": seen.spec.objective.to_dict()},
+        "spec": {
+            **template,
+            **({"seed": seed} if number % seen.repeats else {}),
+            "params": params,
+            "objective": objective.to_dict(),
+        },
     }

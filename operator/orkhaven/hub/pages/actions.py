@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 
 from orkhaven.api import GROUP
 from orkhaven.api.experiment import rerun_names
+from orkhaven.api.sweep import resumed
 from orkhaven.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 from orkhaven.hub.api.ingest import Name, Namespace
 from orkhaven.hub.context import hub_of
@@ -174,8 +175,8 @@ def answered(kind: str, name: str, namespace: str, *, so_far: str = "") -> Itera
 async def _change(request: Request, kind: str, namespace: str, name: str) -> Response:
     token, form = await _person(request, namespace)
     cancels = form.get("action") == "cancel"
-    spec = {} if cancels else spec_of(kind, form)
     body = await resource(hub_of(request), kind, namespace, name)
+    spec = {} if cancels else spec_of(kind, form, body)
     uid = body["metadata"]["uid"]
     if form.get("uid", uid) != uid:
         raise HttpError(409, "Replaced", f"This {kind} was deleted and made anew meanwhile: load its page again.")
@@ -199,13 +200,13 @@ def _see_other(path: str) -> Response:
     return RedirectResponse(path, status_code=303, headers={**HEADERS, "Cache-Control": "no-store"})
 
 
-def spec_of(kind: str, form: dict[str, str]) -> dict[str, Any]:
-    """What the form changes. Raises HttpError 400."""
+def spec_of(kind: str, form: dict[str, str], body: Mapping[str, Any]) -> dict[str, Any]:
+    """What the form changes in the resource as it is now. Raises HttpError 400."""
     match form.get("action"):
         case "suspend":
             return {"suspend": True}
         case "resume":
-            return {"suspend": False}
+            return resumed(body.get("status"))
         case "parallelism" if kind == "Sweep":
             return {"parallelism": _whole(form, "parallelism", most=MAX_PARALLELISM)}
     raise HttpError(400, "UnknownAction", "There is no such action.")

@@ -82,6 +82,17 @@ async def test_the_offered_form_stands_on_the_page_of_who_may(changer: Browser) 
     assert 'name="parallelism"' in page
 
 
+async def test_what_a_canary_holds_offers_to_go_on_without_it(changer: Browser, fake_cluster: FakeCluster) -> None:
+    held = [{"type": "Suspended", "status": "True", "reason": "CanaryFailed", "message": "canary trial x failed"}]
+    add_sweep(fake_cluster, status={"state": "Suspended", "conditions": held})
+    await changer.hub.settled()
+    page = (await changer.get(f"/n/{NAMESPACE}/sweeps/sweep")).text
+    assert "canary trial x failed" in page
+    assert 'value="resume"' in page
+    await changer.client.post(CHANGE, data={"action": "resume", "csrf": await changer.csrf()})
+    assert fake_cluster.patched[-1][-1] == {"spec": {"suspend": False, "canary": 0}}
+
+
 # --- cancel, and run again ---
 
 

@@ -39,6 +39,9 @@ class Leader:
     experiment: str
     value: float
     step: int | None
+    std: float | None = None
+    repeats: int | None = None
+    """Of whose values `value` is the mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +109,7 @@ def sweep_view(row: SweepRow, *, now: datetime) -> SweepView:
         segments=_segments(counts, total),
         running=counts["running"],
         failed=counts["failed"],
-        best=Leader(experiment=best["experiment"], value=best["value"], step=best.get("step")) if best else None,
+        best=_leader(best) if best else None,
         gpu_hours=float(hours.get("total") or 0),
         gpu_hours_failed=float(hours.get("failed") or 0),
         owner=row.labels.get(OWNER_LABEL),
@@ -135,6 +138,16 @@ def _seconds_left(status: Mapping[str, Any], *, total: int, ended: int, now: dat
     if started is None or status.get("completionTime") or not 0 < ended < total or status.get("state") != "Running":
         return None
     return (now - started).total_seconds() / ended * (total - ended)
+
+
+def _leader(row: Mapping[str, Any]) -> Leader:
+    return Leader(
+        experiment=row["experiment"],
+        value=row["value"],
+        step=row.get("step"),
+        std=row.get("std"),
+        repeats=row.get("n"),
+    )
 
 
 def _note(conditions: Sequence[Mapping[str, Any]], state: str) -> str:

@@ -6,7 +6,7 @@ const LARGE = 64 * 1024 * 1024; // bytes that are not fetched without a click
 const WINDOWS = { Lung: [1500, -600], "Soft tissue": [400, 40], Bone: [1800, 400], Brain: [80, 40] };
 const VIEWS = { "All three": 3, Axial: 0, Coronal: 1, Sagittal: 2, "3D": 4 };
 
-const mebibytes = (bytes) => `${(bytes / 1048576).toFixed(1)} MiB`;
+const amount = (bytes) => (bytes < 1048576 ? `${Math.ceil(bytes / 1024)} KiB` : `${(bytes / 1048576).toFixed(1)} MiB`);
 
 // cases: [{run, of}], the same case of each run; `now`: it was asked for, so nothing need be clicked first.
 export function offer({ views, cases, now }) {
@@ -55,7 +55,7 @@ export function offer({ views, cases, now }) {
   else {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = `Show the volume (${mebibytes(size)}, and the viewer)`;
+    button.textContent = `Show the volume (${amount(size)}, and the viewer)`;
     button.addEventListener("click", () => {
       button.remove();
       open();

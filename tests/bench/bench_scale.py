@@ -1,0 +1,200 @@
+"""A sweep of ten thousand trials beside the same bare Jobs: rate, CPU, writes, memory, restart, idle.
+
+ORKHAVEN_BENCH_TRIALS makes it smaller. The baseline is measured in the same run, before and after, on the same control
+plane; the ratios count, not the times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.bench.scale_load import (
+    AT_ONCE,
+    GPUS_EACH,
+    NODES,
+    RECORD,
+    RUNS_MS,
+    Spent,
+    bare_jobs,
+    metered,
+    sweep,
+    sweeps,
+)
+from tests.bench.scale_report import ScaleReport
+from tests.cluster import Cluster, Mode
+from tests.integration.operator_process import OperatorProcess, until
+
+pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+TRIALS = int(os.environ.get("ORKHAVEN_BENCH_TRIALS", "10000"))
+BARE = max(100, TRIALS // 5)
+"""Jobs of each of the two measurements of the baseline."""
+FEW = 300
+"""Trials under the control plane's own limits, which let three Jobs through each second."""
+MANY = 100
+"""Sweeps at once."""
+IDLE_SECONDS = 60
+LONG_MS = 3_600_000
+
+
+@contextmanager
+def control_plane(name: str, *, tuned: bool) -> Iterator[Cluster]:
+    cluster = Cluster(name, mode=Mode.CONTROL_PLANE, tuned=tuned)
+    try:
+        cluster.up()
+        cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        for namespace in ("bare", "ours"):
+            cluster.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+        cluster.add_kwok_nodes(NODES, gpus_each=GPUS_EACH, runs_ms=RUNS_MS, message=RECORD)
+        yield cluster
+    finally:
+        cluster.down()
+
+
+def bare(cluster: Cluster, count: int, *, first: int) -> Spent:
+    with metered(cluster, count) as spent:
+        asyncio.run(bare_jobs(cluster, "bare", count, first=first))
+    return spent
+
+
+def told(spent: Spent) -> str:
+    parts = ", ".join(
+        f"{name} {1000 * seconds / spent.trials:.1f}"
+        for name, seconds in sorted(spent.cpu.items(), key=lambda one: -one[1])
+        if seconds > 0.001 * spent.trials * 0.1
+    )
+    return f"{spent.rate:.1f} Jobs/s, {spent.ms_each:.1f} ms of CPU each ({parts})"
+
+
+def api_writes(operator: OperatorProcess) -> float:
+    """Writes to our own API group so far."""
+    return sum(
+        operator.metric("orkhaven_api_calls_total", verb=verb, resource=resource)
+        for verb in ("create", "patch", "apply", "delete", "update")
+        for resource in ("experiments", "sweeps")
+    )
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[ScaleReport]:
+    made = ScaleReport()
+    yield made
+    print(f"\n{made.text()}")
+    if os.environ.get("ORKHAVEN_BENCH_DOCS"):
+        made.write()
+
+
+def test_a_sweep_beside_bare_jobs(tmp_path: Path, table: ScaleReport) -> None:
+    with control_plane("bench-scale", tuned=True) as cluster:
+        before = bare(cluster, BARE, first=0)
+        operator = (
+            OperatorProcess(cluster, tmp_path, namespaces="ours", ORKHAVEN_OUTPUT_CLAIM="").start().wait_leading()
+        )
+        try:
+            _sweep_of_many(cluster, operator, table, before)
+            after = bare(cluster, BARE, first=BARE)
+            print(f"\nbare Jobs after it: {told(after)}", flush=True)
+            _many_sweeps(cluster, operator, table, before)
+            _restart(cluster, operator, table)
+        finally:
+            operator.stop()
+
+
+def _sweep_of_many(cluster: Cluster, operator: OperatorProcess, table: ScaleReport, base: Spent) -> None:
+    pid, wrote = operator.pid, api_writes(operator)
+    with metered(cluster, TRIALS, operator=pid) as spent:
+        watched = asyncio.run(sweeps(cluster, "ours", [sweep("all", TRIALS, parallelism=AT_ONCE)]))
+    print(f"\nbare: {told(base)}\nours: {told(spent)}", flush=True)
+    control_plane_cpu = sum(seconds for name, seconds in spent.cpu.items() if name != "operator")
+    table.add(
+        f"{TRIALS:,} trials against bare Jobs, tuned control plane: rate",
+        "0.65",
+        f"{spent.rate / base.rate:.2f} ({spent.rate:.1f} of {base.rate:.1f} a second)",
+    )
+    table.add(
+        "CPU of everything per trial, against per bare Job",
+        "1.5",
+        f"{spent.ms_each / base.ms_each:.2f} ({spent.ms_each:.1f} and {base.ms_each:.1f} ms)",
+    )
+    table.add("operator's CPU against the control plane's", "0.3", f"{spent.cpu['operator'] / control_plane_cpu:.2f}")
+    table.add("writes to our API group per trial", "6", f"{(api_writes(operator) - wrote) / TRIALS:.2f}")
+    lags = sorted(watched.lags())
+    table.add(
+        "trial finished until the Sweep's status counts it",
+        "p95 2 s",
+        f"p50 {lags[len(lags) // 2]:.2f} s, p95 {lags[int(len(lags) * 0.95)]:.2f} s",
+    )
+    table.add("size of the Sweep object", "100 KiB", f"{watched.largest / 1024:.1f} KiB")
+
+
+def _many_sweeps(cluster: Cluster, operator: OperatorProcess, table: ScaleReport, base: Spent) -> None:
+    each = max(1, TRIALS // MANY)
+    bodies = [sweep(f"many-{number}", each, parallelism=max(1, AT_ONCE // MANY)) for number in range(MANY)]
+    with metered(cluster, each * MANY, operator=operator.pid) as spent:
+        asyncio.run(sweeps(cluster, "ours", bodies))
+    print(f"\n{MANY} sweeps: {told(spent)}", flush=True)
+    table.add(
+        f"{MANY} sweeps of {each:,} trials: rate against bare Jobs, CPU per trial against per bare Job",
+        "as one sweep, ± 20 %",
+        f"{spent.rate / base.rate:.2f}, {spent.ms_each / base.ms_each:.2f}",
+    )
+
+
+def _restart(cluster: Cluster, operator: OperatorProcess, table: ScaleReport) -> None:
+    """500 run for an hour beside all that have finished; the operator is killed and comes back."""
+    cluster.add_kwok_nodes(NODES, gpus_each=GPUS_EACH, runs_ms=LONG_MS, message=RECORD)
+    asyncio.run(sweeps(cluster, "ours", [sweep("long", AT_ONCE, parallelism=AT_ONCE)], until="running", count=AT_ONCE))
+    table.add(
+        f"operator's memory, {AT_ONCE} running beside all finished ones", "300 MB", f"{operator.memory_mib():.0f} MiB"
+    )
+    operator.kill()
+    started = time.monotonic()
+    operator.start()
+    until("a decision", lambda: operator.metric("orkhaven_reconciles_total") > 0, seconds=120, on_fail=operator.tail)
+    first = time.monotonic() - started
+    count = TRIALS // MANY * MANY + TRIALS
+    until(
+        "everything to be looked at",
+        lambda: operator.metric("orkhaven_reconciles_total", kind="Experiment") >= count,
+        seconds=300,
+        on_fail=operator.tail,
+    )
+    all_seen = time.monotonic() - started
+    table.add(
+        "restart: first decision; all looked at",
+        "15 s",
+        f"{first:.1f} s; {all_seen:.1f} s, {operator.writes():.0f} writes",
+    )
+    time.sleep(15)
+    spent, begin = operator.cpu_seconds(), time.monotonic()
+    time.sleep(IDLE_SECONDS)
+    share = (operator.cpu_seconds() - spent) / (time.monotonic() - begin)
+    table.add("idle", "2 % of a core", f"{100 * share:.2f} %, {operator.memory_mib():.0f} MiB")
+
+
+def test_a_sweep_beside_bare_jobs_under_the_control_planes_own_limits(tmp_path: Path, table: ScaleReport) -> None:
+    count = min(FEW, TRIALS)
+    with control_plane("bench-scale-default", tuned=False) as cluster:
+        base = bare(cluster, count, first=0)
+        operator = (
+            OperatorProcess(cluster, tmp_path, namespaces="ours", ORKHAVEN_OUTPUT_CLAIM="").start().wait_leading()
+        )
+        try:
+            with metered(cluster, count, operator=operator.pid) as spent:
+                asyncio.run(sweeps(cluster, "ours", [sweep("all", count, parallelism=AT_ONCE)]))
+        finally:
+            operator.stop()
+        table.add(
+            f"{count} trials against bare Jobs, control plane as it comes: rate",
+            "0.95",
+            f"{spent.rate / base.rate:.2f} ({spent.rate:.2f} of {base.rate:.2f} a second)",
+        )

@@ -1,0 +1,129 @@
+"""Sweeps that change, or are held, while they run, under an operator that dies before and after every write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from orkrun.contract import ANNOTATION_CONFIG
+from tests.sim.cluster import Body
+from tests.sim.harness import NAMESPACE, Outcome, Simulation, all_succeed
+from tests.sim.test_crashes import AtWrite, Crash
+from tests.sim.world import World
+
+
+def settle(sim: Simulation, outcome: Outcome) -> None:
+    """To the end, by a new process after the one crash."""
+    for _ in range(3):
+        try:
+            sim.settle(outcome)
+        except Crash:
+            sim.restart()
+        else:
+            return
+    raise AssertionError("it crashed again and again")
+
+
+def by_lr(world: World, pod: Body) -> None:
+    """Each run reaches a tenth of its learning rate."""
+    params = json.loads(pod["metadata"]["annotations"][ANNOTATION_CONFIG])["params"]
+    world.succeed(pod, value=params["lr"] / 10)
+
+
+def edited(sim: Simulation) -> None:
+    sim.apply_sweep(search={"algorithm": "Grid", "repeats": 2}, parameters=[{"name": "lr", "values": [1, 2, 3]}])
+    for _ in range(2):
+        sim.step(lambda world, pod: None)
+    more = [{"name": "lr", "values": [1, 2, 3, 4, 5]}]
+    sim.cluster.change("Sweep", NAMESPACE, "s", lambda body: body["spec"].update(parameters=more))
+
+
+def aimed(sim: Simulation) -> None:
+    search = {"algorithm": "Grid", "order": "Sequential"}
+    objective = {"metric": "val/dice", "goal": 0.3}
+    parameters = [{"name": "lr", "values": list(range(1, 9))}]
+    sim.apply_sweep(search=search, parameters=parameters, objective=objective, parallelism=2)
+
+
+STORIES: dict[str, Callable[[Simulation], None]] = {"more values": edited, "a goal": aimed}
+
+
+@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_the_end_is_the_same_whenever_the_operator_dies(story: str, moment: str) -> None:
+    def told(fault: AtWrite | None) -> Simulation:
+        sim = Simulation()
+        if fault is not None:
+            setattr(sim.cluster, moment, fault)
+        try:
+            STORIES[story](sim)
+        except Crash:
+            sim.restart()
+            if story == "more values" and len(sim.sweep()["spec"]["parameters"][0]["values"]) == 3:
+                more = [{"name": "lr", "values": [1, 2, 3, 4, 5]}]
+                sim.cluster.change("Sweep", NAMESPACE, "s", lambda body: body["spec"].update(parameters=more))
+        settle(sim, by_lr)
+        return sim
+
+    undisturbed = told(None)
+    want = names(undisturbed)
+    for number in range(0, len(undisturbed.cluster.writes), 2 if moment == "before" else 3):
+        fault = AtWrite(number, Crash)
+        sim = told(fault)
+        assert sim.sweep()["status"]["state"] == "Succeeded"
+        if story == "more values":
+            assert names(sim) == want, f"{moment} write {number}"
+            assert len(want) == 10
+        sim.check_quiet()
+
+
+def names(sim: Simulation) -> set[str]:
+    return {experiment["metadata"]["name"] for experiment in sim.cluster.all("Experiment")}
+
+
+def test_a_goal_ends_the_sweep_and_leaves_the_rest_unmade() -> None:
+    sim = Simulation()
+    aimed(sim)
+    sim.settle(by_lr)
+    status = sim.sweep()["status"]
+    assert status["state"] == "Succeeded"
+    assert status["best"]["value"] >= 0.3
+    assert status["trials"]["created"] < 8
+    assert status["trials"]["running"] == status["trials"]["queued"] == 0
+    assert sim.world.pods("Running", "Pending") == []
+    sim.check_quiet()
+
+
+def test_a_broken_canary_costs_one_run_and_a_mended_one_lets_the_rest_go() -> None:
+    broken = True
+
+    def outcome(world: World, pod: Body) -> None:
+        if broken:
+            world.fail(pod, exit_code=65)
+        else:
+            all_succeed(world, pod)
+
+    sim = Simulation()
+    sim.apply_sweep(canary=1, parallelism=4)
+    sim.settle(outcome)
+    (canary,) = sim.cluster.all("Experiment")
+    status: dict[str, Any] = sim.sweep()["status"]
+    assert status["state"] == "Suspended"
+    held = next(c for c in status["conditions"] if c["type"] == "Suspended")
+    assert held["reason"] == "CanaryFailed"
+    assert canary["metadata"]["name"] in held["message"]
+    sim.check_quiet()
+    sim.restart()
+    sim.settle(outcome)
+    sim.check_quiet()
+    assert len(sim.cluster.all("Experiment")) == 1
+
+    broken = False
+    sim.delete_trial(canary["metadata"]["name"])
+    sim.settle(outcome)
+    assert sim.sweep()["status"]["progress"] == "4/4"
+    assert sim.sweep()["status"]["state"] == "Succeeded"
+    sim.check_quiet()
