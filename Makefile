@@ -71,6 +71,10 @@ bench-hub: setup  ## The hub beside MLflow, Optuna Dashboard and Aim, into docs/
 	ORKHAVEN_BENCH_DOCS=1 $(PYTEST) tests/bench/bench_hub_*.py tests/bench/bench_ingest.py tests/bench/bench_competitors.py \
 	  -s -o python_files='bench_*.py'
 
+.PHONY: bench-search
+bench-search: setup  ## Searches that learn beside Optuna itself (ORKHAVEN_BENCH_SEEDS, ORKHAVEN_BENCH_DOCS)
+	OMP_NUM_THREADS=1 $(PYTEST) tests/bench/bench_search.py -s --timeout 3600 -o python_files='bench_*.py'
+
 .PHONY: bench-operator
 bench-operator: setup cluster-programs  ## The operator beside bare Jobs, ten thousand of each, into docs/bench-operator.md
 	ORKHAVEN_BENCH_DOCS=1 $(PYTEST) tests/bench/bench_scale.py -s -o python_files='bench_*.py'

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from orkhaven import __version__
 from orkhaven.config import LogFormat, OperatorSettings, kubeconfig_path
 from orkhaven.core.views import Defaults
+from orkhaven.engine.asker import WorkerAsker
 from orkhaven.engine.engine import Engine, Tuning
 from orkhaven.engine.events import EventRecorder
 from orkhaven.engine.resync import Resync
@@ -79,11 +80,13 @@ class Operator:
         self.events = EventRecorder(
             gateway, clock=clock, api_versions={kind: resource.api_version for kind, resource in RESOURCES.items()}
         )
+        self.asker = WorkerAsker()
         self.engine = Engine(
             gateway,
             clock=clock,
             events=self.events,
             meters=telemetry,
+            asker=self.asker,
             defaults=defaults(settings),
             random=random.random,
             tuning=Tuning(
@@ -132,6 +135,7 @@ class Operator:
                 tasks = [
                     group.create_task(self.lease.run(), name="lease"),
                     group.create_task(self.events.run(), name="events"),
+                    group.create_task(self.asker.run(), name="asker"),
                     group.create_task(self._synchronize(), name="resync"),
                     group.create_task(self._foreign(), name="foreign"),
                     group.create_task(self._lead(), name="lead"),

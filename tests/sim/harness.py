@@ -18,10 +18,11 @@ from orkhaven.core.actions import Note
 from orkhaven.core.views import Defaults, Key, Meta
 from orkhaven.engine.engine import Engine
 from orkhaven.engine.parsers import OURS, PARSERS
-from orkhaven.engine.ports import Kind
+from orkhaven.engine.ports import Asker, Kind
 from orkhaven.engine.resync import Resync
 from orkhaven.engine.telemetry import Telemetry
 from orkrun.contract import ANNOTATION_CONFIG, LABEL_ATTEMPT
+from tests.sim.asker import FakeAsker
 from tests.sim.cluster import Body, Event, FakeCluster, VirtualClock, Write, drive
 from tests.sim.world import World, experiment_of, finished, gpus
 
@@ -67,7 +68,9 @@ def mixed(world: World, pod: Body) -> None:
 class Simulation:
     """One cluster, one operator at a time."""
 
-    def __init__(self, *, nodes: dict[str, int] | None = None, lookahead: int = 2) -> None:
+    def __init__(self, *, nodes: dict[str, int] | None = None, lookahead: int = 2, asker: Asker | None = None) -> None:
+        """`asker`: instead of the simulation's own, which starts with each operator anew."""
+        self._real_asker = asker
         self.clock = VirtualClock()
         self.cluster = FakeCluster(self.clock)
         self.world = World(self.cluster)
@@ -103,11 +106,14 @@ class Simulation:
         """A new process on the same cluster: it remembers nothing, lists, then goes on from there."""
         planner.forget()
         self.telemetry = Telemetry()
+        self.asker = FakeAsker()
+        """Not asked where there is a real one."""
         self.engine = Engine(
             self.cluster,
             clock=self.clock,
             events=self.events,
             meters=self.telemetry,
+            asker=self._real_asker or self.asker,
             defaults=self.defaults,
             random=random.Random(0).random,
         )

@@ -29,7 +29,14 @@ class Algorithm(StrEnum):
     GRID = "Grid"
     RANDOM = "Random"
     SOBOL = "Sobol"
+    TPE = "TPE"
+    GP = "GP"
+    CMAES = "CMAES"
     LIST = "List"
+
+
+DRAWING = (Algorithm.RANDOM, Algorithm.SOBOL, Algorithm.TPE, Algorithm.GP, Algorithm.CMAES)
+"""Those that go on for ever where nobody says how many trials."""
 
 
 class Scale(StrEnum):
@@ -50,14 +57,16 @@ class Search(Model):
         Algorithm,
         Field(
             description="Grid: every combination of `values`. Random: drawn by `seed`. Sobol: drawn by `seed` so that "
-            "they cover the space evenly. List: `trials` as they stand."
+            "they cover the space evenly. TPE, GP, CMAES: chosen by the results so far; TPE takes every kind of "
+            "parameter, CMAES ranges only, GP is for a few hundred trials and needs an operator's image with torch. "
+            "List: `trials` as they stand."
         ),
     ] = Algorithm.GRID
     max_trials: Annotated[
         int | None,
         Field(
-            description="Most combinations that are tried, each `repeats` times. Random and Sobol need it; Grid and "
-            "List default to all.",
+            description="Most combinations that are tried, each `repeats` times. Grid and List default to all; the "
+            "others need it.",
             ge=1,
             le=100_000,
         ),
@@ -65,7 +74,8 @@ class Search(Model):
     seed: Annotated[
         int,
         Field(
-            description="Seed of Random, of Sobol and of a Grid's order: the same seed gives the same trials.",
+            description="Seed of what is drawn and of a Grid's order: the same seed gives the same trials (of TPE, GP "
+            "and CMAES where the results are the same too).",
             ge=0,
             le=2**31 - 1,
         ),

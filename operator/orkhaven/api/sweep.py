@@ -12,7 +12,7 @@ from pydantic import Field
 from orkhaven.api.experiment import Dedupe, Json, Objective, RunTemplate
 from orkhaven.api.meta import Condition, Model, NameRule, Number, Rules, StatusModel
 from orkhaven.api.rules import ListMap, Rule, Transition, immutable
-from orkhaven.api.search import MAX_GRID_NUMBERS, Algorithm, Parameter, Scale, Search
+from orkhaven.api.search import DRAWING, MAX_GRID_NUMBERS, Algorithm, Parameter, Scale, Search
 from orkhaven.api.stopping import EarlyStopping
 
 MAX_SWEEP_NAME = 46
@@ -55,6 +55,14 @@ def _not_grid(p: Parameter) -> bool:
         (p.range.scale is not Scale.INTEGER and p.range.step is None)
         or p.range.max - p.range.min >= MAX_GRID_NUMBERS * (1.0 if p.range.step is None else p.range.step)
     )
+
+
+# What an evolution strategy has no distance in.
+_NOT_CMAES = "!has(p.range) || (has(dyn(p).when) && size(dyn(p).when) > 0)"
+
+
+def _not_cmaes(p: Parameter) -> bool:
+    return p.range is None or bool(p.when)
 
 
 def _twice(spec: SweepSpec) -> list[str]:
@@ -160,7 +168,7 @@ class SweepSpec(Model):
     rules: ClassVar[Rules] = (
         Rule(
             cel="self.search.algorithm == 'List' || (has(self.parameters) && self.parameters.size() > 0)",
-            message="Grid, Random and Sobol need parameters: name at least one (or use algorithm List with trials)",
+            message="every algorithm but List needs parameters: name at least one (or use algorithm List with trials)",
             check=lambda s: s.search.algorithm is Algorithm.LIST or bool(s.parameters),
             path=".parameters",
         ),
@@ -169,7 +177,7 @@ class SweepSpec(Model):
             + _NOT_GRID
             + "))",
             message="Grid needs values, or a range of at most 1000 numbers (scale Integer, or with a step), in every "
-            "parameter (other ranges: algorithm Random or Sobol)",
+            "parameter (other ranges: another algorithm, such as Sobol or TPE)",
             check=lambda s: s.search.algorithm is not Algorithm.GRID or not any(map(_not_grid, s.parameters)),
             path=".parameters",
             offenders=(
@@ -178,12 +186,21 @@ class SweepSpec(Model):
             ),
         ),
         Rule(
-            cel="!(self.search.algorithm in ['Random', 'Sobol']) || has(self.search.maxTrials)",
-            message="Random and Sobol need search.maxTrials: how many trials to draw",
-            check=lambda s: (
-                s.search.algorithm not in (Algorithm.RANDOM, Algorithm.SOBOL) or s.search.max_trials is not None
-            ),
+            cel=f"!(self.search.algorithm in {[one.value for one in DRAWING]}) || has(self.search.maxTrials)",
+            message="every algorithm but Grid and List needs search.maxTrials: how many trials to make",
+            check=lambda s: s.search.algorithm not in DRAWING or s.search.max_trials is not None,
             path=".search",
+        ),
+        Rule(
+            cel="self.search.algorithm != 'CMAES' || !has(self.parameters) || "
+            f"!self.parameters.exists(p, {_NOT_CMAES})",
+            message="CMAES needs a range, and no when, in every parameter (values and conditions: algorithm TPE)",
+            check=lambda s: s.search.algorithm is not Algorithm.CMAES or not any(map(_not_cmaes, s.parameters)),
+            path=".parameters",
+            offenders=(
+                f"self.parameters.filter(p, {_NOT_CMAES}).map(p, p.name)",
+                lambda s: [p.name for p in s.parameters if _not_cmaes(p)],
+            ),
         ),
         Rule(
             cel="self.search.algorithm != 'List' || (has(self.trials) && self.trials.size() > 0)",

@@ -63,7 +63,8 @@ def _parameters(body: Body, *, most: int) -> tuple[list[dict[str, Any]], str]:
     if verdict.unchecked:
         return [], f"{total}; the schema is right (parameters not checked: {verdict.unchecked})"
     rows = [{"where": one.where, "problem": one.problem, "trials": verdict.share(one) or None} for one in verdict.wrong]
-    rest = verdict.total - verdict.checked
+    rest = verdict.total - verdict.checked - verdict.later
     sample = f" at random, {rest:,} further ones not (--max-trials)" if rest else ""
     said = f"{verdict.failing:,} would fail with InvalidParams" if verdict.failing else "parameters are right"
-    return rows, f"{total}; the schema is right, {verdict.checked:,} checked by ctseg{sample}: {said}"
+    later = f", {verdict.later:,} chosen later, by the results of these" if verdict.later else ""
+    return rows, f"{total}; the schema is right, {verdict.checked:,} checked by ctseg{sample}{later}: {said}"

@@ -39,6 +39,8 @@ class Verdict:
 
     total: int
     checked: int = 0
+    later: int = 0
+    """Whose parameters depend on the results of others."""
     wrong: Sequence[Wrong] = ()
     unchecked: str = ""
     """Why nothing was checked, where nothing was."""
@@ -57,7 +59,7 @@ class Verdict:
 
 def check(body: Body, *, most: int = MOST) -> Verdict:
     """`body` has passed the schema. Raises Invalid where a dotted name leads nowhere."""
-    total, trials = _trials(body, most)
+    total, later, trials = _trials(body, most)
     template = body["spec"] if body["kind"] == "Experiment" else body["spec"].get("template") or {}
     if not runs_ctseg(template):
         return Verdict(total=total, unchecked="only its own image knows its parameters")
@@ -78,7 +80,7 @@ def check(body: Body, *, most: int = MOST) -> Verdict:
     wrong = [
         Wrong(where=f"params.{where}", problem=problem, trials=numbers) for (where, problem), numbers in found.items()
     ]
-    return Verdict(total=total, checked=checked, wrong=wrong)
+    return Verdict(total=total, checked=checked, later=later, wrong=wrong)
 
 
 def runs_ctseg(spec: Mapping[str, Any]) -> bool:
@@ -92,19 +94,21 @@ def runs_ctseg(spec: Mapping[str, Any]) -> bool:
     return _IMAGE.fullmatch(name) is not None
 
 
-def _trials(body: Body, most: int) -> tuple[int, Iterator[tuple[int, Mapping[str, Any]]]]:
+def _trials(body: Body, most: int) -> tuple[int, int, Iterator[tuple[int, Mapping[str, Any]]]]:
+    """How many there are, how many of them depend on results, and those that are checked."""
     if body["kind"] == "Experiment":
-        return 1, iter([(0, body["spec"].get("params") or {})])
+        return 1, 0, iter([(0, body["spec"].get("params") or {})])
     from orkhaven.client.plan import first_trials, trials_of
-    from orkhaven.core.search import Trials
+    from orkhaven.core.search import Asked, Trials
 
     source = trials_of(body)
     if not isinstance(source, Trials):
         # Drawn, and a sample as they come: a later one costs all those before it.
         first = list(enumerate(first_trials(source, most)))
-        return source.total, iter(first)
+        later = source.total - source.known if isinstance(source, Asked) else 0
+        return source.total, later, iter(first)
     numbers: Sequence[int] = range(source.total)
     if source.total > most:
         # The first so many of a grid in sequence would all have the first value of its first parameter.
         numbers = sorted(random.Random(0).sample(numbers, most))
-    return source.total, ((number, source.params(number)) for number in numbers)
+    return source.total, 0, ((number, source.params(number)) for number in numbers)

@@ -15,8 +15,8 @@ from orkhaven.api.container import DataVolume
 from orkhaven.client.errors import Invalid
 from orkhaven.client.kube import Body
 from orkhaven.core.identity import run_hash, seed_of_repeat
-from orkhaven.core.search import TrialSource, trial_params
-from orkrun.contract import LABEL_SWEEP
+from orkhaven.core.search import Asked, TrialSource, trial_params
+from orkrun.contract import LABEL_SWEEP, LABEL_TRIAL
 
 MOST_COMPARED = 20_000
 """Trials that are compared, about a second; the rest of a larger search is said to be uncompared."""
@@ -40,6 +40,8 @@ class Plan:
     """Another Experiment has failed with the same run."""
     pruned: int = 0
     """Another Experiment with the same run was stopped early."""
+    later: int = 0
+    """Chosen as the results of others come in: nobody knows their parameters yet."""
     uncompared: int = 0
 
     def sentence(self) -> str:
@@ -54,6 +56,7 @@ class Plan:
                 (self.open, "identical to a run that is under way"),
                 (self.failed, "identical to a run that has failed"),
                 (self.pruned, "identical to a run that was stopped early"),
+                (self.later, "chosen later, by the results of these"),
                 (self.uncompared, "not compared"),
             )
             if count
@@ -74,18 +77,25 @@ def plan(body: Body, there: Iterable[Body]) -> Plan:
     """`body` has been checked; `there` are the namespace's Experiments."""
     name = body["metadata"]["name"]
     known: dict[str, tuple[int, str]] = {}
+    numbers: set[int] = set()
     for experiment in there:
         labels = experiment["metadata"].get("labels") or {}
         own = labels.get(LABEL_SWEEP) == name if body["kind"] == "Sweep" else experiment["metadata"]["name"] == name
         verdict = "mine" if own else _verdict(experiment)
+        if own and (number := (experiment["metadata"].get("labels") or {}).get(LABEL_TRIAL, "")).isdecimal():
+            numbers.add(int(number))
         digest = _run_of(experiment["spec"], experiment["spec"].get("params") or {})
         if digest:
             known[digest] = max(known.get(digest, (-1, "")), (_ORDER.index(verdict), verdict))
-    total, runs = _runs(body)
+    total, later, runs = _runs(body)
     counts = dict.fromkeys((*_ORDER, "new"), 0)
     for digest in runs:
         counts[known[digest][1] if digest in known else "new"] += 1
-    return Plan(trials=total, uncompared=total - len(runs), **counts)
+    if later:
+        # What was chosen already is this Sweep's own.
+        made = sum(len(runs) <= number < total for number in numbers)
+        later, counts["mine"] = later - made, counts["mine"] + made
+    return Plan(trials=total, later=later, uncompared=total - later - sum(counts.values()), **counts)
 
 
 _ORDER = ("failed", "pruned", "open", "done", "mine")
@@ -99,17 +109,18 @@ def _verdict(experiment: Body) -> str:
 
 def first_trials(source: TrialSource, most: int) -> Iterator[dict[str, Any]]:
     """The parameters of the first trials, and then `source.total` is what is known of their number. Fewer than `most`
-    also where constraints refuse nearly all draws: a person is waiting."""
+    also where constraints refuse nearly all draws, since a person is waiting, and where the rest depend on results."""
     for index in range(most):
-        if not source.look_ahead(index + 1, tries=MOST_TRIES) or index >= source.total:
+        if not source.look_ahead(index + 1, tries=MOST_TRIES) or index >= source.total or not source.is_known(index):
             return
         yield source.params(index)
 
 
-def _runs(body: Body) -> tuple[int, list[str | None]]:
+def _runs(body: Body) -> tuple[int, int, list[str | None]]:
+    """How many trials, how many of them depend on results, and the others as runs."""
     spec = body["spec"]
     if body["kind"] == "Experiment":
-        return 1, [_run_of(spec, spec.get("params") or {})]
+        return 1, 0, [_run_of(spec, spec.get("params") or {})]
     source = trials_of(body)
     template = spec.get("template") or {}
     repeats, first = (spec.get("search") or {}).get("repeats") or 1, template.get("seed") or 0
@@ -118,7 +129,8 @@ def _runs(body: Body) -> tuple[int, list[str | None]]:
         for params in first_trials(source, MOST_COMPARED // repeats)
         for repeat in range(repeats)
     ]
-    return source.total * repeats, runs
+    later = max(0, source.total - source.known) if isinstance(source, Asked) else 0
+    return source.total * repeats, later * repeats, runs
 
 
 def _run_of(spec: Mapping[str, Any], params: Mapping[str, Any]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from orkhaven.core.search.history import Ask
 from orkhaven.core.views import Key
 
 
@@ -122,3 +123,5 @@ class Plan:
     notes: tuple[Note, ...] = ()
     requeue_after: float | None = None
     """Seconds until the object has to be looked at again even if nothing happens."""
+    ask: Ask | None = None
+    """What has to be asked before more can be done; the answer comes with a later look."""

@@ -16,7 +16,7 @@ from orkhaven.api.experiment import TERMINAL_STATES
 from orkhaven.core.reuse import run_of
 from orkhaven.core.views import Defaults, ExperimentView, Key, NodeView, PodView
 from orkhaven.engine.parsers import PARSERS
-from orkhaven.engine.ports import Body, Clock, EventSink, Gateway, Kind, Meters, Random
+from orkhaven.engine.ports import Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Random
 from orkhaven.engine.reconciler import Outcome, Reconciler
 from orkhaven.engine.store import Store, experiment_of_pod
 from orkhaven.engine.workqueue import WorkQueue
@@ -60,6 +60,7 @@ class Engine:
         clock: Clock,
         events: EventSink,
         meters: Meters,
+        asker: Asker,
         defaults: Defaults,
         random: Random,
         tuning: Tuning | None = None,
@@ -77,7 +78,15 @@ class Engine:
             random=random,
         )
         self.reconciler = Reconciler(
-            gateway, self.store, clock=clock, events=events, meters=meters, defaults=defaults, learn=self.learn
+            gateway,
+            self.store,
+            clock=clock,
+            events=events,
+            meters=meters,
+            asker=asker,
+            defaults=defaults,
+            learn=self.learn,
+            again=lambda key: self.add(Task(Kind.SWEEP, key)),
         )
         self._wake = asyncio.Event()
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from orkhaven.core.actions import Note
+from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.views import Key, Meta
 
 Body = dict[str, Any]
@@ -80,6 +81,15 @@ class Clock(Protocol):
 class EventSink(Protocol):
     def post(self, kind: str, meta: Meta, note: Note) -> None:
         """Take a note to be posted as a Kubernetes Event. Never blocks, never raises."""
+        ...
+
+
+class Asker(Protocol):
+    """Who computes what a search with a history is asked; see `engine.asker`."""
+
+    def ask(self, sweep: str, ask: Ask, done: Callable[[Answer], None]) -> None:
+        """Take a question of the sweep of this uid. Never blocks, never raises: `done` is called once, sooner or later,
+        from the engine's own thread."""
         ...
 
 

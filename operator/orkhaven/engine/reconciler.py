@@ -15,11 +15,12 @@ from orkhaven.core.actions import Action, CreateExperiment, CreateJob, Note, Pla
 from orkhaven.core.experiment import plan_experiment
 from orkhaven.core.outcome import is_over
 from orkhaven.core.reuse import Twin
+from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.sweep import plan_sweep
 from orkhaven.core.views import Defaults, ExperimentView, Key, SweepView, Why
 from orkhaven.engine.admission import plan_admission
 from orkhaven.engine.executor import Executor
-from orkhaven.engine.ports import OPERATOR_MANAGER, Body, Clock, EventSink, Gateway, Kind, Meters
+from orkhaven.engine.ports import OPERATOR_MANAGER, Asker, Body, Clock, EventSink, Gateway, Kind, Meters
 from orkhaven.engine.status import differs, ended_attempts
 from orkhaven.engine.store import Store
 from orkhaven.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Unavailable
@@ -56,16 +57,25 @@ class Reconciler:
         clock: Clock,
         events: EventSink,
         meters: Meters,
+        asker: Asker,
         defaults: Defaults,
         learn: Callable[[Kind, Body], None],
+        again: Callable[[Key], None],
     ) -> None:
+        """`again`: has a sweep looked at."""
         self._gateway = gateway
         self._store = store
         self._clock = clock
         self._events = events
         self._meters = meters
         self._defaults = defaults
+        self._asker = asker
         self._learn = learn
+        self._again = again
+        self._asking: set[str] = set()
+        """Uids of the sweeps whose question is not answered yet: one at a time."""
+        self._answers: dict[str, Answer] = {}
+        """By uid, until the next look."""
         self._executor = Executor(gateway, store, learn=learn)
         self._waiting: dict[Key, Why] = {}
         """What each waiting experiment waits for, as the queue said last."""
@@ -85,8 +95,33 @@ class Reconciler:
         view = self._store.sweep(key)
         if view is None or view.meta.deleting:
             return GONE
-        plan = plan_sweep(view, children=self._store.children(view), defaults=self._defaults, now=self._clock.now())
-        return await self._carry_out(Kind.SWEEP, view, plan)
+        plan = plan_sweep(
+            view,
+            children=self._store.children(view),
+            defaults=self._defaults,
+            now=self._clock.now(),
+            answer=self._answers.pop(view.meta.uid, None),
+        )
+        outcome = await self._carry_out(Kind.SWEEP, view, plan)
+        if plan.ask is not None and not outcome.retry:
+            self._ask(view, plan.ask)
+        return outcome
+
+    def _ask(self, view: SweepView, ask: Ask) -> None:
+        """The answer comes with a later look; until then nobody waits for it."""
+        uid = view.meta.uid
+        if uid in self._asking:
+            return
+
+        def answered(answer: Answer) -> None:
+            self._asking.discard(uid)
+            there = self._store.sweep(view.meta.key)
+            if there is not None and there.meta.uid == uid:
+                self._answers[uid] = answer
+                self._again(view.meta.key)
+
+        self._asking.add(uid)
+        self._asker.ask(uid, ask, answered)
 
     async def experiment(self, key: Key) -> Outcome:
         """Raises ApiError."""

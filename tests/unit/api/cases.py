@@ -177,13 +177,15 @@ WRONG_SWEEPS = [
         "an unknown algorithm",
         {"spec.search.algorithm": "Bayes"},
         "spec.search.algorithm",
-        'supported values: "Grid", "Random", "Sobol", "List"',
+        'supported values: "Grid", "Random", "Sobol", "TPE", "GP", "CMAES", "List"',
         rule=False,
     ),
-    Wrong("no parameters", {P: ABSENT}, P, "Grid, Random and Sobol need parameters"),
-    Wrong("an empty list of parameters", {P: []}, P, "Grid, Random and Sobol need parameters"),
+    Wrong("no parameters", {P: ABSENT}, P, "every algorithm but List needs parameters"),
+    Wrong("an empty list of parameters", {P: []}, P, "every algorithm but List needs parameters"),
     Wrong("Grid over a Log range", {P: [LR]}, P, "Grid needs values, or a range of at most 1000 numbers"),
-    Wrong("Grid over a Log range names it", {P: [{"name": "a", "values": [1]}, LR]}, P, 'Random or Sobol): ["lr"]'),
+    Wrong(
+        "Grid over a Log range names it", {P: [{"name": "a", "values": [1]}, LR]}, P, 'such as Sobol or TPE): ["lr"]'
+    ),
     Wrong(
         "Grid over too many integers",
         {P: [{"name": "a", "range": _range(1, 1001, "Integer")}]},
@@ -194,10 +196,32 @@ WRONG_SWEEPS = [
         "Random without maxTrials",
         {"spec.search.algorithm": "Random"},
         "spec.search",
-        "need search.maxTrials: how many",
+        "needs search.maxTrials: how many",
+    ),
+    *(
+        Wrong(
+            f"{algorithm} without maxTrials",
+            {"spec.search.algorithm": algorithm, P: [LR]},
+            "spec.search",
+            "needs search.maxTrials: how many",
+        )
+        for algorithm in ("Sobol", "TPE", "GP", "CMAES")
     ),
     Wrong(
-        "Sobol without maxTrials", {"spec.search.algorithm": "Sobol"}, "spec.search", "need search.maxTrials: how many"
+        "CMAES over values",
+        {"spec.search": {"algorithm": "CMAES", "maxTrials": 9}},
+        P,
+        "CMAES needs a range, and no when, in every parameter (values and conditions: algorithm TPE): "
+        '["model.architecture", "batch_size"]',
+    ),
+    Wrong(
+        "CMAES with a condition",
+        {
+            "spec.search": {"algorithm": "CMAES", "maxTrials": 9},
+            P: [{"name": "depth", "range": _range(1, 3, "Integer")}, {**LR, "when": {"depth": [1, 2]}}],
+        },
+        P,
+        '(values and conditions: algorithm TPE): ["lr"]',
     ),
     Wrong(
         "an order of Random",
@@ -574,6 +598,9 @@ RIGHT = [
         {"spec.search.algorithm": "List", P: ABSENT, "spec.trials": [{"a.b": 1}, {"a": {"b": None}}, {}]},
     ),
     Right("Sobol over ranges", {"spec.search": {"algorithm": "Sobol", "maxTrials": 10}, P: [LR]}),
+    Right("TPE over everything", {"spec.search": {"algorithm": "TPE", "maxTrials": 10}}),
+    Right("CMAES over ranges", {"spec.search": {"algorithm": "CMAES", "maxTrials": 10}, P: [{**LR, "when": {}}]}),
+    Right("GP over ranges", {"spec.search": {"algorithm": "GP", "maxTrials": 10}, P: [LR]}),
     Right("a Grid in sequence", {"spec.search.order": "Sequential"}),
     Right("constraints", {"spec.constraints": ['model.architecture != "FPN" || batch_size <= 4'] * 32}),
     Right("initial points", {"spec.initialPoints": [{"batch_size": 8}, {"model.architecture": "FPN"}, {}]}),

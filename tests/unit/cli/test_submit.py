@@ -109,5 +109,11 @@ def test_lint_finds_what_the_trainer_would_refuse(capsys: Capture, tmp_path: Pat
     assert app.run(["lint", str(wrong)]) == 1
     said = capsys.readouterr().out
     assert "spec.constraints[0]: no parameter of this search is called batchsize; did you mean batch_size?" in said
+    learns = tmp_path / "learns.yaml"
+    learns.write_text(text.replace("algorithm: Random, maxTrials: 6", "algorithm: TPE, maxTrials: 16"))
+    assert app.run(["lint", str(learns)]) == 0
+    assert (
+        "10 checked by ctseg, 6 chosen later, by the results of these: parameters are right" in capsys.readouterr().err
+    )
     assert app.run(["lint", str(tmp_path / "none.yaml")]) == 1
     assert "No such file" in capsys.readouterr().err

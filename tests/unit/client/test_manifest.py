@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from orkhaven.client.check import check
 from orkhaven.client.errors import Invalid
 from orkhaven.client.manifest import Setting, changed, problems, read
 from orkhaven.client.plan import plan
+from orkrun.contract import LABEL_SWEEP, LABEL_TRIAL
 from tests.cli_world import Body, covid, params, trial
 from tests.examples import EXAMPLES
 
@@ -126,6 +128,25 @@ def test_a_plan_tells_new_runs_from_identical_ones() -> None:
     assert found.sentence() == (
         "24 trials: 14 new, 7 made already, 1 identical to a run that has succeeded, "
         "1 identical to a run that is under way, 1 identical to a run that has failed"
+    )
+
+
+def test_of_a_search_that_learns_the_first_trials_are_compared_and_the_others_come_later() -> None:
+    sweep = _sweep()
+    sweep["spec"]["search"] = {"algorithm": "TPE", "maxTrials": 20}
+    sweep["spec"]["parameters"] = [{"name": "lr", "range": {"min": 0, "max": 1}}]
+    found = plan(sweep, [])
+    assert found.sentence() == "20 trials: 10 new, 10 chosen later, by the results of these"
+    assert (check(sweep).total, check(sweep).later) == (20, 10) or check(sweep).unchecked
+    trials = [
+        {
+            "metadata": {"name": f"t{n}", "labels": {LABEL_SWEEP: sweep["metadata"]["name"], LABEL_TRIAL: str(n)}},
+            "spec": {"params": {"lr": n}},
+        }
+        for n in range(10, 14)
+    ]
+    assert plan(sweep, trials).sentence() == (
+        "20 trials: 10 new, 4 made already, 6 chosen later, by the results of these"
     )
 
 

@@ -2,7 +2,9 @@
 reached.
 
 A source is a pure function of the spec: the same index gives the same parameters in every process, and no two indices
-give the same ones.
+give the same ones. Of a search that learns from its results (`asked`) that holds for the first trials; the others are
+a function of the results too, which `suggest` computes in a process of its own. Nothing that this package imports by
+itself needs more than the standard library: the algorithms are imported by `suggest`, when they are asked.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 from orkhaven.api.search import Algorithm, Order
 from orkhaven.api.sweep import SweepSpec
 from orkhaven.core.identity import canonical_json
+from orkhaven.core.search.asked import FIRST, Asked
 from orkhaven.core.search.constraints import Constraint, constraints
 from orkhaven.core.search.edited import Edited
 from orkhaven.core.search.grid import Grid
@@ -21,9 +24,9 @@ from orkhaven.core.search.initial import initial_points
 from orkhaven.core.search.listing import listed_overlays
 from orkhaven.core.search.order import Shuffle
 from orkhaven.core.search.random import Draws, random_points, sobol_points
-from orkhaven.core.search.space import Overlay, Trials, TrialSource, lay_over, varying
+from orkhaven.core.search.space import Overlay, Trials, TrialSource, Trouble, lay_over, varying
 
-__all__ = ["TrialSource", "Trials", "trial_params"]
+__all__ = ["Asked", "TrialSource", "Trials", "trial_params"]
 
 
 def trial_params(
@@ -53,6 +56,12 @@ def trial_params(
     rules = constraints(spec.constraints, spec.parameters)
     if algorithm is Algorithm.GRID:
         return _grid(spec, template, rules, made or {})
+    if algorithm in FIRST:
+        asked = Asked(spec, template, rules)
+        asked.look_ahead(1, tries=tries)
+        if not asked.total:
+            raise ValueError(_nothing_left(spec, rules, asked.shortfall))
+        return asked
     drawn = _Drawn(spec, template, rules)
     drawn.look_ahead(1, tries=tries)
     return drawn
@@ -125,6 +134,8 @@ class _Ordered:
 class _Drawn:
     """A `TrialSource` of draws: how many there are may only turn out as they are drawn."""
 
+    trouble: Trouble | None = None
+
     def __init__(self, spec: SweepSpec, template: Mapping[str, Any], rules: Sequence[Constraint]) -> None:
         self.names = varying(spec.parameters)
         points = random_points if spec.search.algorithm is Algorithm.RANDOM else sobol_points
@@ -156,6 +167,9 @@ class _Drawn:
         if not self.total:
             raise ValueError(_nothing_left(self._spec, self._rules, self.shortfall))
         return found
+
+    def is_known(self, index: int) -> bool:
+        return True
 
     def params(self, index: int) -> dict[str, Any]:
         if not 0 <= index < self.total:

@@ -14,13 +14,14 @@ from typing import Any
 from orkhaven.api.search import Parameter
 from orkhaven.core.identity import canonical_json
 from orkhaven.core.search.grid import Grid
-from orkhaven.core.search.space import Overlay, conditions, lay_over, lookup
+from orkhaven.core.search.space import Overlay, Trouble, conditions, lay_over, lookup
 
 
 class Edited:
     """A `TrialSource`."""
 
     shortfall: str | None = None
+    trouble: Trouble | None = None
 
     def __init__(
         self,
@@ -47,6 +48,9 @@ class Edited:
         self._given: dict[int, Overlay] = {}
 
     def look_ahead(self, wanted: int, *, tries: int | None = None) -> bool:
+        return True
+
+    def is_known(self, index: int) -> bool:
         return True
 
     def params(self, index: int) -> dict[str, Any]:

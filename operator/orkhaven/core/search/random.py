@@ -103,7 +103,7 @@ class Draws:
         self._points = points
         self._seed = seed
         self._constraints = constraints
-        self._grid, self.space = _counted(parameters, constraints) if self._space.is_finite else (None, None)
+        self._grid, self.space = counted(parameters, constraints) if self._space.is_finite else (None, None)
         """`space`: distinct combinations that keep the constraints; None: more than can be counted."""
         self._overlays: list[Overlay] = []
         self._seen: set[bytes] = set()
@@ -184,7 +184,9 @@ _NO_MORE: Mapping[str, Any] = {}
 """Told from an overlay by identity."""
 
 
-def _counted(parameters: Sequence[Parameter], constraints: Sequence[Constraint]) -> tuple[Grid | None, int | None]:
+def counted(parameters: Sequence[Parameter], constraints: Sequence[Constraint]) -> tuple[Grid | None, int | None]:
+    """A space that is finite as a grid, and how many of its combinations keep the constraints; (None, None): too many
+    to count."""
     try:
         grid = Grid.of(parameters, constraints)
         return grid, grid.count

@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol, overload
 
@@ -16,11 +17,25 @@ Overlay = Mapping[str, Any]
 """Dotted name -> value: what one trial sets."""
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a search cannot go on at the moment."""
+
+    reason: str
+    message: str
+    until: datetime
+    """When it is tried again."""
+
+
 class TrialSource(Protocol):
     """The trials of a sweep by index."""
 
     names: tuple[str, ...]
     """Dotted names of the parameters that differ between trials, in the order in which the user wrote them."""
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why no more can be had at the moment."""
 
     @property
     def shortfall(self) -> str | None:
@@ -34,15 +49,19 @@ class TrialSource(Protocol):
         """Searches until `wanted` trials are known, or until it is known that there are fewer, which `total` then says.
         False: not yet, after so many tries; call again. ValueError where there is none at all."""
 
+    def is_known(self, index: int) -> bool:
+        """Whether the parameters of trial `index` follow from the spec alone, not from the results of others."""
+
     def params(self, index: int) -> dict[str, Any]:
         """The full parameters of trial `index`, 0 <= index < total: an object of its own for every call. IndexError
-        where there is none."""
+        where there is none, LookupError where it is not known."""
 
 
 class Trials:
     """A `TrialSource` that knows how many there are."""
 
     shortfall: str | None = None
+    trouble: Trouble | None = None
 
     def __init__(
         self, template: Mapping[str, Any], *, total: int, names: Sequence[str], overlay: Callable[[int], Overlay]
@@ -53,6 +72,9 @@ class Trials:
         self._overlay = overlay
 
     def look_ahead(self, wanted: int, *, tries: int | None = None) -> bool:
+        return True
+
+    def is_known(self, index: int) -> bool:
         return True
 
     def params(self, index: int) -> dict[str, Any]:

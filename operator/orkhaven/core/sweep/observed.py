@@ -12,6 +12,7 @@ from orkhaven.api.stopping import StoppingAlgorithm
 from orkhaven.core.leaderboard import leaderboard
 from orkhaven.core.outcome import to_prune
 from orkhaven.core.search import TrialSource
+from orkhaven.core.search.history import Answer
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
 
 
@@ -89,7 +90,10 @@ class Observed:
         *,
         defaults: Defaults,
         now: datetime,
+        answer: Answer | None = None,
     ) -> None:
+        self.answer = answer
+        """To what was asked at an earlier look."""
         self.sweep, self.spec, self.source, self.children = sweep, spec, source, children
         self.defaults, self.now = defaults, now
         self.repeats = spec.search.repeats

@@ -10,7 +10,8 @@ from typing import Any
 from orkhaven.api import SweepSpec
 from orkhaven.api.sweep import SweepState
 from orkhaven.core.actions import Action, DeleteSweep, Note, Plan, SuspendExperiment
-from orkhaven.core.search import TrialSource, trial_params
+from orkhaven.core.search import Asked, TrialSource, trial_params
+from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
 from orkhaven.core.sweep.observed import STOPS, Observed, is_held
 from orkhaven.core.sweep.status import SPEC_SUSPEND, dump, notes_of, status_of
@@ -28,11 +29,18 @@ _sources: OrderedDict[str, tuple[SweepSpec, TrialSource]] = OrderedDict()
 second."""
 
 
-def plan_sweep(sweep: SweepView, *, children: Sequence[ExperimentView], defaults: Defaults, now: datetime) -> Plan:
+def plan_sweep(
+    sweep: SweepView,
+    *,
+    children: Sequence[ExperimentView],
+    defaults: Defaults,
+    now: datetime,
+    answer: Answer | None = None,
+) -> Plan:
     """What is to be done for `sweep`, and its status.
 
-    `children`: all Experiments that it controls. A sweep that is being deleted gets an empty plan, a finished one at
-    most its own deletion once ttlSecondsAfterFinished has passed.
+    `children`: all Experiments that it controls. `answer`: to the `ask` of an earlier plan. A sweep that is being
+    deleted gets an empty plan, a finished one at most its own deletion once ttlSecondsAfterFinished has passed.
     """
     if sweep.meta.deleting:
         return Plan()
@@ -48,7 +56,11 @@ def plan_sweep(sweep: SweepView, *, children: Sequence[ExperimentView], defaults
             return Plan(requeue_after=0.0)
     except ValueError as error:
         return _refuse(sweep, str(error), started=bool(own), now=now)
-    return _look(Observed(sweep, sweep.spec, source, own, defaults=defaults, now=now))
+    if answer is not None and isinstance(source, Asked):
+        repeats = sweep.spec.search.repeats
+        combinations = {child.trial // repeats for child in own if child.trial is not None}
+        source.hear(answer, made=len(combinations), now=now)
+    return _look(Observed(sweep, sweep.spec, source, own, defaults=defaults, now=now, answer=answer))
 
 
 def _source(sweep: SweepView, spec: SweepSpec, children: Sequence[ExperimentView]) -> TrialSource:
@@ -107,6 +119,7 @@ def _refuse(sweep: SweepView, why: str, *, started: bool, now: datetime) -> Plan
 def _look(seen: Observed) -> Plan:
     actions: list[Action] = []
     requeue: float | None = None
+    ask: Ask | None = None
     if not seen.over:
         stopped, again = next_stops(seen)
         asked, requeue = _hold_or_resume(seen)
@@ -114,7 +127,7 @@ def _look(seen: Observed) -> Plan:
         requeue = again if requeue is None else requeue
         if not seen.spec.suspend and seen.stop is None:
             resumed = sum(not action.suspend for action in asked)
-            made, again = next_trials(seen, resumed=resumed - len(stopped))
+            made, ask, again = next_trials(seen, resumed=resumed - len(stopped))
             actions += made
             requeue = again if again is not None else requeue
     status = status_of(seen, actions)
@@ -125,6 +138,7 @@ def _look(seen: Observed) -> Plan:
         status=dump(status),
         notes=tuple(notes_of(seen, status)),
         requeue_after=requeue,
+        ask=ask,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from orkhaven.api import SweepStatus
 from orkhaven.api.meta import Condition
@@ -19,6 +19,7 @@ from orkhaven.core.views import ExperimentView
 
 SPEC_SUSPEND = "SpecSuspend"
 DUPLICATE_TRIALS = "DuplicateTrials"
+SEARCH_UNAVAILABLE = "SearchUnavailable"
 
 
 def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
@@ -81,7 +82,11 @@ def _state(seen: Observed, *, making: bool) -> SweepState:
 
 def _conditions(seen: Observed, state: SweepState) -> list[Condition]:
     conditions = Conditions(seen.sweep.status.conditions, generation=seen.sweep.meta.generation, now=seen.now)
-    conditions.set("Accepted", "True", reason="Accepted", message=accepted_message(seen))
+    trouble = None if seen.over else seen.source.trouble
+    if trouble is not None and trouble.reason == SEARCH_UNAVAILABLE:
+        conditions.set("Accepted", "False", reason=trouble.reason, message=trouble.message)
+    else:
+        conditions.set("Accepted", "True", reason="Accepted", message=accepted_message(seen))
     if seen.over:
         conditions.set("Running", "False", reason="Finished")
     elif seen.stop is not None:
@@ -90,8 +95,9 @@ def _conditions(seen: Observed, state: SweepState) -> list[Condition]:
         draining = bool(seen.tally.running)
         conditions.set("Running", "True" if draining else "False", reason="Suspending" if draining else "Suspended")
     else:
-        running = state is SweepState.RUNNING
-        conditions.set("Running", "True" if running else "False", reason=state.value, message=_waits(seen))
+        running: Literal["True", "False"] = "True" if state is SweepState.RUNNING else "False"
+        why, said = (state.value, _waits(seen)) if trouble is None else (trouble.reason, trouble.message)
+        conditions.set("Running", running, reason=why, message=said)
     _suspended(seen, conditions)
     if seen.spec.objective.goal is not None:
         reached = seen.stop is not None and seen.stop.reason == GOAL_REACHED
@@ -157,6 +163,9 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
         notes.append(Note(type="Normal", reason="Started", message=message))
     if not stored.conditions and (twice := accepted_message(seen)):
         notes.append(Note(type="Warning", reason=DUPLICATE_TRIALS, message=clip(twice, 1000)))
+    trouble = None if seen.over else seen.source.trouble
+    if trouble is not None and reason_of(stored.conditions, "Running") != trouble.reason:
+        notes.append(Note(type="Warning", reason=trouble.reason, message=clip(trouble.message, 1000)))
     known = {cluster.reason for cluster in stored.failure_clusters}
     for cluster in status.failure_clusters:
         if cluster.reason not in known:

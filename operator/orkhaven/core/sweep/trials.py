@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from orkhaven.api import GROUP, VERSION
 from orkhaven.api.experiment import Objective
 from orkhaven.core.actions import CreateExperiment
 from orkhaven.core.identity import LABEL_DIGITS, child_name, param_hash, seed_of_repeat
+from orkhaven.core.search import Asked
+from orkhaven.core.search.history import Ask
+from orkhaven.core.sweep.asking import MAX_ASKED, Asking, Chosen
 from orkhaven.core.sweep.observed import Observed, is_held, is_leaving, waits_for_twin
 from orkrun import contract
 
@@ -16,16 +20,18 @@ MAX_CREATIONS = 50
 AGAIN_SECONDS = 1.0
 
 
-def next_trials(seen: Observed, *, resumed: int) -> tuple[list[CreateExperiment], float | None]:
-    """So many as keep `parallelism` GPUs busy, and a few that wait for the next free one. With the seconds until the
-    next look, where that is known.
+def next_trials(seen: Observed, *, resumed: int) -> tuple[list[CreateExperiment], Ask | None, float | None]:
+    """So many as keep `parallelism` GPUs busy, and a few that wait for the next free one. With what has to be asked for
+    more of them, and the seconds until the next look, where that is known.
 
     `resumed`: held children that this plan lets go on.
     """
     if seen.spec.parallelism == 0 or seen.canary.failed:
-        return [], None
+        return [], None, None
     busy = sum(not is_held(child) and not is_leaving(child) for child in seen.tally.unfinished)
-    most = seen.spec.parallelism + seen.defaults.lookahead
+    # One that waits while it could still learn from those that run is a worse one.
+    lookahead = 0 if isinstance(seen.source, Asked) else seen.defaults.lookahead
+    most = seen.spec.parallelism + lookahead
     # Those that wait for an identical run ask for no GPU, but a whole sweep of them must not be made at once either.
     idle = sum(waits_for_twin(child) and not is_held(child) and not is_leaving(child) for child in seen.tally.queued)
     room = min(most - (busy - min(idle, most)) - resumed, seen.total - len(seen.children))
@@ -35,22 +41,46 @@ def next_trials(seen: Observed, *, resumed: int) -> tuple[list[CreateExperiment]
     end = min(seen.total, seen.source.total * seen.repeats) if seen.canary.sings else seen.canary.wanted
     there = {child.trial for child in seen.children}
     taken = {child.meta.key.name for child in seen.children}
+    chosen = Chosen(seen.source, seen.answer, seen.children, seen.repeats) if isinstance(seen.source, Asked) else None
     made: list[CreateExperiment] = []
+    unknown: dict[int, None] = {}
     for number in range(end):
-        if len(made) >= room:
+        if len(made) + len(unknown) >= room or len(unknown) == MAX_ASKED:
             break
         if number not in there:
-            body = _child(seen, number, taken)
+            combination = number // seen.repeats
+            params = seen.source.params(combination) if chosen is None else chosen.params(combination)
+            if params is None:
+                unknown[combination] = None
+                continue
+            body = _child(seen, number, params, taken)
             taken.add(body["metadata"]["name"])
             made.append(CreateExperiment(body))
-    return made, again
+    if chosen is None or not isinstance(seen.source, Asked):
+        return made, None, again
+    if made and (unknown or chosen.waiting):
+        # What was just answered is to be seen as running by the next question.
+        return made, None, 0.0
+    unknown = {combination: None for combination in unknown if combination not in chosen.waiting}
+    trouble = seen.source.trouble
+    if unknown and trouble is not None and trouble.until > seen.now:
+        return made, None, (trouble.until - seen.now).total_seconds()
+    if not unknown:
+        return made, None, again
+    asking = Asking.of(seen.source, seen.spec, seen.sweep.meta)
+    return made, asking.ask(seen.children, list(unknown)), again
 
 
-def _child(seen: Observed, number: int, taken: set[str]) -> dict[str, Any]:
+def _name(seen: Observed, number: int, params: Mapping[str, Any], seed: int, taken: set[str]) -> str:
+    if isinstance(seen.source, Asked):
+        return Asking.of(seen.source, seen.spec, seen.sweep.meta).name(number)
+    return child_name(seen.sweep.meta.key.name, params=params, seed=seed, taken=taken)
+
+
+def _child(seen: Observed, number: int, params: dict[str, Any], taken: set[str]) -> dict[str, Any]:
     # The template as the user wrote it: a model's dump would drop the nulls among the parameters.
     template = dict(seen.sweep.raw_spec.get("template") or {})
-    combination, repeat = divmod(number, seen.repeats)
-    params = seen.source.params(combination)
+    repeat = number % seen.repeats
     seed = seed_of_repeat(seen.spec.template.seed, repeat)
     ladder = seen.spec.early_stopping.ladder() if seen.spec.early_stopping else []
     key = seen.sweep.meta.key
@@ -59,7 +89,7 @@ def _child(seen: Observed, number: int, taken: set[str]) -> dict[str, Any]:
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "Experiment",
         "metadata": {
-            "name": child_name(key.name, params=params, seed=seed, taken=taken),
+            "name": _name(seen, number, params, seed, taken),
             "namespace": key.namespace,
             "labels": {
                 contract.LABEL_MANAGED_BY: contract.MANAGED_BY,
