@@ -1,0 +1,72 @@
+"""Searches that learn and early stopping, by the real operator, hub and trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.user import Body, User, condition, sweep
+
+LR = {"name": "optimizer.lr", "range": {"min": 1.0e-7, "max": 1.0e-2, "scale": "Log"}}
+DECAY = {"name": "optimizer.weight_decay", "range": {"min": 0, "max": 0.1}}
+LOSS = {"name": "loss.name", "values": ["dice_ce", "focal"]}
+GAMMA = {"name": "loss.gamma", "range": {"min": 1, "max": 5}, "when": {"loss.name": ["focal"]}}
+
+SEARCHES: dict[str, tuple[list[Body], dict[str, Any]]] = {
+    # The first ten are Sobol's: the last two are TPE's own.
+    "TPE": ([LR, LOSS, GAMMA], {"algorithm": "TPE", "maxTrials": 12, "seed": 1}),
+    "CMAES": ([LR, DECAY], {"algorithm": "CMAES", "maxTrials": 3}),
+}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_that_learns_comes_to_its_end(user: User, name: str) -> None:
+    parameters, search = SEARCHES[name]
+    user.apply(sweep("learns", parameters, params={"epochs": 1}, search=search, parallelism=2, canary=1))
+    body = user.wait_finished("sweep", "learns", timeout_s=600)
+    status, trials = body["status"], user.list("experiment", "orkhaven.io/sweep=learns")
+    assert status["state"] == "Succeeded", status
+    assert status["trials"]["succeeded"] == len(trials) == search["maxTrials"]
+    assert condition(status, "Accepted") == "True"
+    points = [str(trial["spec"]["params"]["optimizer"]) + str(trial["spec"]["params"].get("loss")) for trial in trials]
+    assert len(set(points)) == len(points)
+    for trial in trials:
+        loss = trial["spec"]["params"].get("loss", {})
+        assert ("gamma" in loss) == (loss.get("name") == "focal")
+
+
+STOPPING: dict[str, Body] = {
+    "ASHA": {"algorithm": "ASHA", "minSteps": 1, "reductionFactor": 2},
+    "Median": {"algorithm": "Median", "minSteps": 1, "startupTrials": 2},
+    "Hyperband": {"algorithm": "Hyperband", "minSteps": 1, "reductionFactor": 2, "maxSteps": 4},
+}
+
+
+@pytest.mark.parametrize("name", STOPPING)
+def test_a_trial_that_is_not_worth_going_on_with_is_stopped_and_the_sweep_goes_on(user: User, name: str) -> None:
+    # Hundreds of epochs: nobody is done before it is judged. The small learning rate learns nothing.
+    user.apply(
+        sweep(
+            "stops",
+            [{"name": "optimizer.lr", "values": [2.0e-3, 1.0e-8]}],
+            params={"epochs": 300},
+            search={"algorithm": "Grid", "order": "Sequential"},
+            parallelism=2,
+            earlyStopping=STOPPING[name],
+        )
+    )
+    body = user.wait("sweep", "stops", lambda status: status.get("trials", {}).get("pruned", 0) == 1, timeout_s=300)
+    (stopped,) = (
+        one for one in user.list("experiment", "orkhaven.io/sweep=stops") if one["status"]["state"] == "Pruned"
+    )
+    status = stopped["status"]
+    assert status["reason"] == "EarlyStopped"
+    assert "rung" in status["message"]
+    assert status["checkpoint"]["step"] < 300
+    assert (condition(status, "Finished"), condition(status, "Succeeded")) == ("True", "False")
+    assert body["status"]["trials"]["failed"] == 0
+    assert (
+        user.kubectl("get", "pods", "-l", f"orkhaven.io/experiment={stopped['metadata']['name']}", "-o", "name") == ""
+    )
+    user.kubectl("delete", "sweep", "stops")
