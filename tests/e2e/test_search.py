@@ -37,9 +37,9 @@ def test_a_search_that_learns_comes_to_its_end(user: User, name: str) -> None:
 
 
 STOPPING: dict[str, Body] = {
-    "ASHA": {"algorithm": "ASHA", "minSteps": 1, "reductionFactor": 2},
-    "Median": {"algorithm": "Median", "minSteps": 1, "startupTrials": 2},
-    "Hyperband": {"algorithm": "Hyperband", "minSteps": 1, "reductionFactor": 2, "maxSteps": 4},
+    "ASHA": {"algorithm": "ASHA", "minSteps": 20, "reductionFactor": 2},
+    "Median": {"algorithm": "Median", "minSteps": 20, "startupTrials": 2},
+    "Hyperband": {"algorithm": "Hyperband", "minSteps": 20, "reductionFactor": 2, "maxSteps": 80},
 }
 
 
@@ -68,7 +68,7 @@ def test_a_trial_that_is_not_worth_going_on_with_is_stopped_and_the_sweep_goes_o
     assert status["checkpoint"]["step"] < 300
     assert (condition(status, "Finished"), condition(status, "Succeeded")) == ("True", "False")
     assert body["status"]["trials"]["failed"] == 0
-    assert (
-        user.kubectl("get", "pods", "-l", f"orkhaven.io/experiment={stopped['metadata']['name']}", "-o", "name") == ""
-    )
+    running = ("-l", f"orkhaven.io/experiment={stopped['metadata']['name']}", "--field-selector=status.phase=Running")
+    assert user.kubectl("get", "pods", *running, "-o", "name") == ""
+    assert stopped["spec"]["params"]["optimizer"]["lr"] == 1.0e-8
     user.kubectl("delete", "sweep", "stops")
