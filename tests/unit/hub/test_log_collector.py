@@ -298,6 +298,6 @@ async def test_a_line_without_an_end_takes_little_memory_and_little_room(cluster
             assert info.stored < 1_000_000
             kept_bytes = sum(end - start for start, end in hub.app.state.hub.store.logs.extents(info.id))
             assert kept_bytes <= 4 * MIB + 65536
-            assert peak < 10_000_000
+            assert peak < 30_000_000  # what the first hub of a process imports is in it: some 15 MB
     finally:
         tracemalloc.stop()
