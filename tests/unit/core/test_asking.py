@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from orkhaven.api import ExperimentStatus
+from orkhaven.core.parse import parse_experiment
+from orkhaven.core.search import Asked, trial_params
 from orkhaven.core.search.history import Outcome, Result
-from orkhaven.core.sweep.asking import joined_result, outcome_of
+from orkhaven.core.sweep.asking import Asking, joined_result, outcome_of
+from tests.unit.core.world import SweepWorld, make_experiment, make_sweep
 
 POINT = (0.5,)
 REACHED = {"objective": {"value": 0.7, "step": 4}, "metrics": {"dice": {"last": 0.6, "best": 0.7}}}
@@ -60,3 +63,27 @@ def test_repeats_are_told_as_one_by_their_mean(
     joined = joined_result(7, results, 2)
     assert (joined.number, joined.point, joined.outcome) == (7, POINT, told[0])
     assert joined.value == (told[1] if told[1] is None else pytest.approx(told[1]))
+
+
+def test_one_that_was_stopped_and_goes_on_is_told_anew() -> None:
+    body = make_sweep(
+        parameters=[{"name": "lr", "range": {"min": 0, "max": 1}}], search={"algorithm": "TPE", "maxTrials": 5}
+    )
+    view = SweepWorld(body).view()
+    assert view.spec is not None
+    source = trial_params(view.spec, {})
+    assert isinstance(source, Asked)
+    asking = Asking.of(source, view.spec, view.meta)
+
+    def told(status: dict[str, Any]) -> Result:
+        trial = make_experiment("s-0", labels={"orkhaven.io/trial": "0"}, params={"lr": 0.5}) | {"status": status}
+        (result,) = asking.ask([parse_experiment(trial)], [1]).results
+        return result
+
+    running = told({"state": "Running"})
+    assert told({"state": "Running", "progress": {"step": 1}}) is running
+    stopped = told({"state": "Pruned", "objective": {"value": 0.2, "step": 3}})
+    assert (stopped.outcome, stopped.value) == (Outcome.PRUNED, 0.2)
+    assert told({"state": "Queued", "objective": {"value": 0.2, "step": 3}}).outcome is Outcome.RUNNING
+    ended = told({"state": "Succeeded", "objective": {"value": 0.9, "step": 9}})
+    assert (ended.outcome, ended.value) == (Outcome.COMPLETE, 0.9)

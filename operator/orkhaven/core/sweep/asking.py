@@ -28,6 +28,10 @@ MAX_ASKED = 16
 """Trials that are asked for at once: the answer may take 50 ms for each, and other sweeps wait for theirs."""
 
 
+_FINAL = (Outcome.COMPLETE, Outcome.FAILED)
+"""One that was stopped early may be let go on by a person."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     uid: str
@@ -88,15 +92,16 @@ class Asking:
 
     def _read(self, number: int, child: ExperimentView) -> _Known:
         before = self._known.get(number)
-        same = before is not None and before.uid == child.meta.uid
-        if same and before is not None and (before.result is None or before.result.outcome is not Outcome.RUNNING):
+        if before is not None and before.uid != child.meta.uid:
+            before = None
+        if before is not None and (before.result is None or before.result.outcome in _FINAL):
             return before
         outcome, value, step = outcome_of(child.status, metric=self._spec.objective.metric)
-        if same and before is not None and outcome is Outcome.RUNNING:
-            return before
         assert child.spec is not None
-        point = before.result.point if same and before and before.result else self._points.of(child.spec.params)
-        return _Known(child.meta.uid, None if point is None else Result(number, point, outcome, value, step))
+        point = before.result.point if before and before.result else self._points.of(child.spec.params)
+        known = _Known(child.meta.uid, None if point is None else Result(number, point, outcome, value, step))
+        # The same object as long as nothing changed: what is told once is known by it.
+        return before if before == known and before is not None else known
 
 
 _asking: WeakKeyDictionary[Asked, Asking] = WeakKeyDictionary()
