@@ -24,7 +24,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one trial has come to. A PRUNED one may run again, where a person says so; COMPLETE and FAILED are for ever."""
+    """What one trial has come to. Of those that ended, a PRUNED one may run again, where a person says so."""
 
     number: int
     point: Point
