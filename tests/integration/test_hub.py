@@ -238,12 +238,16 @@ async def test_a_person_reads_what_kubectl_would_show_them(
     kubectl("create", "role", "-n", namespace, "reader", "--verb=get,list", "--resource=experiments.orkhaven.io")
     kubectl("create", "rolebinding", "-n", namespace, "reader", "--role=reader", f"--serviceaccount={namespace}:reader")
     path = f"/api/v1/namespaces/{namespace}/experiments"
+    # The API server learns of a role by its own watch, a moment later.
+    asked = ("list", "experiments.orkhaven.io", "-n", namespace, f"--as=system:serviceaccount:{namespace}:reader")
+    await _seen(lambda: kubectl("auth", "can-i", *asked, check=False).strip() == "yes")
     async with _running(cluster, tmp_path) as client:
         await _post(client, namespace, token, _line(1, val__dice=0.5))
         reader = {"Authorization": f"Bearer {_token(cluster, namespace, 'reader', {'expirationSeconds': 600})}"}
         stranger = {"Authorization": f"Bearer {_token(cluster, namespace, 'stranger', {'expirationSeconds': 600})}"}
-        items = (await client.get(path, headers=reader)).json()["items"]
-        assert [item["name"] for item in items] == ["trial"]
+        answer = await client.get(path, headers=reader)
+        assert answer.status_code == 200, answer.text
+        assert [item["name"] for item in answer.json()["items"]] == ["trial"]
         series = (await client.get(f"{path}/trial/metrics/val/dice", headers=reader)).json()
         assert (series["step"], series["value"]) == ([1], [0.5])
         answer = await client.get(path, headers=stranger)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cluster import Cluster
 from tests.sim.test_size import FAILED, HUBS, SUCCEEDED, ended
+from tests.unit.api.cases import sweep
 
 pytestmark = pytest.mark.cluster
 
@@ -17,10 +18,16 @@ APPLY = "application/apply-patch+yaml"
 
 def stored(cluster: Cluster, namespace: str, trial: dict[str, Any]) -> int:
     """Bytes of its JSON, managedFields included: custom resources are stored as JSON."""
+    group = f"/apis/orkhaven.io/v1alpha1/namespaces/{namespace}"
     head = {"apiVersion": "orkhaven.io/v1alpha1", "kind": "Experiment"}
     meta, spec, status = trial["metadata"], trial["spec"], trial["status"]
-    made = {"name": meta["name"], "labels": meta["labels"], "ownerReferences": meta["ownerReferences"]}
-    place = f"/apis/orkhaven.io/v1alpha1/namespaces/{namespace}/experiments"
+    # An owner that is not there would have it collected.
+    (reference,) = meta["ownerReferences"]
+    owner = sweep({"metadata.name": reference["name"], "spec.parallelism": 0})
+    cluster.api.create(f"{group}/sweeps", owner)
+    uid = cluster.api.call("GET", f"{group}/sweeps/{reference['name']}")["metadata"]["uid"]
+    made = {"name": meta["name"], "labels": meta["labels"], "ownerReferences": [{**reference, "uid": uid}]}
+    place = f"{group}/experiments"
     cluster.api.call("POST", f"{place}?fieldManager=orkhaven-operator", {**head, "metadata": made, "spec": spec})
     hubs = {key: value for key, value in status.items() if key in HUBS}
     operators = {key: value for key, value in status.items() if key not in HUBS}
