@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import Cluster, Mode
+from tests.cluster.say import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,10 +28,17 @@ def cluster() -> Iterator[Cluster]:
         made.up()
         made.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
         made.kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/part-of=orkhaven")
+        # What kubectl explains is published a moment after a CRD is established.
+        wait_for("both kinds to be explained", lambda: _explained(made), seconds=60)
         yield made
     finally:
         if not kept:
             made.down()
+
+
+def _explained(cluster: Cluster) -> bool:
+    status, text = cluster.api.raw("GET", "/openapi/v3/apis/orkhaven.io/v1alpha1")
+    return status == 200 and all(f"/{plural}/{{name}}/status" in text for plural in ("sweeps", "experiments"))
 
 
 @pytest.fixture
