@@ -91,9 +91,10 @@ def test_every_cause_is_seen_named_and_explained(user: User) -> None:
 
 def test_a_run_that_no_node_fits_stays_queued_and_says_what_it_waits_for(user: User) -> None:
     user.apply(
-        experiment("too-many", resources={"gpus": 64}),
-        experiment("too-new", resources={"gpus": 1, "gpuModels": ["NVIDIA-B200"]}),
-        experiment("too-large", resources={"gpus": 1, "minGpuMemory": "900Gi"}),
+        # Other seeds: of identical runs one would wait for the other.
+        experiment("too-many", seed=1, resources={"gpus": 64}),
+        experiment("too-new", seed=2, resources={"gpus": 1, "gpuModels": ["NVIDIA-B200"]}),
+        experiment("too-large", seed=3, resources={"gpus": 1, "minGpuMemory": "900Gi"}),
         experiment("fits"),
     )
     user.wait_finished("experiment", "fits")

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.e2e.clinic import BODY, SWEEP, Clinic
-from tests.e2e.user import sweep
+from tests.e2e.user import experiment, sweep
 
 VERBS = [
     "submit",
@@ -141,7 +141,10 @@ def test_a_failure_is_explained(clinic: Clinic) -> None:
 
 
 def test_a_log_is_read_from_the_pod_and_when_that_is_gone_from_the_hub(clinic: Clinic) -> None:
-    best, second = clinic.trials("Succeeded")
+    _, second = clinic.trials("Succeeded")
+    best = "just-ended"  # its pod goes a minute later
+    clinic.user.apply(experiment(best, params={"epochs": 1}))
+    clinic.user.wait_finished("experiment", best)
     of_pod = clinic.reader.ork("logs", best)
     assert of_pod.strip()
     assert clinic.reader.ork("logs", best, "--tail", "1") == of_pod.splitlines(keepends=True)[-1]

@@ -5,7 +5,7 @@ that it stands whatever becomes of its source.
 
 A run waits only for twins that are ahead of it: those that have begun, then the older ones, then by name. So no two
 wait for each other, and of several one always goes on. One that holds no GPU for `Defaults.twin_patience_seconds` is
-not waited for any more: it may be suspended, or fit no node where this one does.
+not waited for any more: it may be suspended. One that fits no node, where this one may, is not waited for at all.
 
 Two runs in one folder at a time would overwrite each other's checkpoints. So a run that goes on beside a living twin,
 or that shall not see what is in the folder (Never, another objective), gets a folder of its own.
@@ -190,7 +190,9 @@ def _wait(exp: ExperimentView, there: Sequence[Twin], *, defaults: Defaults, now
     mine = _order(Twin(exp=exp, begun=False))
     for twin in living:
         left = defaults.twin_patience_seconds - (now - _still_since(twin.exp, exp)).total_seconds()
-        if _order(twin) < mine and left > 0:
+        # One that fits no node will not come to a result by waiting.
+        hopeless = twin.exp.status.reason == Reason.NO_FITTING_NODE
+        if _order(twin) < mine and left > 0 and not hopeless:
             return Answer(step=Step.WAIT, twin=twin.exp, recheck=left)
     return None
 

@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from orkhaven.api import ExperimentStatus
+from orkhaven.api import ExperimentStatus, Reason
 from orkhaven.api.experiment import TERMINAL_STATES
 from orkhaven.core.reuse import run_of
 from orkhaven.core.views import Defaults, ExperimentView, Key, NodeView, PodView
@@ -261,10 +261,12 @@ def _open_attempt(status: ExperimentStatus) -> tuple[int, bool]:
 
 
 def _is_news_for_twins(old: ExperimentView, new: ExperimentView) -> bool:
-    before, after = old.status, new.status
-    return (before.state, _open_attempt(before), before.run_hash, old.meta.deleting, old.meta.uid) != (
-        after.state, _open_attempt(after), after.run_hash, new.meta.deleting, new.meta.uid
-    )  # fmt: skip
+    def seen(view: ExperimentView) -> tuple[object, ...]:
+        status = view.status
+        fits = status.reason != Reason.NO_FITTING_NODE
+        return status.state, fits, _open_attempt(status), status.run_hash, view.meta.deleting, view.meta.uid
+
+    return seen(old) != seen(new)
 
 
 def _same_pod(old: PodView, new: PodView) -> bool:
