@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -64,9 +66,14 @@ def test_a_training_s_pictures_are_listed_and_shown(user: User) -> None:
     user.apply(experiment("seen"))
     user.wait_finished("experiment", "seen")
     with reader_of(user) as client:
-        items = read(client, f"{user.namespace}/experiments/seen/artifacts")["items"]
-        found = {item["name"]: item for item in items}
-        assert {"report/overlays", "report/curves", "report/reliability", "report/worst/mask"} <= set(found)
+        wanted = {"report/overlays", "report/curves", "report/reliability", "report/worst/mask"}
+
+        def listed() -> dict[str, Any] | None:
+            items = read(client, f"{user.namespace}/experiments/seen/artifacts")["items"]
+            return found if wanted <= set(found := {item["name"]: item for item in items}) else None
+
+        # The end is known by the pod's last word, which may be faster than what the hub is told.
+        found = wait_until("the report's pictures", listed, timeout_s=60)
         answer = client.get(found["report/overlays"]["url"])
         assert answer.content.startswith(b"\x89PNG")
         assert answer.headers["content-type"] == "image/png"
