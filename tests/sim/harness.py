@@ -94,6 +94,17 @@ class Simulation:
         made.restart()
         return made
 
+    def settle_over_crashes(self, outcome: Outcome = all_succeed, *, crashes: int = 1) -> None:
+        """`settle`, gone on with by a new process wherever a `Crash` is injected."""
+        for _ in range(crashes + 1):
+            try:
+                self.settle(outcome)
+            except Crash:
+                self.restart()
+            else:
+                return
+        raise AssertionError(f"it crashed more than {crashes} times")
+
     def delete_trial(self, name: str) -> None:
         """A person deletes an Experiment: it may be made once more."""
         self.cluster.remove("Experiment", NAMESPACE, name)

@@ -52,14 +52,8 @@ def by_number(sim: Simulation) -> dict[int, Body]:
 
 def run(sim: Simulation, **spec: Any) -> Simulation:
     sim.apply_sweep(**spec)
-    for _ in range(3):
-        try:
-            sim.settle(mixed)
-        except Crash:
-            sim.restart()
-        else:
-            return sim
-    raise AssertionError("it crashed again and again")
+    sim.settle_over_crashes(mixed)
+    return sim
 
 
 def check(sim: Simulation, total: int) -> None:

@@ -10,8 +10,6 @@ from orkhaven.errors import ApiError, Conflict, Unavailable
 from tests.sim.cluster import Body
 from tests.sim.harness import Crash, Outcome, Simulation, all_succeed, mixed
 
-ROUNDS = 200
-
 
 class AtWrite:
     """A hook that fails the n-th write and no other."""
@@ -46,15 +44,8 @@ def run(outcome: Outcome, *, before: AtWrite | None = None, after: AtWrite | Non
     if after is not None:
         sim.cluster.after = after
     sim.apply_sweep()
-    for _ in range(ROUNDS):
-        try:
-            sim.settle(outcome)
-        except Crash:
-            # Only one fault is injected, so this cannot crash again.
-            sim.restart()
-        else:
-            return sim
-    raise AssertionError("it crashed again and again")
+    sim.settle_over_crashes(outcome)
+    return sim
 
 
 @pytest.mark.parametrize("outcome", [all_succeed, mixed])

@@ -16,7 +16,7 @@ from orkhaven.errors import ApiError, Conflict, Unavailable
 from orkrun.contract import ANNOTATION_CONFIG
 from tests.sim.cluster import Body
 from tests.sim.harness import NAMESPACE, Crash, Simulation
-from tests.sim.test_crashes import ROUNDS, AtWrite
+from tests.sim.test_crashes import AtWrite
 from tests.sim.world import World, experiment_of
 
 Curve = list[float | None]
@@ -136,14 +136,8 @@ def run(hooks: dict[str, AtWrite]) -> tuple[Simulation, Trainings]:
     sim.cluster.before = hooks.get("before", sim.cluster.before)
     sim.cluster.after = hooks.get("after", sim.cluster.after)
     trainings = made(sim, FOUR, HALF, parallelism=4)
-    for _ in range(ROUNDS):
-        try:
-            sim.settle(trainings)
-        except Crash:
-            sim.restart()
-        else:
-            return sim, trainings
-    raise AssertionError("it crashed again and again")
+    sim.settle_over_crashes(trainings)
+    return sim, trainings
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

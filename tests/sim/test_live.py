@@ -10,21 +10,9 @@ import pytest
 
 from orkrun.contract import ANNOTATION_CONFIG
 from tests.sim.cluster import Body
-from tests.sim.harness import NAMESPACE, Outcome, Simulation, all_succeed
+from tests.sim.harness import NAMESPACE, Simulation, all_succeed
 from tests.sim.test_crashes import AtWrite, Crash
 from tests.sim.world import World
-
-
-def settle(sim: Simulation, outcome: Outcome) -> None:
-    """To the end, by a new process after the one crash."""
-    for _ in range(3):
-        try:
-            sim.settle(outcome)
-        except Crash:
-            sim.restart()
-        else:
-            return
-    raise AssertionError("it crashed again and again")
 
 
 def by_lr(world: World, pod: Body) -> None:
@@ -65,7 +53,7 @@ def test_the_end_is_the_same_whenever_the_operator_dies(story: str, moment: str)
             if story == "more values" and len(sim.sweep()["spec"]["parameters"][0]["values"]) == 3:
                 more = [{"name": "lr", "values": [1, 2, 3, 4, 5]}]
                 sim.cluster.change("Sweep", NAMESPACE, "s", lambda body: body["spec"].update(parameters=more))
-        settle(sim, by_lr)
+        sim.settle_over_crashes(by_lr)
         return sim
 
     undisturbed = told(None)

@@ -83,14 +83,8 @@ def run(spec: dict[str, Any], moment: str = "", fault: AtWrite | None = None) ->
     if fault is not None:
         setattr(sim.cluster, moment, fault)
     sim.apply_sweep(**spec)
-    for _ in range(3):
-        try:
-            sim.settle(mixed)
-        except Crash:
-            sim.restart()
-        else:
-            return sim
-    raise AssertionError("it crashed again and again")
+    sim.settle_over_crashes(mixed)
+    return sim
 
 
 @pytest.mark.parametrize("name", SEARCHES)

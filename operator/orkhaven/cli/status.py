@@ -189,11 +189,16 @@ def _time(body: Body, *, now: datetime) -> str:
     return f"started {ago(start, now=now)} ago" + (f", about {span(left)} left at this pace" if left else "")
 
 
+def ended_trials(status: Body) -> int:
+    """Trials of a sweep that have come to an end of any kind."""
+    trials = status.get("trials") or {}
+    return sum(trials.get(key, 0) for key in ("succeeded", "failed", "pruned", "skipped"))
+
+
 def eta(status: Body, *, now: datetime) -> float | None:
     """Seconds until the end at the mean pace so far. None before the third trial has ended, and while suspended."""
-    trials = status.get("trials") or {}
-    ended = sum(trials.get(key, 0) for key in ("succeeded", "failed", "pruned", "skipped"))
-    left = trials.get("total", 0) - ended
+    ended = ended_trials(status)
+    left = (status.get("trials") or {}).get("total", 0) - ended
     if ended < 3 or left <= 0 or status.get("state") != "Running" or not status.get("startTime"):
         return None
     return float((now - instant(status["startTime"])).total_seconds() / ended * left)

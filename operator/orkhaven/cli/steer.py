@@ -84,7 +84,7 @@ def rerun(
 
     kube = session.kube
     old = find.experiment(kube, name)
-    spec = {key: value for key, value in old["spec"].items() if key not in ("suspend", "prune")}
+    spec = dict(old["spec"])
     if seed is not None:
         spec["seed"] = seed
     made: Body = {

@@ -7,6 +7,7 @@ from typing import Any
 from orkhaven.cli import find
 from orkhaven.cli.output import Column, Format, View, ago, bold, emit, facts, instant, printable, span, tinted
 from orkhaven.cli.session import Session
+from orkhaven.cli.status import ended_trials
 from orkhaven.client.kube import Body, event_time
 
 CLUSTERS = (
@@ -25,7 +26,7 @@ def failures(session: Session, name: str) -> int:
         emit(View([*CLUSTERS, Column("SUGGESTION", "suggestion")], clusters, data=clusters), session.output)
         return 0
     trials = status.get("trials") or {}
-    ended = sum(trials.get(key, 0) for key in ("succeeded", "failed", "pruned"))
+    ended = ended_trials(status)
     if not clusters:
         print(f"{name}: none of {ended} ended trials failed" if ended else f"{name}: no trial has ended yet")
         return 0

@@ -146,7 +146,7 @@ class Orkhaven:
         return Sweep(self, applied) if applied["kind"] == "Sweep" else Experiment(self, applied)
 
 
-_TRIALS = ("total", "succeeded", "failed", "pruned", "running", "queued", "suspended")
+_TRIALS = ("total", "succeeded", "failed", "pruned", "skipped", "running", "queued", "suspended")
 
 
 def _one(source: str | Path | Body) -> Body:

@@ -98,7 +98,7 @@ class _Planner:
         self.state, self.reason, self.message = State.QUEUED, str(Reason.WAITING_FOR_GPUS), ""
         self.accepted = True
         # The run hash names the output folder: it stays what it was when the first attempt started, whatever image is
-        # the # operator's default by now.
+        # the operator's default by now.
         self.param_hash, self.run_hash = stored.param_hash, stored.run_hash
         self.output_folder = stored.output_folder
         self.reused_from: str | None = None

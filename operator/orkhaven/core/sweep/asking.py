@@ -144,7 +144,7 @@ class Chosen:
     """The parameters of the combinations of one look."""
 
     def __init__(self, source: Asked, answer: Answer | None, children: Sequence[ExperimentView], repeats: int) -> None:
-        self._source, self._answer, self._repeats = source, answer, repeats
+        self.source, self._answer, self._repeats = source, answer, repeats
         self._made: dict[int, dict[str, Any]] = {}
         if repeats > 1:
             for child in sorted(children, key=lambda child: child.trial or 0):
@@ -155,8 +155,8 @@ class Chosen:
 
     def params(self, combination: int) -> dict[str, Any] | None:
         """None: not now."""
-        if self._source.is_known(combination):
-            return self._source.params(combination)
+        if self.source.is_known(combination):
+            return self.source.params(combination)
         if combination in self._made:
             return lay_over(self._made[combination], {})
         point = self._answer.points.get(combination) if self._answer is not None else None
@@ -164,4 +164,4 @@ class Chosen:
             return None
         if self._repeats > 1:
             self.waiting.add(combination)
-        return self._source.params_at(point)
+        return self.source.params_at(point)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from orkhaven.api import GROUP, VERSION
@@ -56,19 +56,26 @@ def next_trials(seen: Observed, *, resumed: int) -> tuple[list[CreateExperiment]
             body = _child(seen, number, params, taken)
             taken.add(body["metadata"]["name"])
             made.append(CreateExperiment(body))
-    if chosen is None or not isinstance(seen.source, Asked):
+    if chosen is None:
         return made, None, again
+    ask, wait = _question(seen, chosen, unknown, made=bool(made))
+    return made, ask, again if wait is None else wait
+
+
+def _question(
+    seen: Observed, chosen: Chosen, unknown: Collection[int], *, made: bool
+) -> tuple[Ask | None, float | None]:
+    """What has to be asked for these combinations, or the seconds until it may be. `made`: trials are about to be."""
     if made and (unknown or chosen.waiting):
         # What was just answered is to be seen as running by the next question.
-        return made, None, 0.0
-    unknown = {combination: None for combination in unknown if combination not in chosen.waiting}
-    trouble = seen.source.trouble
-    if unknown and trouble is not None and trouble.until > seen.now:
-        return made, None, (trouble.until - seen.now).total_seconds()
-    if not unknown:
-        return made, None, again
-    asking = Asking.of(seen.source, seen.spec, seen.sweep.meta)
-    return made, asking.ask(seen.children, list(unknown)), again
+        return None, 0.0
+    wanted = [combination for combination in unknown if combination not in chosen.waiting]
+    if not wanted:
+        return None, None
+    trouble = chosen.source.trouble
+    if trouble is not None and trouble.until > seen.now:
+        return None, (trouble.until - seen.now).total_seconds()
+    return Asking.of(chosen.source, seen.spec, seen.sweep.meta).ask(seen.children, wanted), None
 
 
 def _name(seen: Observed, number: int, params: Mapping[str, Any], seed: int, taken: set[str]) -> str:

@@ -11,7 +11,7 @@ OWNER_LABEL = "orkhaven.io/owner"
 """Kubernetes keeps no author of an object; whoever wants to be found writes this label on the Sweep."""
 SWEEP_COLUMNS = (
     "name", "state", "objective", "direction", "best", "bestExperiment", "total", "succeeded", "failed", "pruned",
-    "running", "queued", "gpuHours", "owner", "created",
+    "skipped", "running", "queued", "gpuHours", "owner", "created",
 )  # fmt: skip
 EXPERIMENT_COLUMNS = "sweep,trial,state,reason,objective,objectiveStep,step,attempts,node,gpu,created,started,ended"
 FAILURE_COLUMNS = ("reason", "count", "message", "suggestion", "samples")
@@ -20,7 +20,7 @@ FAILURE_COLUMNS = ("reason", "count", "message", "suggestion", "samples")
 def sweep_line(row: SweepRow) -> dict[str, Any]:
     trials, best = row.status.get("trials") or {}, row.status.get("best") or {}
     return {
-        **{key: trials.get(key) for key in ("total", "succeeded", "failed", "pruned", "running", "queued")},
+        **{key: trials.get(key) for key in ("total", "succeeded", "failed", "pruned", "skipped", "running", "queued")},
         "name": row.name,
         "state": row.state,
         "objective": row.objective.metric,
