@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -19,23 +20,32 @@ LOG = f"/api/v1/namespaces/{NAMESPACE}/experiments/trial/attempts/1/log"
 
 
 def say(browser: Browser, text: bytes, *, attempt: int = 1, uid: str | None = None, ended: bool = True) -> int:
+    """As the hub keeps it. What has not ended is of the run's own pod, which waits: of a pod that is not there the hub
+    would end the log by itself, at its first look.
+    """
     cluster, logs = browser.hub.cluster, browser.hub.app.state.hub.store.logs
+    pod_uid = "u" if ended else pod_of_the_run(browser)["uid"]
     who = LogIdentity(
         namespace=NAMESPACE,
         name="trial",
         uid=uid or cluster.objects["Experiment", NAMESPACE, "trial"]["metadata"]["uid"],
         attempt=attempt,
-        pod="pod",
-        pod_uid="u",
+        pod="pod" if ended else pod_of_the_run(browser)["name"],
+        pod_uid=pod_uid,
     )
     state = logs.open(who, now=1.0)
     pieces = Pieces(
-        state.id, "u", size=state.size, last=state.last, time=0, limits=Limits(head=2 * CHUNK, tail=2 * CHUNK)
+        state.id, pod_uid, size=state.size, last=state.last, time=0, limits=Limits(head=2 * CHUNK, tail=2 * CHUNK)
     )
     assert logs.append([pieces.add(text, cursor=Cursor(time=pieces.size + 1), time=1.0)], now=1.0) == [True]
     if ended:
-        logs.end(state.id, pod_uid="u", note="the container ended, exit code 1", now=2.0)
+        logs.end(state.id, pod_uid=pod_uid, note="the container ended, exit code 1", now=2.0)
     return int(state.id)
+
+
+def pod_of_the_run(browser: Browser) -> dict[str, Any]:
+    metadata: dict[str, Any] = browser.hub.cluster.objects["Pod", NAMESPACE, "trial-1-abcde"]["metadata"]
+    return metadata
 
 
 @pytest.fixture
@@ -109,7 +119,7 @@ async def test_a_page_that_is_followed_waits_for_more_and_ends_with_the_log(brow
     assert [piece["text"] for piece in answer["pieces"]] == ["two\n"]
     assert (answer["next"], answer["ended"]) == (8, None)
     waiting = asyncio.create_task(browser.get(LOG, format="json", offset=8, follow=True))
-    browser.hub.app.state.hub.store.logs.end(log_id, pod_uid="u", note="done", now=3.0)
+    browser.hub.app.state.hub.store.logs.end(log_id, pod_uid=pod_of_the_run(browser)["uid"], note="done", now=3.0)
     answer = (await waiting).json()
     assert (answer["pieces"], answer["ended"]) == ([], 3.0)
     assert answer["notes"][-1]["text"] == "done"
