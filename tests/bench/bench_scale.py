@@ -131,7 +131,11 @@ def _sweep_of_many(cluster: Cluster, operator: OperatorProcess, table: ScaleRepo
     table.add("operator's CPU against the control plane's", "0.3", f"{spent.cpu['operator'] / control_plane_cpu:.2f}")
     table.add("writes to our API group per trial", "6", f"{(api_writes(operator) - wrote) / TRIALS:.2f}")
     table.add(
-        "trial finished until the Sweep's status counts it, at the machine's limit", "none", percentiles(watched.lags())
+        table.add(
+            "trial finished until the Sweep's status counts it, at the machine's limit",
+            "none",
+            percentiles(watched.lags()),
+        )
     )
     table.add("size of the Sweep object", "100 KiB", f"{watched.largest / 1024:.1f} KiB")
 
