@@ -88,7 +88,7 @@ study: setup  ## What wrong masks cost: about 30 minutes on 2 cores, goes on whe
 	$(PY) -m tools.study
 
 .PHONY: record
-record: setup  ## The recorded trainings that tests look up: about an hour on 2 cores, goes on where it was stopped
+record: setup  ## The recorded trainings that tests look up: half an hour on 2 cores, goes on where it was stopped
 	$(PY) -m tools.record
 
 .PHONY: recipe
