@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from orkhaven.api.crd import KINDS, Kind, structural_schema
+from orkhaven.api.meta import GROUP
 from tests.cluster import Cluster
 from tests.integration.resources import assert_refused, create, path_of, put
 from tests.unit.api.cases import (
@@ -44,6 +46,23 @@ def test_a_wrong_resource_is_refused_with_its_path_and_what_would_be_right(
 def test_a_right_resource_is_taken(cluster: Cluster, namespace: str, right: Right) -> None:
     status, answer = create(cluster, namespace, right.body())
     assert status == 201, answer
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_the_server_has_every_field_of_the_models(cluster: Cluster, kind: Kind) -> None:
+    """They come by kubectl, which reads YAML in a way of its own: a key `n` is `false` to it."""
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{kind.plural}.{GROUP}"
+    (version,) = cluster.api.call("GET", path)["spec"]["versions"]
+    assert set(_fields(version["schema"]["openAPIV3Schema"])) == set(_fields(structural_schema(kind.model)))
+
+
+def _fields(schema: dict[str, Any], path: str = "") -> Iterator[str]:
+    yield path
+    for name, field in schema.get("properties", {}).items():
+        yield from _fields(field, f"{path}.{name}")
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield from _fields(schema[key], f"{path}[]")
 
 
 def test_defaults_are_filled_in_by_the_server_and_any_json_is_kept_as_written(cluster: Cluster, namespace: str) -> None:
