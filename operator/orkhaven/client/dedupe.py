@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from orkhaven.api import Reason
 from orkhaven.api.experiment import Dedupe
 from orkhaven.client.errors import Invalid
 from orkhaven.client.kube import Body
@@ -62,7 +63,11 @@ def decision(experiment: Body) -> Dedupe | None:
     """What the operator's default image came to for this run: that of `Never` has a folder of its own from its first
     attempt on, that of `Reuse` has none but beside another at work. None: this one does not tell."""
     spec, status = experiment["spec"], experiment.get("status") or {}
-    if spec.get("dedupe") or spec.get("image") or not status.get("attemptCount"):
+    if spec.get("dedupe") or spec.get("image"):
+        return None
+    if status.get("reason") == Reason.REUSED:
+        return Dedupe.REUSE
+    if not status.get("attemptCount"):
         return None
     return Dedupe.NEVER if status.get("outputFolder") else Dedupe.REUSE
 

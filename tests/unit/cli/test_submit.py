@@ -37,7 +37,7 @@ def test_submit_counts_first_and_applies(api: FakeApi, session: TestSession, tmp
     out = capsys.readouterr().out
     assert "24 trials: 17 new, 3 identical to a run that has succeeded" in out
     assert "sweep/second: dedupe Reuse (the operator's default, by its image, as for covid-" in out
-    assert "1 waits for a result: covid-5f6a7b8c9d" in out
+    assert "2 wait for results: covid-5f6a7b8c9d, covid-6a7b8c9d0e" in out
     assert "nothing was kept" in out
 
 

@@ -115,6 +115,14 @@ CASES: dict[str, tuple[Body, list[Body], list[str]]] = {
             "1 takes over a result without a Job: run-0"
         ],
     ),
+    "the operator's default, which a copy tells": (
+        _sweep(image=None),
+        [_twin("copy", 0.5, image=None, reason="Reused", outputFolder="0123-4567"), *_ended(1, image=None)],
+        [
+            "dedupe Reuse (the operator's default, by its image, as for copy): "
+            "1 takes over a result without a Job: run-0"
+        ],
+    ),
     "that default has changed: the latest run tells": (
         _sweep(image=None),
         [
