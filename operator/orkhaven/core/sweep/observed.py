@@ -85,12 +85,19 @@ def starts_no_more(sweep: SweepView, children: Iterable[ExperimentView]) -> bool
     goal = objective.goal if spec.search.repeats == 1 else None
     if limit is None and goal is None:
         return False
-    failed, ranked = 0, _ranked(spec)
+    # Ten thousand of them several times a second: a tuple compares by identity, a set hashes each.
+    failed, ranked = 0, tuple(_ranked(spec))
     for child in children:
         status = child.status
-        failed += status.state is State.FAILED
-        reached = status.objective if goal is not None and status.state in ranked else None
-        if goal is not None and reached is not None and _reaches(reached.value, goal, objective.direction):
+        state = status.state
+        if state is State.FAILED:
+            failed += 1
+        elif (
+            goal is not None
+            and state in ranked
+            and status.objective is not None
+            and _reaches(status.objective.value, goal, objective.direction)
+        ):
             return True
     return limit is not None and failed > limit
 
