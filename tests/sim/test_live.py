@@ -10,7 +10,7 @@ import pytest
 
 from orkrun.contract import ANNOTATION_CONFIG
 from tests.sim.cluster import Body
-from tests.sim.harness import NAMESPACE, Simulation, all_succeed
+from tests.sim.harness import NAMESPACE, Outcome, Simulation, all_succeed
 from tests.sim.test_crashes import AtWrite, Crash
 from tests.sim.world import World
 
@@ -82,6 +82,31 @@ def test_a_goal_ends_the_sweep_and_leaves_the_rest_unmade() -> None:
     assert status["trials"]["created"] < 8
     assert status["trials"]["running"] == status["trials"]["queued"] == 0
     assert sim.world.pods("Running", "Pending") == []
+    sim.check_quiet()
+
+
+STOPPERS: dict[str, tuple[Body, Outcome]] = {
+    "the goal is reached": ({"objective": {"metric": "val/dice", "goal": 0.1}}, by_lr),
+    "too many have failed": ({"failurePolicy": {"maxFailedTrials": 0}}, lambda world, pod: world.fail(pod, 65)),
+}
+
+
+@pytest.mark.parametrize(("spec", "outcome"), STOPPERS.values(), ids=STOPPERS)
+def test_a_gpu_that_is_free_by_the_last_trial_is_not_given_to_the_next(spec: Body, outcome: Outcome) -> None:
+    """The queue decides five times a second, a sweep once: until it has held the others back they must not start."""
+    sim = Simulation(nodes={"a": 1})
+    parameters = [{"name": "lr", "values": [1, 2, 3]}]
+    sim.apply_sweep(search={"algorithm": "Grid", "order": "Sequential"}, parameters=parameters, parallelism=1, **spec)
+    for _ in range(40):
+        # One event at a time: a pod's end is told before its Job's, as of the real controller.
+        sim.surround(outcome)
+        while sim.deliver(1):
+            sim.work()
+        sim.work()
+        sim.clock.advance(0.1)
+    sim.settle(outcome)
+    started = [experiment["status"].get("startTime") is not None for experiment in sim.cluster.all("Experiment")]
+    assert sorted(started) == [False, False, True]
     sim.check_quiet()
 
 

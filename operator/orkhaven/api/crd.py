@@ -10,6 +10,7 @@ are no schema: names, printer columns, selectable fields.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -293,6 +294,11 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         del data
         return True
+
+
+# YAML 1.1, which kubectl and helm read, has more words for true and false than PyYAML. Unquoted, the property `n` of a
+# schema would be one called `false`.
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("[yYnN]$"), list("yYnN"))
 
 
 def _yaml(value: Any) -> str:

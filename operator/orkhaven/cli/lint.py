@@ -1,4 +1,6 @@
-"""`lint`: is this file right? The schema, then each trial's parameters by the trainer's own model. Needs no cluster."""
+"""`lint`: is this file right? The schema, then each trial's parameters by the trainer's own model, and what becomes of
+trials that are the same. Needs no cluster.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from orkhaven.cli.output import Column, Format, View, emit
 from orkhaven.cli.session import Session
 from orkhaven.cli.submit import load
 from orkhaven.client.check import check
+from orkhaven.client.dedupe import without_cluster
 from orkhaven.client.errors import Invalid
 from orkhaven.client.kube import Body
 from orkhaven.client.manifest import Setting, changed, problems
@@ -35,9 +38,9 @@ def lint(session: Session, files: Sequence[str], *, settings: Sequence[str], mos
             found.append({"object": label, "where": where, "problem": what or problem, "trials": None})
         if schema:
             continue
-        wrong, note = _parameters(body, most=most)
+        wrong, said = _parameters(body, most=most)
         found += [{"object": label, **entry} for entry in wrong]
-        notes.append(f"{label}: {note}")
+        notes += [f"{label}: {note}" for note in said]
     if session.output is not Format.TABLE:
         emit(View(COLUMNS, found), session.output)
         return 1 if found else 0
@@ -49,22 +52,24 @@ def lint(session: Session, files: Sequence[str], *, settings: Sequence[str], mos
     return 1 if found else 0
 
 
-def _parameters(body: Body, *, most: int) -> tuple[list[dict[str, Any]], str]:
-    """(what the trainer would refuse, what was looked at)."""
+def _parameters(body: Body, *, most: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """(what the trainer would refuse, what was looked at and what is to be known of it)."""
     try:
         verdict = check(body, most=most)
+        of_twins = without_cluster(body)
     except Invalid as error:
         where, _, what = str(error).partition(": ")
-        return [{"where": where, "problem": what, "trials": None}], "the schema is right, its trials are not"
+        return [{"where": where, "problem": what, "trials": None}], ["the schema is right, its trials are not"]
     total = "1 trial" if verdict.total == 1 else f"{verdict.total:,} trials"
     repeats = (body["spec"].get("search") or {}).get("repeats") or 1
     if repeats > 1:
         total = f"{verdict.total:,} combinations with {repeats} repeats each"
     if verdict.unchecked:
-        return [], f"{total}; the schema is right (parameters not checked: {verdict.unchecked})"
+        return [], [f"{total}; the schema is right (parameters not checked: {verdict.unchecked})", *of_twins]
     rows = [{"where": one.where, "problem": one.problem, "trials": verdict.share(one) or None} for one in verdict.wrong]
     rest = verdict.total - verdict.checked - verdict.later
     sample = f" at random, {rest:,} further ones not (--max-trials)" if rest else ""
     said = f"{verdict.failing:,} would fail with InvalidParams" if verdict.failing else "parameters are right"
     later = f", {verdict.later:,} chosen later, by the results of these" if verdict.later else ""
-    return rows, f"{total}; the schema is right, {verdict.checked:,} checked by ctseg{sample}{later}: {said}"
+    looked = f"{total}; the schema is right, {verdict.checked:,} checked by ctseg{sample}{later}: {said}"
+    return rows, [looked, *of_twins]

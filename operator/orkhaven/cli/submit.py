@@ -40,9 +40,9 @@ def submit(
                 "leave one of them out"
             )
     for body in bodies:
-        print(
-            f"{_name(body)}: {plan(body, kube.each('Experiment', namespace=body['metadata']['namespace'])).sentence()}"
-        )
+        planned = plan(body, kube.each("Experiment", namespace=body["metadata"]["namespace"]))
+        for said in (planned.sentence(), *planned.notes):
+            print(f"{_name(body)}: {said}")
     applied = []
     for body in bodies:
         try:

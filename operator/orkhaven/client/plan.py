@@ -1,4 +1,5 @@
-"""What submitting a file would do: how many trials, and which of them are the same run as one that is there already.
+"""What submitting a file would do: how many trials, which of them are the same run as one that is there already, and
+what `dedupe` does about these.
 
 The same run: parameters, seed, image, command and data are the same, as in an Experiment's runHash. That hash itself
 is known only to the operator (it fills in the default image), so what stands in the specs is compared.
@@ -6,15 +7,17 @@ is known only to the operator (it fills in the default image), so what stands in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from orkhaven.api import SweepSpec
+from orkhaven.api import Reason, SweepSpec
 from orkhaven.api.container import DataVolume
+from orkhaven.api.experiment import Dedupe, Objective
+from orkhaven.client.dedupe import Group, decision, listed_twice, sentences, way_of
 from orkhaven.client.errors import Invalid
 from orkhaven.client.kube import Body
-from orkhaven.core.identity import run_hash, seed_of_repeat
+from orkhaven.core.identity import judged_alike, run_hash, seed_of_repeat
 from orkhaven.core.search import Asked, TrialSource, trial_params
 from orkrun.contract import LABEL_SWEEP, LABEL_TRIAL
 
@@ -40,9 +43,13 @@ class Plan:
     """Another Experiment has failed with the same run."""
     pruned: int = 0
     """Another Experiment with the same run was stopped early."""
+    apart: int = 0
+    """Another Experiment has the same run, but is judged by another objective or writes to another volume."""
     later: int = 0
     """Chosen as the results of others come in: nobody knows their parameters yet."""
     uncompared: int = 0
+    notes: Sequence[str] = ()
+    """What becomes of the identical ones, and which trials of a List are the same."""
 
     def sentence(self) -> str:
         """As `submit` prints it."""
@@ -56,6 +63,7 @@ class Plan:
                 (self.open, "identical to a run that is under way"),
                 (self.failed, "identical to a run that has failed"),
                 (self.pruned, "identical to a run that was stopped early"),
+                (self.apart, "identical to a run with another objective or output volume"),
                 (self.later, "chosen later, by the results of these"),
                 (self.uncompared, "not compared"),
             )
@@ -74,37 +82,94 @@ def trials_of(body: Body) -> TrialSource:
 
 
 def plan(body: Body, there: Iterable[Body]) -> Plan:
-    """`body` has been checked; `there` are the namespace's Experiments."""
-    name = body["metadata"]["name"]
-    known: dict[str, tuple[int, str]] = {}
-    numbers: set[int] = set()
-    for experiment in there:
-        labels = experiment["metadata"].get("labels") or {}
-        own = labels.get(LABEL_SWEEP) == name if body["kind"] == "Sweep" else experiment["metadata"]["name"] == name
-        verdict = "mine" if own else _verdict(experiment)
-        if own and (number := (experiment["metadata"].get("labels") or {}).get(LABEL_TRIAL, "")).isdecimal():
-            numbers.add(int(number))
-        digest = _run_of(experiment["spec"], experiment["spec"].get("params") or {})
-        if digest:
-            known[digest] = max(known.get(digest, (-1, "")), (_ORDER.index(verdict), verdict))
+    """`body` has been checked; `there` are the namespace's Experiments. Raises Invalid as `trials_of` does."""
+    seen = _Seen.of(body, there)
     total, later, runs = _runs(body)
     counts = dict.fromkeys((*_ORDER, "new"), 0)
+    groups = {word: Group() for word in _ORDER}
     for digest in runs:
-        counts[known[digest][1] if digest in known else "new"] += 1
+        twin = seen.known.get(digest) if digest else None
+        counts[twin.verdict if twin else "new"] += 1
+        if twin and twin.verdict != "mine":
+            groups[twin.verdict].add(twin.name)
     if later:
         # What was chosen already is this Sweep's own.
-        made = sum(len(runs) <= number < total for number in numbers)
+        made = sum(len(runs) <= number < total for number in seen.numbers)
         later, counts["mine"] = later - made, counts["mine"] + made
-    return Plan(trials=total, later=later, uncompared=total - later - sum(counts.values()), **counts)
+    uncompared = total - later - sum(counts.values())
+    notes = sentences(way_of(body, seen.decided), groups, first=len(runs) if uncompared else None)
+    if twice := listed_twice(body):
+        notes.insert(0, twice)
+    return Plan(trials=total, later=later, uncompared=uncompared, notes=notes, **counts)
 
 
-_ORDER = ("failed", "pruned", "open", "done", "mine")
+_ORDER = ("apart", "failed", "pruned", "open", "done", "mine")
 """Where several Experiments are the same run, the last of these counts."""
 
 
-def _verdict(experiment: Body) -> str:
+@dataclass(frozen=True, slots=True)
+class _Twin:
+    """An Experiment that is the same run as a trial may be."""
+
+    verdict: str
+    name: str
+    rank: tuple[int, bool]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is in the namespace."""
+
+    known: dict[str, _Twin] = field(default_factory=dict)
+    """By run."""
+    numbers: set[int] = field(default_factory=set)
+    """Of this Sweep's trials."""
+    decided: tuple[Dedupe, str] | None = None
+    """What the operator's default image came to for the latest run that tells it, and that run's name."""
+
+    @classmethod
+    def of(cls, body: Body, there: Iterable[Body]) -> _Seen:
+        seen, latest = cls(), ""
+        template = body["spec"] if body["kind"] == "Experiment" else body["spec"].get("template") or {}
+        mine = (_objective(body["spec"]), (template.get("output") or {}).get("claim"))
+        for experiment in there:
+            meta, status = experiment["metadata"], experiment.get("status") or {}
+            name, labels = meta["name"], meta.get("labels") or {}
+            sweep = labels.get(LABEL_SWEEP)
+            own = sweep == body["metadata"]["name"] if body["kind"] == "Sweep" else name == body["metadata"]["name"]
+            if own and (number := labels.get(LABEL_TRIAL, "")).isdecimal():
+                seen.numbers.add(int(number))
+            made = str(meta.get("creationTimestamp") or "")
+            if made >= latest and (how := decision(experiment)) is not None:
+                latest, seen.decided = made, (how, name)
+            verdict = "mine" if own else _verdict(experiment, *mine)
+            digest = _run_of(experiment["spec"], experiment["spec"].get("params") or {}) if verdict else None
+            if not verdict or not digest:
+                continue
+            rank = (_ORDER.index(verdict), status.get("reason") != Reason.REUSED)
+            if digest not in seen.known or rank > seen.known[digest].rank:
+                seen.known[digest] = _Twin(verdict, name, rank)
+        return seen
+
+
+def _verdict(experiment: Body, objective: Objective | None, claim: str | None) -> str | None:
+    """What it means for a run that is judged by `objective` and writes to `claim`. None: nothing."""
     state = (experiment.get("status") or {}).get("state")
+    if state == "Skipped" or experiment["metadata"].get("deletionTimestamp"):
+        return None
+    spec = experiment["spec"]
+    if (spec.get("output") or {}).get("claim") != claim or not judged_alike(_objective(spec), objective):
+        return "apart"
     return {"Succeeded": "done", "Failed": "failed", "Pruned": "pruned"}.get(str(state), "open")
+
+
+def _objective(spec: Mapping[str, Any]) -> Objective | None:
+    """Of a Sweep or an Experiment. None: it has none, or one that was stored before a rule existed."""
+    told = spec.get("objective") or {}
+    try:
+        return Objective.model_validate({key: told[key] for key in ("metric", "direction") if key in told})
+    except ValueError:
+        return None
 
 
 def first_trials(source: TrialSource, most: int) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from orkhaven.api.container import DataVolume
+from orkhaven.api.experiment import Dedupe, Objective
 
 NAME_DIGITS = 10
 LABEL_DIGITS = 16
@@ -120,6 +121,26 @@ def run_hash(
         for volume in data
     ]
     return digest({"params": params, "seed": seed, "image": image, "command": list(command), "data": volumes})
+
+
+def dedupe_by(image: str) -> Dedupe:
+    """What becomes of identical runs where no spec says it: as imagePullPolicy's default, and for the same reason."""
+    return Dedupe.NEVER if is_moving(image) else Dedupe.REUSE
+
+
+def is_moving(image: str) -> bool:
+    """Whether the name may stand for another image tomorrow: tag latest or none, and no digest."""
+    if "@" in image:
+        return False
+    _, _, tag = image.rpartition("/")[2].partition(":")
+    return tag in ("", "latest")
+
+
+def judged_alike(theirs: Objective | None, mine: Objective | None) -> bool:
+    """Whether what an identical run has reached by `theirs` answers one that is judged by `mine`."""
+    if mine is None:
+        return True
+    return theirs is not None and (theirs.metric, theirs.direction) == (mine.metric, mine.direction)
 
 
 def seed_of_repeat(first: int, repeat: int) -> int:

@@ -7,7 +7,7 @@ to them. One that no node can ever hold, or that its sweep's parallelism holds b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -94,6 +94,7 @@ def plan_queue(
     waiting: Sequence[Request],
     running: Sequence[Request],
     parallelism: Mapping[Key, int],
+    stopped: Collection[Key] = (),
     now: datetime,
 ) -> QueuePlan:
     """Which of `waiting` to release.
@@ -101,7 +102,7 @@ def plan_queue(
     `pods`: ours, those that have not ended; one that is bound to a node holds its GPUs there. `foreign_gpus`: by node,
     what pods that are not ours hold. `running`: Jobs that are released and not finished; those without a bound pod get
     a place before anybody waiting. `parallelism`: by sweep, how many of its trials may hold a place (one that is
-    missing here has no limit).
+    missing here has no limit). `stopped`: sweeps that start no more trials.
     """
     del now  # Order is by creation; nothing depends on the time yet.
     live = [pod for pod in pods if pod.phase not in POD_PHASES_ENDED]
@@ -127,7 +128,7 @@ def plan_queue(
     release: list[SuspendJob] = []
     reasons: dict[Key, Why] = {}
     for request in sorted(waiting, key=_order):
-        why = _why_not(request, places, holders, parallelism, stopping=request.job in jobs_with_pods)
+        why = _why_not(request, places, holders, parallelism, stopped, stopping=request.job in jobs_with_pods)
         if why is not None:
             reasons[request.experiment] = why
             continue
@@ -142,6 +143,7 @@ def _why_not(
     places: _Places,
     holders: Mapping[Key, set[Key]],
     parallelism: Mapping[Key, int],
+    stopped: Collection[Key],
     *,
     stopping: bool,
 ) -> Why | None:
@@ -152,6 +154,8 @@ def _why_not(
             return Why(Reason.NO_FITTING_NODE, misfit)
     if stopping:
         return Why(Reason.WAITING_FOR_GPUS, "waits until its pod, which was told to stop, has ended")
+    if request.sweep is not None and request.sweep in stopped:
+        return Why(Reason.WAITING_FOR_GPUS, f"is not started: sweep {request.sweep.name} starts no more trials")
     if request.sweep is not None and request.sweep in parallelism:
         limit = parallelism[request.sweep]
         held = len(holders.get(request.sweep, ()))

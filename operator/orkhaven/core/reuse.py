@@ -22,7 +22,7 @@ from typing import Any
 
 from orkhaven.api import ExperimentSpec, Reason
 from orkhaven.api.experiment import TERMINAL_STATES, Dedupe, State
-from orkhaven.core.identity import run_hash
+from orkhaven.core.identity import dedupe_by, judged_alike, run_hash
 from orkhaven.core.job import image_of
 from orkhaven.core.status import holds
 from orkhaven.core.views import Defaults, ExperimentView
@@ -93,18 +93,8 @@ def run_of(exp: ExperimentView, defaults: Defaults) -> str | None:
 
 
 def dedupe_of(spec: ExperimentSpec, defaults: Defaults) -> Dedupe:
-    """As the spec says, or as the image does: like imagePullPolicy's default, and for the same reason."""
-    if spec.dedupe is not None:
-        return spec.dedupe
-    return Dedupe.NEVER if is_moving(image_of(spec, defaults)) else Dedupe.REUSE
-
-
-def is_moving(image: str) -> bool:
-    """Whether the name may stand for another image tomorrow: tag latest or none, and no digest."""
-    if "@" in image:
-        return False
-    _, _, tag = image.rpartition("/")[2].partition(":")
-    return tag in ("", "latest")
+    """As the spec says, or as the image does."""
+    return spec.dedupe if spec.dedupe is not None else dedupe_by(image_of(spec, defaults))
 
 
 def own_folder(run: str, uid: str) -> str:
@@ -223,10 +213,7 @@ def _is_in_the_way(twin: Twin, spec: ExperimentSpec) -> bool:
 
 def _judged_alike(twin: ExperimentView, spec: ExperimentSpec) -> bool:
     """Whether the twin's objective is this run's too."""
-    if spec.objective is None:
-        return True
-    theirs = twin.spec.objective if twin.spec else None
-    return theirs is not None and (theirs.metric, theirs.direction) == (spec.objective.metric, spec.objective.direction)
+    return judged_alike(twin.spec.objective if twin.spec else None, spec.objective)
 
 
 def _claim(spec: ExperimentSpec, defaults: Defaults) -> str | None:

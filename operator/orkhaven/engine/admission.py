@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from orkhaven.core.queue import QueuePlan, plan_queue, request_of, wants_release
+from orkhaven.core.queue import QueuePlan, Request, plan_queue, request_of, wants_release
+from orkhaven.core.sweep import starts_no_more
+from orkhaven.core.views import Key
 from orkhaven.engine.ports import Kind
 from orkhaven.engine.store import Store
 
@@ -33,5 +35,13 @@ def plan_admission(store: Store, *, foreign_gpus: Mapping[str, int], now: dateti
         parallelism={
             key: sweep.spec.parallelism for key, sweep in store.all(Kind.SWEEP).items() if sweep.spec is not None
         },
+        stopped=_stopped(store, waiting),
         now=now,
     )
+
+
+def _stopped(store: Store, waiting: Iterable[Request]) -> set[Key]:
+    """Sweeps of those that wait, which start no more trials."""
+    keys = {request.sweep for request in waiting if request.sweep is not None}
+    sweeps = [sweep for key in keys if (sweep := store.sweep(key)) is not None]
+    return {sweep.meta.key for sweep in sweeps if starts_no_more(sweep, store.children(sweep))}

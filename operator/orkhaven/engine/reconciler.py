@@ -193,6 +193,8 @@ class Reconciler:
                 await side_by_side(execute, alike, at_once=self._at_once)
             wrote = await self._write_status(kind, view, plan)
         except Unavailable as error:
+            if error.status != 429:
+                log.warning("not done, will be tried again", extra=about(kind, *key, error=str(error)))
             return Outcome(result=f"error-{error.code}", retry=True, again_after=error.retry_after)
         except (Conflict, NotFound) as error:
             # Decided from a view that is not true any more.

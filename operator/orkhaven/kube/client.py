@@ -391,6 +391,11 @@ def _retry_after(headers: Mapping[str, str]) -> float:
         return 1.0
 
 
+NO_SUCH_FIELD = "failed to create typed patch object"
+"""A server-side apply of what the stored schema does not have, e.g. of a CRD older than the operator. A 500, but it
+stays one until somebody changes the schema."""
+
+
 def _error(call: str, status: int, data: bytes, headers: Mapping[str, str]) -> ApiError:
     reason, message = "", data[:500].decode("utf-8", "replace")
     try:
@@ -408,6 +413,8 @@ def _error(call: str, status: int, data: bytes, headers: Mapping[str, str]) -> A
         return Gone(text, status=status)
     if status in (401, 403):
         return Forbidden(text, status=status)
+    if status == 500 and NO_SUCH_FIELD in message:
+        return Invalid(text, status=status)
     if status == 429 or status >= 500:
         return Unavailable(text, status=status, retry_after=_retry_after(headers) if status == 429 else None)
     return Invalid(text, status=status)

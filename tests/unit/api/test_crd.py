@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,13 @@ def test_a_generated_file_is_that_of_the_models(name: str) -> None:
 @pytest.mark.parametrize("folder", ["crds", "helm/orkhaven/templates/crds"])
 def test_nothing_else_lies_among_the_generated_files(folder: str) -> None:
     assert {f"{folder}/{path.name}" for path in (ROOT / folder).iterdir()} <= set(FILES)
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(FILES) if name.endswith(".yaml")])
+def test_no_key_is_a_truth_value_to_those_who_read_yaml_1_1(name: str) -> None:
+    """kubectl and helm do: to them a property `n:` is called `false`."""
+    words = re.compile(r"^[ -]*(y|n|yes|no|on|off|true|false|null|~) *:", re.IGNORECASE | re.MULTILINE)
+    assert not words.findall(FILES[name])
 
 
 def _nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -36,6 +36,8 @@ def test_submit_counts_first_and_applies(api: FakeApi, session: TestSession, tmp
     assert api.objects["Sweep", "second"]["spec"]["template"]["params"] == {"epochs": 20}
     out = capsys.readouterr().out
     assert "24 trials: 17 new, 3 identical to a run that has succeeded" in out
+    assert "sweep/second: dedupe Reuse (the operator's default, by its image, as for covid-" in out
+    assert "2 wait for results: covid-5f6a7b8c9d, covid-6a7b8c9d0e" in out
     assert "nothing was kept" in out
 
 
@@ -115,5 +117,13 @@ def test_lint_finds_what_the_trainer_would_refuse(capsys: Capture, tmp_path: Pat
     assert (
         "10 checked by ctseg, 6 chosen later, by the results of these: parameters are right" in capsys.readouterr().err
     )
+    listed = tmp_path / "listed.yaml"
+    head, _, _ = text.partition("  search:")
+    trials = "[{batch_size: 4}, {batch_size: 8}, {batch_size: 4.0}]"
+    listed.write_text(f"{head}  search: {{algorithm: List}}\n  dedupe: Skip\n  trials: {trials}\n")
+    assert app.run(["lint", str(listed)]) == 0
+    said = capsys.readouterr().err
+    assert "trials[0] and trials[2] are the same: each is run once" in said
+    assert "dedupe Skip (as the spec says): trials that the namespace has already are not run" in said
     assert app.run(["lint", str(tmp_path / "none.yaml")]) == 1
     assert "No such file" in capsys.readouterr().err

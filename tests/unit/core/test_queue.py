@@ -52,6 +52,7 @@ class Cluster:
     foreign: dict[str, int] = field(default_factory=dict)
     running: list[Request] = field(default_factory=list)
     caps: dict[Key, int] = field(default_factory=dict)
+    stopped: set[Key] = field(default_factory=set)
 
     def plan(self, *waiting: Request) -> QueuePlan:
         return plan_queue(
@@ -61,6 +62,7 @@ class Cluster:
             waiting=waiting,
             running=self.running,
             parallelism=self.caps,
+            stopped=self.stopped,
             now=START,
         )
 
@@ -137,6 +139,12 @@ class TestParallelism:
     def test_one_without_gpus_counts_too(self) -> None:
         cluster = Cluster([], caps={Key("ns", "s"): 1})
         assert cluster.released(request("a", 0, sweep="s"), request("b", 0, sweep="s")) == ["a"]
+
+    def test_a_sweep_that_starts_no_more_trials_keeps_nothing_from_others(self) -> None:
+        cluster = Cluster(nodes(1), caps={Key("ns", "s"): 2}, stopped={Key("ns", "s")})
+        waiting = [request("a", age=9, sweep="s"), request("b", sweep="t")]
+        assert cluster.released(*waiting) == ["b"]
+        assert cluster.why(*waiting) == {"a": "is not started: sweep s starts no more trials"}
 
     def test_those_held_back_by_it_keep_nothing_from_others(self) -> None:
         cluster = Cluster(nodes(1), caps={Key("ns", "s"): 0})

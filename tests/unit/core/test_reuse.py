@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orkhaven.api.experiment import Dedupe, ExperimentSpec, rerun_spec
+from orkhaven.core.identity import is_moving
 from orkhaven.core.parse import parse_experiment
-from orkhaven.core.reuse import Twin, answer, dedupe_of, in_folder, is_moving, own_folder, run_of
+from orkhaven.core.reuse import Twin, answer, dedupe_of, in_folder, own_folder, run_of
 from orkhaven.core.views import Defaults, ExperimentView
 from tests.unit.core.world import DEFAULTS, START, make_experiment, stamp
 

@@ -45,6 +45,11 @@ JOB = {
         (status(400, "BadRequest", "no"), Invalid, "no"),
         (status(403, "Forbidden", "exceeded quota"), Forbidden, "exceeded quota"),
         (status(500, "InternalError", "etcdserver: no leader"), Unavailable, "etcdserver: no leader"),
+        (
+            status(500, "", "failed to create typed patch object (ns/s): .status.x: field not declared in schema"),
+            Invalid,
+            ".status.x: field not declared in schema",
+        ),
         ((503, "<html>proxy</html>"), Unavailable, "<html>proxy</html>"),
         ((200, "<html>login</html>"), Unavailable, "no JSON"),
         ((200, "[]"), Unavailable, "no JSON object"),

@@ -8,6 +8,7 @@ number without a child is made again.
 `plan` decides, from what `observed` adds up; `trials` makes the next children, `status` says what became of it.
 """
 
+from orkhaven.core.sweep.observed import starts_no_more
 from orkhaven.core.sweep.plan import forget, plan_sweep
 
-__all__ = ["forget", "plan_sweep"]
+__all__ = ["forget", "plan_sweep", "starts_no_more"]

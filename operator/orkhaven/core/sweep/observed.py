@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from orkhaven.core.leaderboard import leaderboard
 from orkhaven.core.outcome import to_prune
 from orkhaven.core.search import TrialSource
 from orkhaven.core.search.history import Answer
+from orkhaven.core.status import holds
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
 
 
@@ -68,6 +69,37 @@ TOO_MANY_FAILED = "MaxFailedTrials"
 GOAL_REACHED = "GoalReached"
 STOPS = frozenset({TOO_MANY_FAILED, GOAL_REACHED})
 """Reasons of the condition Running while a sweep that starts no more trials waits for those that run."""
+
+
+def starts_no_more(sweep: SweepView, children: Iterable[ExperimentView]) -> bool:
+    """Whether it is decided that no more trials are started, for the moment until the sweep itself is looked at and
+    holds them back: a GPU that is free by the trial that decided it would be given to the next one meanwhile.
+
+    Of repeats the mean decides, which is not made up here.
+    """
+    spec, conditions = sweep.spec, sweep.status.conditions
+    # What was held back, a person may let go on once the sweep is over.
+    if spec is None or holds(conditions, "Finished"):
+        return False
+    limit, objective = spec.failure_policy.max_failed_trials, spec.objective
+    goal = objective.goal if spec.search.repeats == 1 else None
+    if limit is None and goal is None:
+        return False
+    # Ten thousand of them several times a second: a tuple compares by identity, a set hashes each.
+    failed, ranked = 0, tuple(_ranked(spec))
+    for child in children:
+        status = child.status
+        state = status.state
+        if state is State.FAILED:
+            failed += 1
+        elif (
+            goal is not None
+            and state in ranked
+            and status.objective is not None
+            and _reaches(status.objective.value, goal, objective.direction)
+        ):
+            return True
+    return limit is not None and failed > limit
 
 
 @dataclass(frozen=True, slots=True)
