@@ -111,18 +111,14 @@ class OperatorProcess:
 
     def metric(self, name: str, **labels: str) -> float:
         """Sum over the series of that name with these labels."""
-        total = 0.0
-        for line in self.get("/metrics")[1].splitlines():
-            if re.match(rf"{name}(\{{|\s)", line) and all(f'{k}="{v}"' in line for k, v in labels.items()):
-                total += float(line.rsplit(" ", 1)[1])
-        return total
+        return _sum(self.get("/metrics")[1], name, **labels)
 
     def writes(self) -> float:
-        """Requests so far that could change something, the lease's own aside."""
-        return sum(
-            self.metric("orkhaven_api_calls_total", verb=verb)
-            for verb in ("create", "patch", "apply", "delete", "update")
-        ) - sum(self.metric("orkhaven_api_calls_total", resource="leases", verb=verb) for verb in ("create", "update"))
+        """Requests so far that could change something, the lease's own aside. Of one answer: the lease is renewed
+        between two."""
+        text, calls = self.get("/metrics")[1], "orkhaven_api_calls_total"
+        every = sum(_sum(text, calls, verb=verb) for verb in ("create", "patch", "apply", "delete", "update"))
+        return every - sum(_sum(text, calls, resource="leases", verb=verb) for verb in ("create", "update"))
 
     def lines(self) -> list[Body]:
         """What this process has logged so far."""
@@ -141,6 +137,14 @@ class OperatorProcess:
 
     def tail(self) -> str:
         return "\n".join(json.dumps(line) for line in self.lines()[-40:])
+
+
+def _sum(metrics: str, name: str, **labels: str) -> float:
+    total = 0.0
+    for line in metrics.splitlines():
+        if re.match(rf"{name}(\{{|\s)", line) and all(f'{k}="{v}"' in line for k, v in labels.items()):
+            total += float(line.rsplit(" ", 1)[1])
+    return total
 
 
 def until(
