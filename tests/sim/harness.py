@@ -238,7 +238,8 @@ class Simulation:
         for sweep in self.cluster.look("Sweep") if counts else ():
             trials = sweep["status"]["trials"]
             children = [e for e in self.cluster.look("Experiment") if _child(e, sweep)]
-            assert trials["created"] == len(children), f"{trials} but {len(children)} trials"
+            replaced = trials["replaced"]
+            assert trials["created"] + replaced == len(children), f"{trials} but {len(children)} trials"
             for state, name in (
                 ("Succeeded", "succeeded"),
                 ("Failed", "failed"),
@@ -246,7 +247,9 @@ class Simulation:
                 ("Running", "running"),
             ):
                 count = sum(e["status"]["state"] == state for e in children)
-                assert trials[name] == count, f"{trials} but {count} {state}"
+                # What was run once more had failed.
+                counted = trials[name] + (replaced if state == "Failed" else 0)
+                assert counted == count, f"{trials} but {count} {state}"
         writes = len(self.cluster.writes)
         drive(self.resync.run_once())
         self.work()

@@ -181,6 +181,15 @@ class ExperimentSpec(RunTemplate):
             "or none, which may be another program by now."
         ),
     ] = None
+    resume_from: Annotated[
+        str | None,
+        Field(
+            description="Go on in the output folder of this Experiment, from its last checkpoint: it has to be the "
+            "same run (parameters, seed, image, command, data). Where it is gone, the run begins as any other.",
+            min_length=1,
+            max_length=EXPERIMENT_NAME.limit,
+        ),
+    ] = None
     ttl_seconds_after_finished: Annotated[
         int | None,
         Field(
@@ -211,6 +220,7 @@ class ExperimentSpec(RunTemplate):
             for field in ("params", "seed", "image", "command", "data", "objective", "output")
         ),
         immutable("dedupe", "it was decided by; make a new Experiment"),
+        immutable("resumeFrom", "its folder was chosen by it; make a new Experiment"),
         immutable("rungs", "values were noted at them; make a new Experiment"),
     )
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from orkhaven.api.experiment import Dedupe, Json, Objective, RunTemplate
 from orkhaven.api.meta import Condition, Model, NameRule, Number, Rules, StatusModel
+from orkhaven.api.rerun import MAX_RERUNS, Rerun, RerunStatus
 from orkhaven.api.rules import ListMap, Rule, Transition, immutable
 from orkhaven.api.search import DRAWING, MAX_GRID_NUMBERS, Algorithm, Parameter, Scale, Search
 from orkhaven.api.stopping import EarlyStopping
@@ -156,6 +157,11 @@ class SweepSpec(Model):
         ),
     ] = None
     failure_policy: Annotated[FailurePolicy, Field(description="When to give up.")] = FailurePolicy()
+    rerun: Annotated[
+        list[Rerun],
+        Field(description="Failed trials that are run once more, with what is changed.", max_length=MAX_RERUNS),
+        ListMap("id"),
+    ] = []
     ttl_seconds_after_finished: Annotated[
         int | None,
         Field(
@@ -343,6 +349,9 @@ class TrialCounts(StatusModel):
     pruned: Annotated[int, Field(description="Stopped early.")] = 0
     reused: Annotated[int, Field(description="Succeeded by the result of an identical run: counted there too.")] = 0
     skipped: Annotated[int, Field(description="Not run, because an identical run is there.")] = 0
+    replaced: Annotated[
+        int, Field(description="Experiments that failed and were run once more: not counted anywhere else here.")
+    ] = 0
 
 
 class LeaderboardRow(StatusModel):
@@ -364,6 +373,9 @@ class LeaderboardRow(StatusModel):
 class FailureCluster(StatusModel):
     """The failures of one cause."""
 
+    id: Annotated[
+        str, Field(description="What spec.rerun selects it by: the same for as long as the cause is.", max_length=63)
+    ] = ""
     reason: Annotated[str, Field(description="The cause.", max_length=64)]
     count: Annotated[int, Field(description="Trials that died of it.")]
     message: Annotated[str, Field(description="What the latest of them said.", max_length=1024)] = ""
@@ -400,6 +412,10 @@ class SweepStatus(StatusModel):
     failure_clusters: Annotated[
         list[FailureCluster], Field(description="Failures by cause, largest first.", max_length=32)
     ] = []
+    reruns: Annotated[
+        list[RerunStatus],
+        Field(description="What became of the entries of spec.rerun, oldest first.", max_length=MAX_RERUNS),
+    ] = []
     gpu_hours: Annotated[GpuHours, Field(description="Where the GPU-hours went.")] = GpuHours()
     start_time: Annotated[datetime | None, Field(description="When the first trial was made.")] = None
     completion_time: Annotated[datetime | None, Field(description="When the last trial ended.")] = None
@@ -417,7 +433,7 @@ class Sweep(Model):
             "initialPoints, trials, template) never changes, but search.maxTrials may rise and a Grid's values and "
             "ranges may be edited (what was tried stays, what is new is tried); objective.goal, parallelism, "
             "canary, suspend, failurePolicy and ttlSecondsAfterFinished may be edited at any time, of earlyStopping "
-            "what it says itself."
+            "what it says itself; entries of rerun come and go."
         ),
     ]
     status: Annotated[SweepStatus | None, Field(description="What became of it.")] = None

@@ -19,7 +19,16 @@ from orkhaven.core.failures import Cause, Evidence
 from orkhaven.core.final import final_fields
 from orkhaven.core.identity import job_name, param_hash, run_hash
 from orkhaven.core.job import build_job, image_of
-from orkhaven.core.outcome import change_notes, conditions_of, failure_of, is_over, lingers, result_words, to_prune
+from orkhaven.core.outcome import (
+    change_notes,
+    conditions_of,
+    failure_of,
+    is_finished,
+    is_over,
+    lingers,
+    result_words,
+    to_prune,
+)
 from orkhaven.core.retention import retire
 from orkhaven.core.retry import decide
 from orkhaven.core.reuse import (
@@ -28,6 +37,7 @@ from orkhaven.core.reuse import (
     answer,
     copied_fields,
     dedupe_of,
+    gone_on_from,
     in_folder,
     own_folder,
     source_of,
@@ -138,7 +148,8 @@ class _Planner:
     ) -> Plan:
         self.param_hash = hashes[0]
         self.run_hash = self.run_hash or hashes[1]
-        if not self.exp.status.attempts and dedupe_of(spec, self.defaults) is Dedupe.NEVER:
+        fresh = not self.exp.status.attempts and spec.resume_from is None
+        if fresh and dedupe_of(spec, self.defaults) is Dedupe.NEVER:
             self.output_folder = own_folder(self.run_hash, self.exp.meta.uid)
         self.spec, self.jobs, self.pods, self.twins = spec, jobs, pods, twins
         self.prune = to_prune(spec)
@@ -171,6 +182,8 @@ class _Planner:
                 return
             # It is gone before anything was copied.
             self.output_folder = self.checkpoint = None
+        if self.spec.resume_from is not None and self._goes_on(left):
+            return
         seen = answer(self.exp, self.spec, twins=self.twins, defaults=self.defaults, now=self.now)
         if seen.twin is not None and seen.step is Step.REUSE:
             # Written down before the rest, so that nothing is copied of which nobody would know later why.
@@ -197,6 +210,35 @@ class _Planner:
             self._say(State.QUEUED, Reason.WAITING_FOR_TWIN, message)
         else:
             self._begin(1)
+
+    def _goes_on(self, left: Sequence[PodView]) -> bool:
+        """Begins where spec.resumeFrom has left off. False: that is gone, or another run, and nothing is done."""
+        name, stored = self.spec.resume_from, self.exp.status
+        old = gone_on_from(self.spec, twins=self.twins, defaults=self.defaults)
+        if old is None:
+            return False
+        status = old.status
+        if not is_finished(status):
+            message = f"waits for the end of {name}, from which it goes on ({status.state or State.QUEUED})"
+            self._say(State.QUEUED, Reason.WAITING_FOR_TWIN, message)
+            return True
+        if (stored.output_folder, stored.checkpoint) != (status.output_folder, status.checkpoint):
+            # Written down first: a Job whose folder is not known later could not be gone on with.
+            self.output_folder, self.checkpoint = status.output_folder, status.checkpoint
+            self.recheck.append(0.0)
+            self._say(State.QUEUED, self.why.reason, f"goes on where {name} has left off")
+            return True
+        other = in_folder(self.exp, self.spec, twins=self.twins, defaults=self.defaults, folder=self.output_folder)
+        if other is not None:
+            message = f"waits until {other}, the same run, has left their folder"
+            self._say(State.QUEUED, Reason.WAITING_FOR_TWIN, message)
+        elif any(alive(pod, self.nodes) for pod in left):
+            self.recheck.append(LOOK_AGAIN_SECONDS)
+            message = "waits until the pod of a deleted run has ended: it may still write into the same folder"
+            self._say(State.QUEUED, Reason.WAITING_FOR_TWIN, message)
+        else:
+            self._begin(1)
+        return True
 
     def _take_over(self, name: str, source: ExperimentView | None) -> None:
         """The second half: the result, then the end. `source` None: it is gone, but its result is here already."""
@@ -328,8 +370,8 @@ class _Planner:
             self.recheck.append(0.0)
             self._say(State.QUEUED, Reason.WAITING_FOR_RETRY, f"attempt {number} starts next; {because}")
             return
-        if number > 1 and self.output_folder is None:
-            other = in_folder(self.exp, self.spec, twins=self.twins, defaults=self.defaults)
+        if number > 1:
+            other = in_folder(self.exp, self.spec, twins=self.twins, defaults=self.defaults, folder=self.output_folder)
             if other is not None:
                 message = f"attempt {number} waits until {other}, the same run, has left their folder; {because}"
                 self._say(State.QUEUED, Reason.WAITING_FOR_TWIN, message)

@@ -110,6 +110,25 @@ _EARLY = "spec.earlyStopping"
 
 WRONG_SWEEPS = [
     Wrong(
+        "other parameters from the old checkpoint",
+        {"spec.rerun": [{"id": "a", "fromCheckpoint": True, "overrides": {"params": {"batch_size": 4}}}]},
+        "spec.rerun[0].fromCheckpoint",
+        "other params or another image are another run",
+    ),
+    Wrong(
+        "another image from the old checkpoint",
+        {"spec.rerun": [{"id": "a", "fromCheckpoint": True, "overrides": {"image": "trainer:2"}}]},
+        "spec.rerun[0].fromCheckpoint",
+        "other params or another image are another run",
+    ),
+    Wrong(
+        "a rerun's id that is no label",
+        {"spec.rerun": [{"id": "OOM 1"}]},
+        "spec.rerun[0].id",
+        "lower-case letters, digits and '-' only",
+    ),
+    Wrong("a rerun without id", {"spec.rerun": [{"select": {}}]}, "spec.rerun[0].id", "Required", rule=False),
+    Wrong(
         "an unknown rule of early stopping",
         _stopping("Mean"),
         f"{_EARLY}.algorithm",
@@ -596,6 +615,22 @@ RIGHT = [
     Right(
         "List of trials",
         {"spec.search.algorithm": "List", P: ABSENT, "spec.trials": [{"a.b": 1}, {"a": {"b": None}}, {}]},
+    ),
+    Right(
+        "reruns of every kind",
+        {
+            "spec.rerun": [
+                {"id": "all"},
+                {"id": "scratch", "select": {"clusters": ["c3f2a1"]}, "fromCheckpoint": False},
+                {
+                    "id": "oom",
+                    "select": {"reasons": ["OutOfMemoryKilled"], "params": {"batch_size": [16, None]}},
+                    "overrides": {"resources": {"memory": "32Gi", "gpus": 0}, "env": [{"name": "A", "value": ""}]},
+                    "fromCheckpoint": True,
+                },
+                {"id": "fix", "overrides": {"image": "trainer:2", "params": {"batch_size": 4}}},
+            ]
+        },
     ),
     Right("Sobol over ranges", {"spec.search": {"algorithm": "Sobol", "maxTrials": 10}, P: [LR]}),
     Right("TPE over everything", {"spec.search": {"algorithm": "TPE", "maxTrials": 10}}),

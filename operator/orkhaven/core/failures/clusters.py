@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 from orkhaven.api import Reason
@@ -13,6 +14,15 @@ from orkhaven.core.views import ExperimentView
 MAX_CLUSTERS = 32
 SAMPLES = 3
 MESSAGE = 400
+
+
+ID_DIGITS = 6
+
+
+def cluster_of(child: ExperimentView) -> str:
+    """The id of the cluster that a failed child belongs to."""
+    reason = child.status.reason or Reason.USER_EXCEPTION.value
+    return hashlib.sha256(reason.encode()).hexdigest()[:ID_DIGITS]
 
 
 def failure_clusters(failed: Iterable[ExperimentView]) -> list[FailureCluster]:
@@ -28,6 +38,7 @@ def failure_clusters(failed: Iterable[ExperimentView]) -> list[FailureCluster]:
 def _cluster(reason: str, members: list[ExperimentView]) -> FailureCluster:
     latest = max(members, key=_ended)
     return FailureCluster(
+        id=cluster_of(latest),
         reason=reason,
         count=len(members),
         message=clip(latest.status.message or "", MESSAGE),

@@ -13,6 +13,8 @@ from orkhaven.core.leaderboard import leaderboard
 from orkhaven.core.outcome import to_prune
 from orkhaven.core.search import TrialSource
 from orkhaven.core.search.history import Answer
+from orkhaven.core.sweep.lineage import lineage
+from orkhaven.core.sweep.rerun import look_at
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
 
 
@@ -79,7 +81,7 @@ class Stop:
 
 
 class Observed:
-    """A sweep with its children as they are now."""
+    """A sweep with its children as they are now. `children`: one for each trial, see `lineage`."""
 
     def __init__(
         self,
@@ -94,7 +96,10 @@ class Observed:
     ) -> None:
         self.answer = answer
         """To what was asked at an earlier look."""
+        self.family = lineage(children)
+        children = self.family.current
         self.sweep, self.spec, self.source, self.children = sweep, spec, source, children
+        self.reruns = look_at(sweep, spec, self.family, now=now)
         self.defaults, self.now = defaults, now
         self.repeats = spec.search.repeats
         self.tally = Tally.of(children)
@@ -124,16 +129,19 @@ class Observed:
                 f"{objective.goal:.6g}: no more trials are started",
             )
         limit = self.spec.failure_policy.max_failed_trials
-        if limit is not None and len(self.tally.failed) > limit:
+        again = self.reruns.waiting
+        failed = sum(child.trial not in again for child in self.tally.failed) if again else len(self.tally.failed)
+        if limit is not None and failed > limit:
             return Stop(
                 TOO_MANY_FAILED,
-                f"{len(self.tally.failed)} trials failed, more than failurePolicy.maxFailedTrials ({limit}): no more "
-                "are started",
+                f"{failed} trials failed, more than failurePolicy.maxFailedTrials ({limit}): no more are started",
             )
         return None
 
     @property
     def over(self) -> bool:
+        if self.reruns.pending is not None:
+            return False
         if self.stop is not None:
             # What was held back before it started stays Suspended, for a person to resume.
             return not self.tally.running and not self.tally.queued

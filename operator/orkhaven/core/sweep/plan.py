@@ -13,10 +13,12 @@ from orkhaven.core.actions import Action, DeleteSweep, Note, Plan, SuspendExperi
 from orkhaven.core.search import Asked, TrialSource, trial_params
 from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
+from orkhaven.core.sweep.lineage import is_rerun, lineage
 from orkhaven.core.sweep.observed import STOPS, Observed, is_held
+from orkhaven.core.sweep.rerun import next_reruns, unseen
 from orkhaven.core.sweep.status import SPEC_SUSPEND, dump, notes_of, status_of
 from orkhaven.core.sweep.stopping import next_stops
-from orkhaven.core.sweep.trials import MAX_CREATIONS, next_trials
+from orkhaven.core.sweep.trials import AGAIN_SECONDS, MAX_CREATIONS, next_trials
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
 
 MAX_TRIES = 1000
@@ -44,10 +46,11 @@ def plan_sweep(
     """
     if sweep.meta.deleting:
         return Plan()
-    if holds(sweep.status.conditions, "Finished"):
+    if holds(sweep.status.conditions, "Finished") and not unseen(sweep):
         _sources.pop(sweep.meta.uid, None)
         return _retire(sweep, now)
-    own = [child for child in children if child.meta.owner_uid == sweep.meta.uid]
+    every = [child for child in children if child.meta.owner_uid == sweep.meta.uid]
+    own = lineage(every).first
     if sweep.spec is None:
         return _refuse(sweep, sweep.invalid or "spec: cannot be read", started=bool(own), now=now)
     try:
@@ -60,7 +63,7 @@ def plan_sweep(
         repeats = sweep.spec.search.repeats
         combinations = {child.trial // repeats for child in own if child.trial is not None}
         source.hear(answer, made=len(combinations), now=now)
-    return _look(Observed(sweep, sweep.spec, source, own, defaults=defaults, now=now, answer=answer))
+    return _look(Observed(sweep, sweep.spec, source, every, defaults=defaults, now=now, answer=answer))
 
 
 def _source(sweep: SweepView, spec: SweepSpec, children: Sequence[ExperimentView]) -> TrialSource:
@@ -120,17 +123,26 @@ def _look(seen: Observed) -> Plan:
     actions: list[Action] = []
     requeue: float | None = None
     ask: Ask | None = None
+    reruns, more = seen.reruns, False
     if not seen.over:
+        if not seen.spec.suspend:
+            again_made, reruns, more = next_reruns(
+                seen.sweep, seen.spec, seen.reruns, family=seen.family, most=MAX_CREATIONS
+            )
+            actions += again_made
         stopped, again = next_stops(seen)
         asked, requeue = _hold_or_resume(seen)
         actions += [*stopped, *asked]
         requeue = again if requeue is None else requeue
-        if not seen.spec.suspend and seen.stop is None:
+        if more:
+            # What failed goes before what was never tried, once its selection is in the stored status.
+            requeue = 0.0 if reruns.fresh else AGAIN_SECONDS
+        elif not seen.spec.suspend and seen.stop is None:
             resumed = sum(not action.suspend for action in asked)
             made, ask, again = next_trials(seen, resumed=resumed - len(stopped))
             actions += made
             requeue = again if again is not None else requeue
-    status = status_of(seen, actions)
+    status = status_of(seen, actions, reruns)
     if seen.over and seen.spec.ttl_seconds_after_finished is not None:
         requeue = float(seen.spec.ttl_seconds_after_finished)
     return Plan(
@@ -156,7 +168,8 @@ def _hold_or_resume(seen: Observed) -> tuple[list[SuspendExperiment], float | No
         return _ask([child for child in tally.unfinished if not is_held(child)], suspend=True), None
     if seen.stop is not None:
         # Those that run finish; those that wait are not started any more.
-        return _ask([child for child in tally.queued if not is_held(child)], suspend=True), None
+        # But what a person had run again is.
+        return _ask([one for one in tally.queued if not is_held(one) and not is_rerun(one)], suspend=True), None
     if suspended or stopped:
         return _ask([child for child in tally.unfinished if is_held(child)], suspend=False), None
     return [], None

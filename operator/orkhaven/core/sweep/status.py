@@ -15,6 +15,7 @@ from orkhaven.core.failures.clusters import failure_clusters
 from orkhaven.core.search.listing import duplicates_message, listed_duplicates
 from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
 from orkhaven.core.sweep.observed import GOAL_REACHED, Observed
+from orkhaven.core.sweep.rerun import Reruns, rerun_notes
 from orkhaven.core.views import ExperimentView
 
 SPEC_SUSPEND = "SpecSuspend"
@@ -22,8 +23,8 @@ DUPLICATE_TRIALS = "DuplicateTrials"
 SEARCH_UNAVAILABLE = "SearchUnavailable"
 
 
-def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
-    """`actions`: what is about to be done."""
+def status_of(seen: Observed, actions: Sequence[Action], reruns: Reruns) -> SweepStatus:
+    """`actions`: what is about to be done; `reruns`: as they are then."""
     tally, stored = seen.tally, seen.sweep.status
     making = any(isinstance(action, CreateExperiment) for action in actions)
     created = len(seen.children)
@@ -45,17 +46,19 @@ def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
             reused=tally.reused,
             skipped=len(tally.skipped),
             pruned=len(tally.pruned),
+            replaced=len(seen.family.replaced),
         ),
         progress=progress,
         best=board[0] if board else None,
         leaderboard=board,
         failure_clusters=failure_clusters(tally.failed),
+        reruns=list(reruns.records),
         gpu_hours=GpuHours(
             succeeded=_hours(tally.succeeded),
-            failed=_hours(tally.failed),
+            failed=_hours([*tally.failed, *seen.family.replaced]),
             pruned=_hours(tally.pruned),
             running=_hours(tally.unfinished),
-            total=_hours(seen.children),
+            total=_hours([*seen.children, *seen.family.replaced]),
         ),
         start_time=stored.start_time or _started(seen, making=making),
         completion_time=_ended(seen) if seen.over else None,
@@ -166,6 +169,7 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
     trouble = None if seen.over else seen.source.trouble
     if trouble is not None and reason_of(stored.conditions, "Running") != trouble.reason:
         notes.append(Note(type="Warning", reason=trouble.reason, message=clip(trouble.message, 1000)))
+    notes += rerun_notes(stored.reruns, status.reruns)
     known = {cluster.reason for cluster in stored.failure_clusters}
     for cluster in status.failure_clusters:
         if cluster.reason not in known:
