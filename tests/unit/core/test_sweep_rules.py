@@ -307,6 +307,7 @@ class TestEditedGrid:
         world = SweepWorld(
             make_sweep(parameters=parameters(before), search=search, parallelism=made, template=template)
         )
+        forget()  # another example had a sweep of this uid
         world.settle()
         old = dict(world.children)
         if limit is not None:
