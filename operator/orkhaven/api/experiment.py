@@ -32,11 +32,11 @@ def rerun_names(name: str) -> Iterator[str]:
         yield base[: EXPERIMENT_NAME.limit - len(ending)].rstrip("-") + ending
 
 
-def rerun_spec(old: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+def rerun_spec(old: Mapping[str, Any], spec: Mapping[str, Any], *, from_scratch: bool = False) -> dict[str, Any]:
     """`spec` as that of an Experiment that is made on purpose to run `old` again, with what `spec` changes.
 
-    The same run that has not come to its end goes on from its checkpoint, in its folder. Anything else is run from its
-    start in a folder of its own: what succeeded already is not the answer.
+    The same run that has not come to its end goes on from its checkpoint, in its folder, unless `from_scratch`.
+    Anything else is run from its start in a folder of its own: what succeeded already is not the answer.
     """
     was = old.get("spec") or {}
     state = (old.get("status") or {}).get("state")
@@ -48,9 +48,11 @@ def rerun_spec(old: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any
         ("data", []),
     )
     same = all(was.get(name, default) == spec.get(name, default) for name, default in identity)
-    goes_on = same and state not in (State.SUCCEEDED, State.SKIPPED)
-    kept = {key: value for key, value in spec.items() if key not in ("suspend", "prune", "ttlSecondsAfterFinished")}
-    return {**kept, "dedupe": (Dedupe.REUSE if goes_on else Dedupe.NEVER).value}
+    left_out = ("suspend", "prune", "ttlSecondsAfterFinished", "resumeFrom", "debug")
+    kept = {key: value for key, value in spec.items() if key not in left_out}
+    if not same or from_scratch or state in (State.SUCCEEDED, State.SKIPPED):
+        return {**kept, "dedupe": Dedupe.NEVER.value}
+    return {**kept, "resumeFrom": old["metadata"]["name"], "dedupe": Dedupe.REUSE.value}
 
 
 class Direction(StrEnum):
@@ -161,6 +163,16 @@ class RunTemplate(Model):
     )
 
 
+class Debug(Model):
+    """A pod with a shell, as the run has it: image, parameters, data, environment, the same node where that has
+    room."""
+
+    until: Annotated[datetime, Field(description="The pod is removed then, at the latest 24 hours after it was made.")]
+    gpus: Annotated[bool, Field(description="With the run's GPUs; they do not wait for their turn in the queue.")] = (
+        False
+    )
+
+
 class ExperimentSpec(RunTemplate):
     """One run: its parameters, its container, what it needs and what it is judged by."""
 
@@ -179,6 +191,13 @@ class ExperimentSpec(RunTemplate):
             "Reuse: take its result over once it has succeeded, without a Job; else go on in its folder. Skip: do "
             "not run. Never: run, in a folder of its own. Default: Reuse, but Never where the image has the tag latest "
             "or none, which may be another program by now."
+        ),
+    ] = None
+    debug: Annotated[
+        Debug | None,
+        Field(
+            description="A pod to look around in, beside the run and never one of its attempts: kubectl ork debug sets "
+            "it and enters the pod. Its output volume can only be read."
         ),
     ] = None
     resume_from: Annotated[
@@ -285,6 +304,9 @@ class FailureStatus(StatusModel):
     """What a run died of."""
 
     reason: Annotated[str, Field(description="The cause.", max_length=64)]
+    cluster: Annotated[
+        str | None, Field(description="The cluster of the sweep's failures that it belongs to.", max_length=63)
+    ] = None
     message: Annotated[str, Field(description="What went wrong, in a sentence.", max_length=1024)]
     excerpt: Annotated[str | None, Field(description="The last lines it said.", max_length=4096)] = None
     location: Annotated[str | None, Field(description="Where in the code.", max_length=512)] = None

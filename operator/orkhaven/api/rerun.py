@@ -1,9 +1,17 @@
-"""Rerun: which failed trials of a Sweep are run once more, and with what changed."""
+"""Rerun: which failed trials of a Sweep are run once more, and with what changed.
+
+Owns too how a trial is compared with a selection and what an entry is called, which the operator, the command line, the
+notebooks and the hub have to agree about.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, ClassVar
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -11,6 +19,7 @@ from orkhaven.api.container import EnvVar
 from orkhaven.api.experiment import EXPERIMENT_NAME, Json
 from orkhaven.api.meta import Cpu, DnsLabel, Memory, Model, Rules, StatusModel
 from orkhaven.api.rules import Atomic, ListMap, Rule, Transition, matching
+from orkrun.contract import LABEL_RERUN_OF
 
 MAX_RERUNS = 32
 """In a spec, and in a status."""
@@ -145,3 +154,82 @@ class RerunStatus(StatusModel):
             max_length=MAX_WAITING,
         ),
     ] = ""
+
+
+# --- which trials it takes in -----------------------------------------------------------------------------------------
+
+
+def selects(select: RerunSelect, *, name: str, reason: str | None, cluster: str | None, params: Any) -> bool:
+    """Whether it takes in a trial that has failed."""
+    return (
+        (not select.clusters or cluster in select.clusters)
+        and (not select.reasons or reason in select.reasons)
+        and (not select.names or name in select.names)
+        and all(_has_one_of(params, path, values) for path, values in select.params.items())
+    )
+
+
+def _has_one_of(params: Any, path: str, values: Sequence[Any]) -> bool:
+    place = params
+    for part in path.split("."):
+        if not isinstance(place, Mapping) or part not in place:
+            return False
+        place = place[part]
+    return any(_same(place, value) for value in values)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """As JSON: 1 is 1.0, and neither is true or "1"."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def without_replaced(trials: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Experiments as the API has them, but those in whose place there is another."""
+    bodies = list(trials)
+    replaced = {(body["metadata"].get("labels") or {}).get(LABEL_RERUN_OF) for body in bodies}
+    return [body for body in bodies if body["metadata"]["name"] not in replaced]
+
+
+def selected(select: RerunSelect, trials: Iterable[dict[str, Any]]) -> list[str]:
+    """The names of those that it would take in as they are now. `trials`: a sweep's Experiments as the API has them."""
+    names = []
+    for body in without_replaced(trials):
+        name, status = body["metadata"]["name"], body.get("status") or {}
+        if status.get("state") != "Failed" or body["metadata"].get("deletionTimestamp"):
+            continue
+        cluster = (status.get("failure") or {}).get("cluster")
+        params = body["spec"].get("params") or {}
+        if selects(select, name=name, reason=status.get("reason"), cluster=cluster, params=params):
+            names.append(name)
+    return sorted(names)
+
+
+# --- an entry that a person asks for ----------------------------------------------------------------------------------
+
+
+def rerun_id(entry: Mapping[str, Any], day: date) -> str:
+    """What an entry (without its id) is called that is asked for on this day: by its cause, the day, and all it says,
+    so that what is asked for twice is done once."""
+    select = entry.get("select") or {}
+    causes = [*(select.get("clusters") or ()), *(select.get("reasons") or ())]
+    word = causes[0] if causes else "names" if select.get("names") else "params" if select.get("params") else "all"
+    kebab = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", word).lower()).strip("-")
+    text = json.dumps({key: value for key, value in entry.items() if key != "id"}, sort_keys=True)
+    return f"{kebab[:40].rstrip('-')}-{day:%Y-%m-%d}-{hashlib.sha256(text.encode()).hexdigest()[:4]}"
+
+
+def with_rerun(sweep: Mapping[str, Any], entry: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """spec.rerun of a Sweep with one entry more; None: its id was used before. Where the list is full, the oldest
+    entries that are done make room, which undoes nothing."""
+    held = list(sweep["spec"].get("rerun") or ())
+    records = {one["id"]: one for one in (sweep.get("status") or {}).get("reruns") or ()}
+    if entry["id"] in records or any(one["id"] == entry["id"] for one in held):
+        return None
+    done = [one for one in held if one["id"] in records and not records[one["id"]].get("waiting")]
+    for old in done[: max(len(held) + 1 - MAX_RERUNS, 0)]:
+        held.remove(old)
+    return [*held, entry]

@@ -21,7 +21,7 @@ PLACES = {
     "logs": (EXPERIMENTS,),
     "describe": (EXPERIMENTS,),
     "why": (EXPERIMENTS,),
-    "rerun": (EXPERIMENTS,),
+    "rerun": (BOTH,),
     "diff": (EXPERIMENTS, EXPERIMENTS),
     "wait": (BOTH,),
     "cancel": (BOTH,),

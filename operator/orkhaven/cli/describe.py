@@ -92,6 +92,7 @@ def _about(session: Session, body: Body) -> list[tuple[str, str]]:
         ("ended", f"{ago(status['completionTime'], now=session.now)} ago" if status.get("completionTime") else ""),
         ("run hash", status.get("runHash") or ""),
         ("reused from", status.get("reusedFrom") or ""),
+        ("in place of", (body["metadata"].get("labels") or {}).get("orkhaven.io/rerun-of") or ""),
         ("output folder", status.get("outputFolder") or ""),
     ]
 

@@ -6,15 +6,27 @@ from typing import Any
 
 from orkhaven.cli import find
 from orkhaven.cli.output import Column, Format, View, ago, bold, emit, facts, instant, printable, span, tinted
+from orkhaven.cli.rerun import line_for
 from orkhaven.cli.session import Session
 from orkhaven.cli.status import ended_trials
 from orkhaven.client.kube import Body, event_time
 
 CLUSTERS = (
+    Column("CLUSTER", "id"),
     Column("COUNT", "count", right=True),
     Column("REASON", "reason"),
     Column("MESSAGE", "message", shrink=True),
     Column("SAMPLES", "samples", show=lambda names: ", ".join(names)),
+)
+
+
+RERUNS = (
+    Column("ID", "id"),
+    Column("SELECTED", "selected", right=True),
+    Column("MADE", "created", right=True),
+    Column("SUCCEEDED", "succeeded", right=True),
+    Column("FAILED", "failed", right=True),
+    Column("MESSAGE", "message", shrink=True),
 )
 
 
@@ -38,8 +50,12 @@ def failures(session: Session, name: str) -> int:
             ("trials", ", ".join(samples) + (" and more" if one["count"] > len(samples) else "")),
             ("to do", one.get("suggestion") or ""),
             ("look", session.command("why", samples[0]) if samples else ""),
+            ("again", line_for(session, body, one)),
         ]
         print(f"\n{one['count']} x {bold(one['reason'])}\n{facts(pairs)}")
+    if status.get("reruns"):
+        print("\nRun again")
+        emit(View(RERUNS, status["reruns"]), Format.TABLE)
     return 0
 
 

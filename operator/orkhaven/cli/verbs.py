@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -218,25 +218,55 @@ def resume(session: Session, name: AnyName) -> int:
     return does.suspend(session, name, held=False)
 
 
-@app.command(short_help="A new run out of one that has ended")
+def _each(help: str, *names: str, shown: str) -> Any:
+    """An option that may be given several times."""
+    return Annotated[list[str] | None, typer.Option(*names, metavar=shown, help=help)]
+
+
+@app.command(short_help="Failed trials, or one run, once more")
 @takes("cluster")
 def rerun(
     session: Session,
-    experiment: ExperimentName,
-    settings: Set = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Another seed: another run of the same parameters.")
+    name: AnyName,
+    cluster: _each("Of a sweep: trials of this cluster of failures.", "--cluster", shown="ID") = None,
+    reason: _each("Of a sweep: trials that failed for this reason.", "--reason", shown="REASON") = None,
+    names: _each("Of a sweep: this trial.", "--name", shown="XP") = None,
+    match: _each("Of a sweep: trials with one of these values.", "--match", shown="NAME=VALUE[,VALUE]") = None,
+    settings: _each("Change a parameter, or resources.memory and the like.", "--set", shown="NAME=VALUE") = None,
+    image: Annotated[str | None, typer.Option(metavar="IMAGE", help="With another image.")] = None,
+    env: _each("With this environment variable.", "--env", shown="NAME=VALUE") = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="From the start. Default: the same run goes on from its checkpoint.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="Of a single run: another seed.")] = None,
+    new_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a single run: its name. Default: with -r and a number.")
     ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Of the new Experiment. Default: the old one's with -r and a number."),
+    id_: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Of a sweep: what the rerun is called; done once.")
     ] = None,
-    apply: Annotated[bool, typer.Option("--apply", help="Make it. Default: print it as YAML.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be made, and make nothing.")] = False,
 ) -> int:
-    """A new Experiment out of one that has ended, with what is to change."""
-    from orkhaven.cli import steer as does
+    """Failed trials of a sweep once more, each in its place, with what is to change; all of them where nothing is
+    selected. Of a single Experiment: a new one beside it.
+    """
+    from orkhaven.cli import rerun as does
 
-    return does.rerun(session, experiment, settings=settings or [], seed=seed, new_name=name, apply=apply)
+    asked = does.Asked(
+        clusters=cluster or [],
+        reasons=reason or [],
+        names=names or [],
+        match=match or [],
+        settings=settings or [],
+        image=image,
+        env=env or [],
+        from_scratch=from_scratch,
+        seed=seed,
+        new_name=new_name,
+        id=id_,
+        dry_run=dry_run,
+    )
+    return does.rerun(session, name, asked)
 
 
 @app.command(short_help="All trials of a sweep as CSV, JSON or LaTeX")

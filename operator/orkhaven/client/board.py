@@ -111,8 +111,10 @@ def board_of(
     metrics: Sequence[str] = (),
 ) -> Board:
     """All trials, best first, those without a value last. `sort`: a column, with "-" from large to small."""
+    from orkhaven.api.rerun import without_replaced
+
     objective = sweep["spec"]["objective"]
-    flat = [(body, flatten(body["spec"].get("params") or {})) for body in trials]
+    flat = [(body, flatten(body["spec"].get("params") or {})) for body in without_replaced(trials)]
     params = varying(params for _, params in flat)
     rows = []
     for body, own in flat:

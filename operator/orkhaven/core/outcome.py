@@ -13,6 +13,7 @@ from orkhaven.api.meta import Condition
 from orkhaven.api.stopping import Prune
 from orkhaven.core.actions import Note
 from orkhaven.core.failures import Evidence, suggestion
+from orkhaven.core.failures.clusters import cluster_id
 from orkhaven.core.status import Conditions, clip, clip_end, holds
 from orkhaven.core.views import ExperimentView, JobView, PodView
 from orkrun import contract
@@ -78,6 +79,7 @@ def failure_of(reason: str, message: str, evidence: Evidence | None = None) -> F
     excerpt = record.excerpt if record else "\n".join((evidence.text if evidence else "").splitlines()[-EXCERPT_LINES:])
     return FailureStatus(
         reason=str(reason),
+        cluster=cluster_id(str(reason)),
         message=clip(message, 1024),
         excerpt=clip_end(excerpt, EXCERPT_CHARACTERS) if excerpt else None,
         location=clip(record.location, 512) if record and record.location else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from orkhaven.core.debug import is_debug
 from orkhaven.core.queue import QueuePlan, plan_queue, request_of, wants_release
 from orkhaven.engine.ports import Kind
 from orkhaven.engine.store import Store
@@ -14,6 +15,8 @@ def plan_admission(store: Store, *, foreign_gpus: Mapping[str, int], now: dateti
     """Who gets the GPUs, as things stand in the store."""
     waiting, running = [], []
     for job in store.all_jobs():
+        if is_debug(job):
+            continue  # it was never queued; what its pod holds is counted as a pod's
         if job.succeeded or job.failed_reason is not None or job.meta.deleting:
             # A finished Job holds nothing; what pods it may still have are counted as pods.
             continue

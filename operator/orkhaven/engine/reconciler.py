@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orkhaven.core.actions import Action, CreateExperiment, CreateJob, Note, Plan, PruneExperiment
+from orkhaven.core.debug import plan_debug
 from orkhaven.core.experiment import plan_experiment
 from orkhaven.core.outcome import is_over
 from orkhaven.core.reuse import Twin
@@ -140,6 +141,14 @@ class Reconciler:
             defaults=self._defaults,
             now=self._clock.now(),
         )
+        outcome = await self._carry_out_attempt(view, plan)
+        debug = plan_debug(view, job=self._store.debug_job(view), defaults=self._defaults, now=self._clock.now())
+        if debug == Plan():
+            return outcome
+        # On its own: whatever is refused of it, the run goes its way.
+        return _both(outcome, await self._carry_out(Kind.EXPERIMENT, view, debug))
+
+    async def _carry_out_attempt(self, view: ExperimentView, plan: Plan) -> Outcome:
         if not any(isinstance(action, CreateJob) for action in plan.actions):
             return await self._carry_out(Kind.EXPERIMENT, view, plan)
         self._beginning.add(view.meta.uid)
@@ -252,6 +261,20 @@ class Reconciler:
             self._store.delete(kind, key, uid)
         except ApiError as error:
             log.debug("not refreshed", extra=about(kind, *key, error=str(error)))
+
+
+def _both(one: Outcome, other: Outcome) -> Outcome:
+    """Of two plans about one object."""
+    again = [outcome.again_after for outcome in (one, other) if outcome.again_after is not None]
+    worst = other if other.retry and not one.retry else one
+    if worst.result == "unchanged":
+        worst = other
+    return Outcome(
+        result=worst.result,
+        again_after=min(again) if again else None,
+        retry=one.retry or other.retry,
+        also=(*one.also, *other.also),
+    )
 
 
 def _same_owned(kind: Kind, one: Any, other: Any) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from orkhaven.core.debug import is_debug
 from orkhaven.core.identity import param_hash
 from orkhaven.core.views import ExperimentView, JobView, Key, NodeView, PodView, SweepView
 from orkhaven.engine.ports import Kind
@@ -68,6 +69,14 @@ class Store:
         return [experiments[other] for other in keys if other != key]
 
     def jobs(self, experiment: ExperimentView) -> list[JobView]:
+        """Of its attempts."""
+        return [job for job in self._own_jobs(experiment) if not is_debug(job)]
+
+    def debug_job(self, experiment: ExperimentView) -> JobView | None:
+        """That of a pod to look around in."""
+        return next((job for job in self._own_jobs(experiment) if is_debug(job)), None)
+
+    def _own_jobs(self, experiment: ExperimentView) -> list[JobView]:
         jobs = self._views[Kind.JOB]
         return [jobs[key] for key in self._children.get(experiment.meta.uid, ())]
 

@@ -19,10 +19,15 @@ MESSAGE = 400
 ID_DIGITS = 6
 
 
+def cluster_id(reason: str) -> str:
+    return hashlib.sha256(reason.encode()).hexdigest()[:ID_DIGITS]
+
+
 def cluster_of(child: ExperimentView) -> str:
     """The id of the cluster that a failed child belongs to."""
-    reason = child.status.reason or Reason.USER_EXCEPTION.value
-    return hashlib.sha256(reason.encode()).hexdigest()[:ID_DIGITS]
+    failure = child.status.failure
+    known = failure.cluster if failure is not None else None
+    return known or cluster_id(child.status.reason or Reason.USER_EXCEPTION.value)
 
 
 def failure_clusters(failed: Iterable[ExperimentView]) -> list[FailureCluster]:

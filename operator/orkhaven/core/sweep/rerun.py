@@ -9,7 +9,7 @@ the one before it are made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,12 +18,12 @@ from pydantic import ValidationError
 
 from orkhaven.api import ExperimentSpec, SweepSpec
 from orkhaven.api.experiment import TERMINAL_STATES, Dedupe, State
-from orkhaven.api.rerun import MAX_RERUNS, MAX_WAITING, Rerun, RerunOverrides, RerunSelect, RerunStatus
+from orkhaven.api.rerun import MAX_RERUNS, MAX_WAITING, Rerun, RerunOverrides, RerunSelect, RerunStatus, selects
 from orkhaven.api.rules import problems
 from orkhaven.core.actions import CreateExperiment, Note
 from orkhaven.core.failures.clusters import cluster_of
-from orkhaven.core.identity import NAME_DIGITS, canonical_json, digest
-from orkhaven.core.search.space import lay_over, lookup
+from orkhaven.core.identity import NAME_DIGITS, digest
+from orkhaven.core.search.space import lay_over
 from orkhaven.core.status import clip, whole_seconds
 from orkhaven.core.sweep.child import child_body
 from orkhaven.core.sweep.lineage import Lineage
@@ -118,7 +118,7 @@ def _select(entry: Rerun, current: Sequence[ExperimentView], now: datetime) -> R
     chosen: list[int] = []
     refused: list[str] = []
     for child in sorted(current, key=lambda child: (child.trial or 0, child.meta.key.name)):
-        if child.trial is None or child.meta.deleting or not selects(entry.select, child):
+        if child.trial is None or child.meta.deleting or not _is_selected(entry.select, child):
             continue
         problem = _problem(child, entry)
         if problem:
@@ -144,21 +144,17 @@ def _select(entry: Rerun, current: Sequence[ExperimentView], now: datetime) -> R
     )
 
 
-def selects(select: RerunSelect, child: ExperimentView) -> bool:
-    """Whether it takes in this child, which stands for its trial."""
+def _is_selected(select: RerunSelect, child: ExperimentView) -> bool:
+    """`child` stands for its trial."""
     if child.status.state is not State.FAILED or child.spec is None:
         return False
-    return (
-        (not select.clusters or cluster_of(child) in select.clusters)
-        and (not select.reasons or child.status.reason in select.reasons)
-        and (not select.names or child.meta.key.name in select.names)
-        and all(_has_one_of(child.spec.params, name, values) for name, values in select.params.items())
+    return selects(
+        select,
+        name=child.meta.key.name,
+        reason=child.status.reason,
+        cluster=cluster_of(child),
+        params=child.spec.params,
     )
-
-
-def _has_one_of(params: Mapping[str, Any], name: str, values: Sequence[Any]) -> bool:
-    there, value = lookup(params, name)
-    return there and canonical_json(value) in {canonical_json(one) for one in values}
 
 
 def _unmatched(select: RerunSelect, current: Sequence[ExperimentView]) -> Iterator[str]:
@@ -257,7 +253,9 @@ def respec(child: ExperimentView, entry: Rerun) -> dict[str, Any]:
     old = child.spec
     if old is None:
         raise ValueError("its spec cannot be read")
-    spec = {key: value for key, value in old.to_dict().items() if key not in ("suspend", "prune", "resumeFrom")}
+    spec = {
+        key: value for key, value in old.to_dict().items() if key not in ("suspend", "prune", "resumeFrom", "debug")
+    }
     # A dump drops the nulls among the parameters.
     spec["params"] = lay_over(old.params, entry.overrides.params)
     _override(spec, entry.overrides)

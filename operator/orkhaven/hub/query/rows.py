@@ -77,6 +77,8 @@ class ExperimentRow:
     sweep: str | None
     trial: int | None
     """Index in the sweep's search."""
+    rerun_of: str | None
+    """The Experiment that failed and in whose place it is."""
     params: Mapping[str, Json]
     """Nested, as in the spec."""
     seed: int
@@ -152,6 +154,7 @@ def experiment_row(body: Body) -> ExperimentRow:
         created=metadata.get("creationTimestamp"),
         sweep=_shared(labels.get(contract.LABEL_SWEEP)),
         trial=int(trial) if trial.isdecimal() else None,
+        rerun_of=labels.get(contract.LABEL_RERUN_OF),
         params=_compact(spec.get("params") or {}),
         seed=spec.get("seed") or 0,
         param_hash=_shared(status.get("paramHash") or labels.get(contract.LABEL_PARAM_HASH)),

@@ -57,6 +57,8 @@ class ExperimentView:
     value_step: int | None
     gpu_hours: float
     reused_from: str | None
+    rerun_of: str | None
+    """The Experiment that failed and in whose place it is."""
     """Who did the work: its history, log and files are there."""
     attempt_count: int
     attempts: tuple[AttemptView, ...]
@@ -114,6 +116,7 @@ def experiment_view(body: Mapping[str, Any], *, now: datetime) -> ExperimentView
         value_step=reached.get("step"),
         gpu_hours=float(status.get("gpuSeconds") or 0) / 3600,
         reused_from=status.get("reusedFrom"),
+        rerun_of=(body["metadata"].get("labels") or {}).get(contract.LABEL_RERUN_OF),
         attempt_count=int(status.get("attemptCount") or len(attempts)),
         attempts=tuple(_attempt(one, now=now) for one in attempts),
         conditions=tuple(status.get("conditions") or ()),
