@@ -1,6 +1,6 @@
 """The resources as pydantic models: the only source of crds/, of the chart's CRDs and of the API reference.
 
-May import pydantic, orkrun's contract and the standard library, nothing else of orkhaven.
+May import pydantic and the standard library, nothing else of orkhaven.
 """
 
 from orkhaven.api.experiment import Experiment, ExperimentSpec, ExperimentStatus, RunTemplate

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar
 
@@ -19,7 +19,6 @@ from orkhaven.api.container import EnvVar
 from orkhaven.api.experiment import EXPERIMENT_NAME, Json
 from orkhaven.api.meta import Cpu, DnsLabel, Memory, Model, Rules, StatusModel
 from orkhaven.api.rules import Atomic, ListMap, Rule, Transition, matching
-from orkrun.contract import LABEL_RERUN_OF
 
 MAX_RERUNS = 32
 """In a spec, and in a status."""
@@ -185,27 +184,6 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
-
-
-def without_replaced(trials: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Experiments as the API has them, but those in whose place there is another."""
-    bodies = list(trials)
-    replaced = {(body["metadata"].get("labels") or {}).get(LABEL_RERUN_OF) for body in bodies}
-    return [body for body in bodies if body["metadata"]["name"] not in replaced]
-
-
-def selected(select: RerunSelect, trials: Iterable[dict[str, Any]]) -> list[str]:
-    """The names of those that it would take in as they are now. `trials`: a sweep's Experiments as the API has them."""
-    names = []
-    for body in without_replaced(trials):
-        name, status = body["metadata"]["name"], body.get("status") or {}
-        if status.get("state") != "Failed" or body["metadata"].get("deletionTimestamp"):
-            continue
-        cluster = (status.get("failure") or {}).get("cluster")
-        params = body["spec"].get("params") or {}
-        if selects(select, name=name, reason=status.get("reason"), cluster=cluster, params=params):
-            names.append(name)
-    return sorted(names)
 
 
 # --- an entry that a person asks for ----------------------------------------------------------------------------------

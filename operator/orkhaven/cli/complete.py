@@ -21,6 +21,7 @@ PLACES = {
     "logs": (EXPERIMENTS,),
     "describe": (EXPERIMENTS,),
     "why": (EXPERIMENTS,),
+    "debug": (EXPERIMENTS,),
     "rerun": (BOTH,),
     "diff": (EXPERIMENTS, EXPERIMENTS),
     "wait": (BOTH,),

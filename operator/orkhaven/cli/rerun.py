@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -171,37 +170,3 @@ def _free_name(kube: Kube, name: str) -> str:
 def _sweep_of(body: Body) -> str | None:
     owners = body["metadata"].get("ownerReferences") or []
     return next((owner["name"] for owner in owners if owner.get("controller") and owner["kind"] == "Sweep"), None)
-
-
-# --- what to type -----------------------------------------------------------------------------------------------------
-
-
-def line_for(session: Session, sweep: Body, cluster: Body) -> str:
-    """The command line that runs a cluster's trials again, with what its cause asks to be changed."""
-    words = ["rerun", sweep["metadata"]["name"]]
-    words += ["--cluster", cluster["id"]] if cluster.get("id") else ["--reason", cluster["reason"]]
-    return session.command(*words, *_remedy(sweep, cluster["reason"]))
-
-
-def _remedy(sweep: Body, reason: str) -> list[str]:
-    resources = (sweep["spec"].get("template") or {}).get("resources") or {}
-    match reason:
-        case "OutOfMemoryKilled":
-            return ["--set", f"resources.memory={_doubled(resources.get('memory')) or '32Gi'}"]
-        case "SharedMemory":
-            return ["--set", f"resources.sharedMemory={_doubled(resources.get('sharedMemory')) or '4Gi'}"]
-        case "CudaOutOfMemory":
-            return ["--set", shlex.quote("batch_size=<smaller>")]
-        case "InvalidParams" | "Diverged":
-            return ["--set", shlex.quote("<parameter>=<value>")]
-        case "ImportError" | "ImagePull" | "UserException" | "MetricMissing":
-            return ["--image", shlex.quote("<mended image>")]
-        case _:
-            return []
-
-
-def _doubled(quantity: str | None) -> str | None:
-    """ "16Gi" -> "32Gi"; what is no whole number of a unit is left to the person."""
-    digits = str(quantity or "").rstrip("KMGTi")
-    unit = str(quantity or "")[len(digits) :]
-    return f"{int(digits) * 2}{unit}" if digits.isdecimal() and unit else None

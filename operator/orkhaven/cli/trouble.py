@@ -6,7 +6,7 @@ from typing import Any
 
 from orkhaven.cli import find
 from orkhaven.cli.output import Column, Format, View, ago, bold, emit, facts, instant, printable, span, tinted
-from orkhaven.cli.rerun import line_for
+from orkhaven.cli.remedy import line_for
 from orkhaven.cli.session import Session
 from orkhaven.cli.status import ended_trials
 from orkhaven.client.kube import Body, event_time

@@ -269,6 +269,25 @@ def rerun(
     return does.rerun(session, name, asked)
 
 
+@app.command(short_help="A shell where a run has failed")
+@takes("cluster")
+def debug(
+    session: Session,
+    experiment: ExperimentName,
+    timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="The pod is removed then, such as 30m or 4h (24h at most).")
+    ] = "1h",
+    gpu: Annotated[bool, typer.Option("--gpu", help="With the run's GPUs, past the queue.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="The pod outlives the shell, until its time is over.")] = False,
+) -> int:
+    """A shell in a pod like the run's: its image, node, parameters, data and environment; its last words first. It is
+    no attempt, and what the run has written can only be read.
+    """
+    from orkhaven.cli import debug as does
+
+    return does.debug(session, experiment, timeout=timeout, gpu=gpu, keep=keep)
+
+
 @app.command(short_help="All trials of a sweep as CSV, JSON or LaTeX")
 @takes("cluster", "output", "hub")
 def export(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from orkhaven.client.board import without_replaced
 from orkhaven.client.errors import Conflict, Invalid
 from orkhaven.client.kube import Body, Kube
 
@@ -67,14 +68,21 @@ def entry_of(
 
 def taken_in(kube: Kube, sweep: Body, entry: Body) -> list[str]:
     """The names of the trials that the entry would select now."""
-    from orkhaven.api.rerun import RerunSelect, selected
+    from orkhaven.api.rerun import RerunSelect, selects
     from orkrun.contract import LABEL_SWEEP
 
-    meta = sweep["metadata"]
-    trials: Iterable[Body] = kube.each(
-        "Experiment", namespace=meta["namespace"], labels=f"{LABEL_SWEEP}={meta['name']}"
-    )
-    return selected(RerunSelect.model_validate(entry.get("select") or {}), trials)
+    meta, select = sweep["metadata"], RerunSelect.model_validate(entry.get("select") or {})
+    labels = f"{LABEL_SWEEP}={meta['name']}"
+    names = []
+    for body in without_replaced(kube.each("Experiment", namespace=meta["namespace"], labels=labels)):
+        name, status = body["metadata"]["name"], body.get("status") or {}
+        if status.get("state") != "Failed" or body["metadata"].get("deletionTimestamp"):
+            continue
+        cluster = (status.get("failure") or {}).get("cluster")
+        params = body["spec"].get("params") or {}
+        if selects(select, name=name, reason=status.get("reason"), cluster=cluster, params=params):
+            names.append(name)
+    return sorted(names)
 
 
 def ask(kube: Kube, sweep: Body, entry: Body, *, manager: str) -> Body | None:

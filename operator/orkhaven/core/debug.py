@@ -15,6 +15,7 @@ from typing import Any
 
 from orkhaven.api import ExperimentSpec
 from orkhaven.api.container import Resources
+from orkhaven.api.experiment import Debug
 from orkhaven.core.actions import CreateJob, DeleteJob, Note, Plan
 from orkhaven.core.job import HOSTNAME, OUTPUT_MOUNT, build_job
 from orkhaven.core.views import Defaults, ExperimentView, JobView
@@ -47,13 +48,15 @@ def plan_debug(exp: ExperimentView, *, job: JobView | None, defaults: Defaults, 
         return Plan()
     if left <= (SHORTEST if job is None else 0):
         return Plan(actions=(DeleteJob(job.meta.key, job.meta.uid),)) if job is not None else Plan()
-    if job is not None:
+    if job is not None and asked is not None:
+        if job.meta.labels.get(contract.LABEL_DEBUG_ASKED) != _wish(asked):
+            return Plan(actions=(DeleteJob(job.meta.key, job.meta.uid),))
         return Plan(requeue_after=left)
     if exp.status.run_hash is None or exp.spec is None or asked is None:
         return Plan()
     seconds = min(left, LONGEST)
     try:
-        body = _job(exp, exp.spec, gpus=asked.gpus, seconds=seconds, removed_after=left, defaults=defaults)
+        body = _job(exp, exp.spec, asked, seconds=seconds, removed_after=left, defaults=defaults)
     except ValueError:
         return Plan()  # its parameters do not fit into a pod: the run itself says so
     note = Note(type="Normal", reason="Debug", message=f"a pod with a shell is made, for {seconds / 60:.0f} minutes")
@@ -63,14 +66,14 @@ def plan_debug(exp: ExperimentView, *, job: JobView | None, defaults: Defaults, 
 def _job(
     exp: ExperimentView,
     spec: ExperimentSpec,
+    asked: Debug,
     *,
-    gpus: bool,
     seconds: float,
     removed_after: float,
     defaults: Defaults,
 ) -> dict[str, Any]:
     resources = spec.resources
-    if not gpus:
+    if not asked.gpus:
         # A small one that any node can hold; what a GPU's memory has to be is nothing to it.
         resources = Resources(gpus=0, cpu=resources.cpu, memory=resources.memory, shared_memory=resources.shared_memory)
     changed = spec.model_copy(update={"resources": resources, "command": _SLEEP, "max_run_time": None})
@@ -84,7 +87,10 @@ def _job(
         folder=exp.status.output_folder,
     )
     labels = {contract.LABEL_MANAGED_BY: contract.MANAGED_BY, contract.LABEL_DEBUG: exp.meta.key.name}
-    body["metadata"] |= {"name": debug_name(exp.meta.key.name), "labels": labels}
+    body["metadata"] |= {
+        "name": debug_name(exp.meta.key.name),
+        "labels": {**labels, contract.LABEL_DEBUG_ASKED: _wish(asked)},
+    }
     job = body["spec"]
     job |= {
         "suspend": False,
@@ -102,6 +108,10 @@ def _job(
     if last is not None and last.node is not None:
         pod["affinity"] = _near(pod.get("affinity") or {}, last.node)
     return body
+
+
+def _wish(asked: Debug) -> str:
+    return f"{int(asked.until.timestamp())}{'-gpus' if asked.gpus else ''}"
 
 
 def _env(entries: list[dict[str, Any]], *, command: str) -> list[dict[str, Any]]:
