@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -218,23 +218,32 @@ def resume(session: Session, name: AnyName) -> int:
     return does.suspend(session, name, held=False)
 
 
-def _each(help: str, *names: str, shown: str) -> Any:
-    """An option that may be given several times."""
-    return Annotated[list[str] | None, typer.Option(*names, metavar=shown, help=help)]
-
-
 @app.command(short_help="Failed trials, or one run, once more")
 @takes("cluster")
 def rerun(
     session: Session,
     name: AnyName,
-    cluster: _each("Of a sweep: trials of this cluster of failures.", "--cluster", shown="ID") = None,
-    reason: _each("Of a sweep: trials that failed for this reason.", "--reason", shown="REASON") = None,
-    names: _each("Of a sweep: this trial.", "--name", shown="XP") = None,
-    match: _each("Of a sweep: trials with one of these values.", "--match", shown="NAME=VALUE[,VALUE]") = None,
-    settings: _each("Change a parameter, or resources.memory and the like.", "--set", shown="NAME=VALUE") = None,
+    cluster: Annotated[
+        list[str] | None,
+        typer.Option("--cluster", metavar="ID", help="Of a sweep: trials of this cluster of failures."),
+    ] = None,
+    reason: Annotated[
+        list[str] | None,
+        typer.Option("--reason", metavar="REASON", help="Of a sweep: trials that failed for this reason."),
+    ] = None,
+    names: Annotated[list[str] | None, typer.Option("--name", metavar="XP", help="Of a sweep: this trial.")] = None,
+    match: Annotated[
+        list[str] | None,
+        typer.Option("--match", metavar="NAME=VALUE[,VALUE]", help="Of a sweep: trials with one of these values."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter, or resources.memory and the like."),
+    ] = None,
     image: Annotated[str | None, typer.Option(metavar="IMAGE", help="With another image.")] = None,
-    env: _each("With this environment variable.", "--env", shown="NAME=VALUE") = None,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="With this environment variable.")
+    ] = None,
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="From the start. Default: the same run goes on from its checkpoint.")
     ] = False,

@@ -12,9 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-from pydantic import ValidationError
+from typing import Any, cast
 
 from orkhaven.api import ExperimentSpec, SweepSpec
 from orkhaven.api.experiment import TERMINAL_STATES, Dedupe, State
@@ -184,11 +182,13 @@ def _unmatched(select: RerunSelect, current: Sequence[ExperimentView]) -> Iterat
 def _problem(child: ExperimentView, entry: Rerun) -> str:
     """Why this child cannot be run with what is to change; empty: it can."""
     try:
-        ExperimentSpec.model_validate(respec(child, entry))
-    except ValidationError as error:
-        return problems(error, root="spec")[0]
+        spec = respec(child, entry)
     except ValueError as error:
         return str(error).replace("spec.template.params", "spec.params")
+    try:
+        ExperimentSpec.model_validate(spec)
+    except ValueError as error:  # pydantic's ValidationError is one
+        return problems(cast(Any, error), root="spec")[0]
     return ""
 
 

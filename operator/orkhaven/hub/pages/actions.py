@@ -129,7 +129,8 @@ async def rerun_failed(request: Request, namespace: Namespace, name: Name) -> Re
 
 def entry_of(form: Mapping[str, str], *, day: date) -> dict[str, Any]:
     """What the form asks for. Raises HttpError 400."""
-    cluster, overrides = form.get("cluster", ""), {}
+    cluster = form.get("cluster", "")
+    overrides: dict[str, Any] = {}
     if memory := form.get("memory", "").strip():
         overrides["resources"] = {"memory": memory}
     if image := form.get("image", "").strip():
