@@ -304,13 +304,13 @@ class FailureStatus(StatusModel):
     """What a run died of."""
 
     reason: Annotated[str, Field(description="The cause.", max_length=64)]
-    cluster: Annotated[
-        str | None, Field(description="The cluster of the sweep's failures that it belongs to.", max_length=63)
-    ] = None
     message: Annotated[str, Field(description="What went wrong, in a sentence.", max_length=1024)]
     excerpt: Annotated[str | None, Field(description="The last lines it said.", max_length=4096)] = None
     location: Annotated[str | None, Field(description="Where in the code.", max_length=512)] = None
     suggestion: Annotated[str, Field(description="What a person would do about it.", max_length=1024)] = ""
+    cluster: Annotated[
+        str, Field(description="Id of its cluster: the same for all failures of this cause.", max_length=16)
+    ] = ""
 
 
 class CheckpointStatus(StatusModel):

@@ -373,9 +373,7 @@ class LeaderboardRow(StatusModel):
 class FailureCluster(StatusModel):
     """The failures of one cause."""
 
-    id: Annotated[
-        str, Field(description="What spec.rerun selects it by: the same for as long as the cause is.", max_length=63)
-    ] = ""
+    id: Annotated[str, Field(description="What it is selected by; the same in every look.", max_length=16)] = ""
     reason: Annotated[str, Field(description="The cause.", max_length=64)]
     count: Annotated[int, Field(description="Trials that died of it.")]
     message: Annotated[str, Field(description="What the latest of them said.", max_length=1024)] = ""

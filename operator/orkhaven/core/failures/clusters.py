@@ -16,18 +16,16 @@ SAMPLES = 3
 MESSAGE = 400
 
 
-ID_DIGITS = 6
-
-
 def cluster_id(reason: str) -> str:
-    return hashlib.sha256(reason.encode()).hexdigest()[:ID_DIGITS]
+    return hashlib.sha256(reason.encode()).hexdigest()[:8]
 
 
 def cluster_of(child: ExperimentView) -> str:
-    """The id of the cluster that a failed child belongs to."""
+    """The id of the cluster that a failed trial belongs to. One from before there were ids goes by its reason."""
     failure = child.status.failure
-    known = failure.cluster if failure is not None else None
-    return known or cluster_id(child.status.reason or Reason.USER_EXCEPTION.value)
+    if failure is not None and failure.cluster:
+        return failure.cluster
+    return cluster_id(child.status.reason or Reason.USER_EXCEPTION)
 
 
 def failure_clusters(failed: Iterable[ExperimentView]) -> list[FailureCluster]:
