@@ -53,6 +53,8 @@ def defaults(settings: OperatorSettings) -> Defaults:
         image_pull_timeout_seconds=settings.image_pull_timeout_seconds,
         retry_base_seconds=settings.retry_base_seconds,
         retry_max_seconds=settings.retry_max_seconds,
+        start_timeout_seconds=settings.start_timeout_seconds,
+        stall_seconds=settings.stall_seconds,
         twin_patience_seconds=settings.twin_patience_seconds,
         job_retention_seconds=settings.job_retention_seconds,
         failed_job_retention_seconds=settings.failed_job_retention_seconds,

@@ -45,7 +45,24 @@ class Reason(StrEnum):
     INVALID_PARAMS = "InvalidParams"
     DIVERGED = "Diverged"
     METRIC_MISSING = "MetricMissing"
+    STALLED = "Stalled"
+    HUNG_AT_START = "HungAtStart"
+    VOLUME_TIMEOUT = "VolumeTimeout"
     USER_EXCEPTION = "UserException"
 
     # --- the specification itself ------------------------------------------------------------------------------------
     INVALID_SPEC = "InvalidSpec"
+
+
+CLUSTER_REASONS = frozenset(
+    {
+        Reason.PREEMPTED,
+        Reason.DRAINED,
+        Reason.NODE_LOST,
+        Reason.GPU_HARDWARE,
+        Reason.INFRASTRUCTURE,
+        Reason.VOLUME_TIMEOUT,
+        Reason.HUNG_AT_START,
+    }
+)
+"""Causes that are the cluster's: they do not count against a sweep's failurePolicy.maxFailedTrials."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from orkhaven.api.experiment import Dedupe, Json, Objective, RunTemplate
 from orkhaven.api.meta import Condition, Model, NameRule, Number, Rules, StatusModel
+from orkhaven.api.policy import FailurePolicy
+from orkhaven.api.retry import MAX_AVOIDED, AvoidedNode
 from orkhaven.api.rules import ListMap, Rule, Transition, immutable
 from orkhaven.api.search import DRAWING, MAX_GRID_NUMBERS, Algorithm, Parameter, Scale, Search
 from orkhaven.api.stopping import EarlyStopping
@@ -28,17 +29,6 @@ class SweepObjective(Objective):
         Field(
             description="Good enough: once the best trial (with repeats: the best mean) has this value or a better "
             "one, no more are started, and running ones finish. May change while the sweep runs."
-        ),
-    ] = None
-
-
-class FailurePolicy(Model):
-    """When to give up on the whole sweep."""
-
-    max_failed_trials: Annotated[
-        int | None,
-        Field(
-            description="More failed trials than this end the sweep: no more are started, running ones finish.", ge=0
         ),
     ] = None
 
@@ -311,23 +301,6 @@ class SweepState(StrEnum):
     FAILED = "Failed"
 
 
-CANARY_FAILED = "CanaryFailed"
-"""Reason of the condition Suspended: no person has suspended it."""
-
-
-def held_by_canary(status: Mapping[str, Any] | None) -> bool:
-    """Whether a sweep of this (raw) status starts nothing because a canary trial has failed."""
-    conditions = (status or {}).get("conditions") or []
-    return any(one["type"] == "Suspended" and one.get("reason") == CANARY_FAILED for one in conditions)
-
-
-def resumed(status: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What `resume` sets in the spec of a Sweep or an Experiment of this (raw) status so that it goes on."""
-    if (status or {}).get("state") == "Pruned":
-        return {"prune": {"resume": True}}
-    return {"suspend": False, **({"canary": 0} if held_by_canary(status) else {})}
-
-
 class TrialCounts(StatusModel):
     """Trials by state."""
 
@@ -400,6 +373,10 @@ class SweepStatus(StatusModel):
     failure_clusters: Annotated[
         list[FailureCluster], Field(description="Failures by cause, largest first.", max_length=32)
     ] = []
+    avoided_nodes: Annotated[
+        list[AvoidedNode] | None,
+        Field(description="Nodes that runs go past for a while, since several failed there.", max_length=MAX_AVOIDED),
+    ] = None
     gpu_hours: Annotated[GpuHours, Field(description="Where the GPU-hours went.")] = GpuHours()
     start_time: Annotated[datetime | None, Field(description="When the first trial was made.")] = None
     completion_time: Annotated[datetime | None, Field(description="When the last trial ended.")] = None

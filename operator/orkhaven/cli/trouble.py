@@ -27,6 +27,8 @@ def failures(session: Session, name: str) -> int:
         return 0
     trials = status.get("trials") or {}
     ended = ended_trials(status)
+    for words in held_in_words(body):
+        print(words)
     if not clusters:
         print(f"{name}: none of {ended} ended trials failed" if ended else f"{name}: no trial has ended yet")
         return 0
@@ -41,6 +43,16 @@ def failures(session: Session, name: str) -> int:
         ]
         print(f"\n{one['count']} x {bold(one['reason'])}\n{facts(pairs)}")
     return 0
+
+
+def held_in_words(body: Body) -> list[str]:
+    """Why a sweep has stopped itself, and which nodes its runs go past."""
+    from orkhaven.api.policy import held_message
+    from orkhaven.api.retry import avoided_in_words
+
+    lines = [f"stopped: {printable(words)}\n" for words in (held_message(body.get("status")),) if words]
+    avoided = avoided_in_words((body.get("status") or {}).get("avoidedNodes"))
+    return [*lines, *([f"runs go past {printable(avoided)}\n"] if avoided else [])]
 
 
 def _causes(count: int) -> str:
@@ -93,6 +105,7 @@ def why(session: Session, name: str) -> int:
                 ("says", printable(told["message"])),
                 ("where", printable(failure.get("location") or "")),
                 ("to do", told["suggestion"]),
+                *retry_facts(status),
                 ("then", "\n".join(steps)),
             ]
         )
@@ -110,6 +123,19 @@ def why(session: Session, name: str) -> int:
             Format.TABLE,
         )
     return 0
+
+
+def retry_facts(status: Body) -> list[tuple[str, str]]:
+    """What retries changed, where they do not go, and for how long nothing was heard; empty texts where nothing is."""
+    from orkhaven.api.retry import avoided_in_words, changes_in_words
+
+    silent = (status.get("progress") or {}).get("silent") if status.get("state") == "Running" else None
+    heard = f"last heard at {silent['since']}, still nothing at {silent['until']}" if silent else ""
+    return [
+        ("tried with", printable(changes_in_words(status.get("overrides")))),
+        ("goes past", printable(avoided_in_words(status.get("avoid")))),
+        ("silent", heard),
+    ]
 
 
 def explain(body: Body) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from orkhaven.api.experiment import Attempt, State
 from orkhaven.core.failures import Cause, Evidence, Loss, classify, classify_success, gather
 from orkhaven.core.failures.rules import CONFIG_REASONS, HOPELESS, IMAGE_REASONS
 from orkhaven.core.job import image_of
+from orkhaven.core.stalls import not_started, silent
 from orkhaven.core.status import clip, whole_seconds
 from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView
 from orkrun.contract import Outcome
@@ -130,7 +131,7 @@ def judge(
             return Verdict(phase=Phase.ENDED, cause=cause, evidence=evidence(with_pod=False))
         return _failed(evidence(Loss.POD_GONE, with_pod=False))
     if pod is not None:
-        return _live_pod(pod, job, evidence, defaults=defaults, now=now)
+        return _live_pod(pod, job, evidence, exp, spec, defaults=defaults, now=now)
     if job is None:
         return _failed(evidence(Loss.JOB_GONE))
     if job.suspended:
@@ -159,7 +160,16 @@ def _ended_pod(pod: PodView, job: JobView | None, evidence: Evidence, *, default
     return Verdict(phase=Phase.ENDED, cause=cause, evidence=evidence)
 
 
-def _live_pod(pod: PodView, job: JobView | None, evidence: _Gather, *, defaults: Defaults, now: datetime) -> Verdict:
+def _live_pod(
+    pod: PodView,
+    job: JobView | None,
+    evidence: _Gather,
+    exp: ExperimentView,
+    spec: ExperimentSpec,
+    *,
+    defaults: Defaults,
+    now: datetime,
+) -> Verdict:
     container = pod.container
     waiting = container.waiting_reason or ""
     if job is not None and job.suspended:
@@ -178,12 +188,21 @@ def _live_pod(pod: PodView, job: JobView | None, evidence: _Gather, *, defaults:
     if pod.phase == "Unknown":
         return _live(State.RUNNING, Reason.STATUS_UNKNOWN, f"node {pod.node} does not say how its pod is")
     if pod.phase == "Running" or container.started is not None:
+        stalled = silent(pod, spec, exp.status.progress, defaults=defaults)
+        if stalled is not None:
+            return Verdict(phase=Phase.ENDED, cause=stalled, evidence=evidence())
         return _live(State.RUNNING, Reason.TRAINING, f"on node {pod.node}")
     if pod.unschedulable is not None and pod.node is None:
         return _live(State.QUEUED, Reason.UNSCHEDULABLE, pod.unschedulable)
     if pod.node is None:
         return _live(State.STARTING, Reason.WAITING_FOR_POD, "its pod is being scheduled")
-    return _live(State.STARTING, Reason.CONTAINER_CREATING, f"on node {pod.node}: pulls its image, mounts its volumes")
+    hung, left = not_started(pod, image=image_of(spec, defaults), defaults=defaults, now=now)
+    if hung is not None:
+        return Verdict(phase=Phase.ENDED, cause=hung, evidence=evidence())
+    doing = {False: "mounts its volumes", True: "pulls its image"}.get(
+        pod.sandbox, "mounts its volumes, pulls its image"
+    )
+    return _live(State.STARTING, Reason.CONTAINER_CREATING, f"on node {pod.node}: {doing}", recheck=left)
 
 
 def _live(state: State, reason: Reason, message: str, *, recheck: float | None = None) -> Verdict:

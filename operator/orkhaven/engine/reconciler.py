@@ -11,11 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from orkhaven.api.retry import AvoidedNode
 from orkhaven.core.actions import Action, CreateExperiment, CreateJob, Note, Plan, PruneExperiment
 from orkhaven.core.experiment import plan_experiment
+from orkhaven.core.nodes import avoided_nodes
 from orkhaven.core.outcome import is_over
 from orkhaven.core.reuse import Twin
 from orkhaven.core.search.history import Answer, Ask
+from orkhaven.core.status import holds
 from orkhaven.core.sweep import plan_sweep
 from orkhaven.core.views import Defaults, ExperimentView, Key, SweepView, Why
 from orkhaven.engine.admission import plan_admission
@@ -82,6 +85,8 @@ class Reconciler:
         self._beginning: set[str] = set()
         """Uids of experiments whose first Job is being made, or may have been: the store shows it only later, and a
         twin must not begin in the same folder meanwhile. After a restart the list of Jobs shows it."""
+        self._told: dict[str, str] = {}
+        """Nodes that all runs go past, and why, as the sweeps were told."""
         self.foreign_gpus: dict[str, int] = {}
         """GPUs by node that pods of others hold, as the last list said."""
 
@@ -101,6 +106,7 @@ class Reconciler:
             defaults=self._defaults,
             now=self._clock.now(),
             answer=self._answers.pop(view.meta.uid, None),
+            avoided=self._avoided(),
         )
         outcome = await self._carry_out(Kind.SWEEP, view, plan)
         if plan.ask is not None and not outcome.retry:
@@ -137,6 +143,7 @@ class Reconciler:
             waiting=self._waiting.get(key),
             twins=self._twins(view),
             left=self._store.left_behind(view),
+            avoided=frozenset(node.node for node in self._avoided()),
             defaults=self._defaults,
             now=self._clock.now(),
         )
@@ -148,6 +155,9 @@ class Reconciler:
             self._beginning.discard(view.meta.uid)
         return outcome
 
+    def _avoided(self) -> list[AvoidedNode]:
+        return avoided_nodes(self._store.blames(), now=self._clock.now())
+
     def _twins(self, view: ExperimentView) -> list[Twin]:
         if is_over(view):
             return []
@@ -157,8 +167,17 @@ class Reconciler:
         return bool(view.status.attempts or view.meta.uid in self._beginning or self._store.jobs(view))
 
     async def queue(self) -> Outcome:
-        """Who gets the GPUs. Raises ApiError."""
-        plan = plan_admission(self._store, foreign_gpus=self.foreign_gpus, now=self._clock.now())
+        """Who gets the GPUs, and where not. Raises ApiError."""
+        avoided = {node.node: node.reason for node in self._avoided()}
+        if avoided != self._told:
+            # Every sweep that runs says it.
+            self._told = avoided
+            for key, sweep in self._store.all(Kind.SWEEP).items():
+                if not holds(sweep.status.conditions, "Finished"):
+                    self._again(key)
+        plan = plan_admission(
+            self._store, foreign_gpus=self.foreign_gpus, avoided=frozenset(avoided), now=self._clock.now()
+        )
         before, self._waiting = self._waiting, dict(plan.reasons)
         changed = {key for key in before.keys() | self._waiting.keys() if before.get(key) != self._waiting.get(key)}
         failed = False

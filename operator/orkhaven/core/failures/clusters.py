@@ -20,9 +20,14 @@ def failure_clusters(failed: Iterable[ExperimentView]) -> list[FailureCluster]:
     latest end."""
     groups: dict[str, list[ExperimentView]] = {}
     for child in failed:
-        groups.setdefault(child.status.reason or Reason.USER_EXCEPTION.value, []).append(child)
+        groups.setdefault(cluster_of(child), []).append(child)
     clusters = [_cluster(reason, members) for reason, members in groups.items()]
     return sorted(clusters, key=lambda cluster: (-cluster.count, cluster.reason))[:MAX_CLUSTERS]
+
+
+def cluster_of(child: ExperimentView) -> str:
+    """What its failure is told apart by."""
+    return child.status.reason or Reason.USER_EXCEPTION.value
 
 
 def _cluster(reason: str, members: list[ExperimentView]) -> FailureCluster:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orkhaven.api import Reason
+from orkhaven.core.failures.action import Action
 from orkhaven.core.failures.evidence import Evidence, Loss
 from orkrun.contract import ExitCode, Outcome
 
@@ -27,6 +28,8 @@ class Cause:
     message: str
     may_pass: bool = True
     """False: trying again cannot help, whatever the reason's row in the table says."""
+    action: Action | None = None
+    """What a user's rule wants done, instead of the reason's row."""
 
 
 Rule = Callable[[Evidence], Cause | None]

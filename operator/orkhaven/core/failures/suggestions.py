@@ -22,6 +22,9 @@ _SUGGESTIONS: dict[str, str] = {
     Reason.INVALID_PARAMS: "Correct the parameter that the message names; in a Sweep, leave this value out.",
     Reason.DIVERGED: "Lower the learning rate, clip gradients, check loss and data for values that are not finite.",
     Reason.METRIC_MISSING: "Report the objective under exactly this name; see docs/own-trainer for the contract.",
+    Reason.STALLED: "Look at where the log ends (a lock, a data worker, NCCL); slow steps need a longer stallTimeout.",
+    Reason.HUNG_AT_START: "Look at the node, its GPU, and what the program does first; else raise stallTimeout.",
+    Reason.VOLUME_TIMEOUT: "kubectl describe pod says which volume does not come; check its claim, class and node.",
     Reason.USER_EXCEPTION: "Read the excerpt; the whole log tells more. If it passes by itself, raise retry.limit.",
     Reason.INVALID_SPEC: "Correct the field that the message names.",
 }

@@ -8,11 +8,14 @@ from datetime import datetime
 
 from orkhaven.api import Reason, SweepSpec
 from orkhaven.api.experiment import Direction, State
+from orkhaven.api.reasons import CLUSTER_REASONS
+from orkhaven.api.retry import AvoidedNode
 from orkhaven.api.stopping import StoppingAlgorithm
 from orkhaven.core.leaderboard import leaderboard
 from orkhaven.core.outcome import to_prune
 from orkhaven.core.search import TrialSource
 from orkhaven.core.search.history import Answer
+from orkhaven.core.sweep.breaker import tripped
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
 
 
@@ -91,7 +94,10 @@ class Observed:
         defaults: Defaults,
         now: datetime,
         answer: Answer | None = None,
+        avoided: Sequence[AvoidedNode] = (),
     ) -> None:
+        self.avoided = avoided
+        """Nodes that all runs go past."""
         self.answer = answer
         """To what was asked at an earlier look."""
         self.sweep, self.spec, self.source, self.children = sweep, spec, source, children
@@ -108,6 +114,12 @@ class Observed:
         )
         """Who leads, best first."""
         self.stop = self._stop()
+        self.tripped = (
+            tripped(spec.failure_policy.stop_on_cluster, children, stored=sweep.status.conditions)
+            if self.stop is None
+            else None
+        )
+        """Why the circuit breaker has stopped it."""
         self.canary = Canary.of(children, min(spec.canary, self.total))
 
     def _stop(self) -> Stop | None:
@@ -124,11 +136,14 @@ class Observed:
                 f"{objective.goal:.6g}: no more trials are started",
             )
         limit = self.spec.failure_policy.max_failed_trials
-        if limit is not None and len(self.tally.failed) > limit:
+        failed = sum(child.status.reason not in CLUSTER_REASONS for child in self.tally.failed)
+        if limit is not None and failed > limit:
+            others = len(self.tally.failed) - failed
+            beside = f" ({others} more failed of what is the cluster's, and do not count)" if others else ""
             return Stop(
                 TOO_MANY_FAILED,
-                f"{len(self.tally.failed)} trials failed, more than failurePolicy.maxFailedTrials ({limit}): no more "
-                "are started",
+                f"{failed} trials failed{beside}, more than failurePolicy.maxFailedTrials ({limit}): no more are "
+                "started",
             )
         return None
 
