@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from orkhaven.cli import find
 from orkhaven.cli.output import Format, dump
@@ -24,7 +23,7 @@ def suspend(session: Session, name: str, *, held: bool) -> int:
         kube.patch(
             "Experiment",
             body["metadata"]["name"],
-            {"spec": resumed(body["status"], now=datetime.now(UTC))},
+            {"spec": resumed(body["status"], now=session.now)},
             manager=MANAGER,
         )
         print(f"{label} resumed: it goes on from its checkpoint, and is judged again at the next rung")
@@ -36,7 +35,7 @@ def suspend(session: Session, name: str, *, held: bool) -> int:
     if bool(body["spec"].get("suspend")) == held and (held or not held_reason(status)):
         print(f"{label} is {verb} already")
         return 0
-    spec = {"suspend": True} if held else resumed(status, now=datetime.now(UTC))
+    spec = {"suspend": True} if held else resumed(status, now=session.now)
     kube.patch(body["kind"], body["metadata"]["name"], {"spec": spec}, manager=MANAGER)
     how = ", without waiting for its canary" if "canary" in spec else ""
     if not held and held_reason(status) == STOPPED_ON_CLUSTER:

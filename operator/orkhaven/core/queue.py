@@ -94,12 +94,25 @@ def request_of(exp: ExperimentView, job: JobView) -> Request | None:
     )
 
 
-def going_past(request: Request, avoided: Set[str], nodes: Mapping[str, NodeView]) -> Request:
-    """The request, but for nodes that all runs go past, where another one fits."""
-    if request.said is None or not avoided:
+def past(needs: Needs, nodes: Mapping[str, NodeView], *, own: Set[str], all_runs: Set[str]) -> tuple[str, ...]:
+    """The nodes that a Job may not go to: of those that its run goes past (`own`) and those that all runs do. Only
+    where another node could run it: on a cluster of one node a run is better tried again there than never."""
+    for wanted in (own | all_runs, own):
+        avoid = tuple(sorted(wanted))
+        if avoid and could_run(replace(needs, avoid=avoid), nodes):
+            return avoid
+    return ()
+
+
+def going_past(request: Request, exp: ExperimentView, *, all_runs: Set[str], nodes: Mapping[str, NodeView]) -> Request:
+    """The request of a Job that has never run as things are now: nodes may have become suspect since it was made, be
+    trusted again, or be all that is left."""
+    if request.said is None:
         return request
-    needs = replace(request.needs, avoid=tuple(sorted(avoided.union(request.needs.avoid))))
-    return replace(request, needs=needs) if could_run(needs, nodes) else request
+    own = {one.node for one in exp.status.avoid or ()}
+    if not (own or all_runs or request.said):
+        return request
+    return replace(request, needs=replace(request.needs, avoid=past(request.needs, nodes, own=own, all_runs=all_runs)))
 
 
 def wants_release(exp: ExperimentView, job: JobView) -> bool:

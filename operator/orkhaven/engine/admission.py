@@ -26,7 +26,7 @@ def plan_admission(
         if not job.suspended:
             running.append(request)
         elif wants_release(experiment, job):
-            waiting.append(going_past(request, avoided, nodes))
+            waiting.append(going_past(request, experiment, all_runs=avoided, nodes=nodes))
     return plan_queue(
         nodes=list(nodes.values()),
         pods=[pod for pod in store.all_pods() if pod.phase not in ("Succeeded", "Failed")],

@@ -25,6 +25,12 @@ from orkhaven.logs import about
 
 log = logging.getLogger(__name__)
 
+_ANY_NODE: Body = {
+    "requiredDuringSchedulingIgnoredDuringExecution": None,
+    "preferredDuringSchedulingIgnoredDuringExecution": None,
+}
+"""Of a merge patch: what is not said in it would stay."""
+
 
 class Executor:
     """One per engine."""
@@ -98,7 +104,10 @@ class Executor:
             # A Job that has never run may still be told where to go, in the same write that lets it go.
             placed = {
                 "metadata": {"annotations": {ANNOTATION_AVOID: ",".join(action.avoid)}},
-                "spec": {"suspend": suspend, "template": {"spec": {"affinity": {"nodeAffinity": action.affinity}}}},
+                "spec": {
+                    "suspend": suspend,
+                    "template": {"spec": {"affinity": {"nodeAffinity": _ANY_NODE | action.affinity}}},
+                },
             }
         try:
             body = await self._gateway.patch(Kind.JOB, *key, placed or change, uid=uid, resource_version=version)

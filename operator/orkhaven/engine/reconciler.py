@@ -168,16 +168,15 @@ class Reconciler:
 
     async def queue(self) -> Outcome:
         """Who gets the GPUs, and where not. Raises ApiError."""
-        avoided = {node.node: node.reason for node in self._avoided()}
+        now, suspect = self._clock.now(), self._avoided()
+        avoided = {node.node: node.reason for node in suspect}
         if avoided != self._told:
             # Every sweep that runs says it.
             self._told = avoided
             for key, sweep in self._store.all(Kind.SWEEP).items():
                 if not holds(sweep.status.conditions, "Finished"):
                     self._again(key)
-        plan = plan_admission(
-            self._store, foreign_gpus=self.foreign_gpus, avoided=frozenset(avoided), now=self._clock.now()
-        )
+        plan = plan_admission(self._store, foreign_gpus=self.foreign_gpus, avoided=frozenset(avoided), now=now)
         before, self._waiting = self._waiting, dict(plan.reasons)
         changed = {key for key in before.keys() | self._waiting.keys() if before.get(key) != self._waiting.get(key)}
         failed = False
@@ -189,7 +188,10 @@ class Reconciler:
                 failed = True
                 await self._refresh(Kind.JOB, action.key, action.uid)
         result = "conflict" if failed else "changed" if plan.release else "unchanged"
-        return Outcome(result=result, retry=failed, also=tuple(sorted(changed)))
+        # Who waits may have a place when a node is used again.
+        ends = [(node.until - now).total_seconds() for node in suspect if node.until is not None]
+        again = min(ends, default=None) if self._waiting else None
+        return Outcome(result=result, retry=failed, again_after=again, also=tuple(sorted(changed)))
 
     async def _carry_out(self, kind: Kind, view: SweepView | ExperimentView, plan: Plan) -> Outcome:
         key, uid = view.meta.key, view.meta.uid

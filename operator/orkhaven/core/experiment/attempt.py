@@ -15,7 +15,7 @@ from orkhaven.core.experiment.settle import settle
 from orkhaven.core.failures import Evidence
 from orkhaven.core.job import build_job
 from orkhaven.core.outcome import failure_of, lingers, result_words
-from orkhaven.core.queue import could_run, needs_of
+from orkhaven.core.queue import needs_of, past
 from orkhaven.core.reuse import in_folder
 from orkhaven.core.status import clip
 
@@ -126,23 +126,15 @@ def begin(draft: Draft, around: Around, number: int) -> None:
             message = f"attempt {number} waits until {other}, the same run, has left their folder; {because}"
             draft.say(State.QUEUED, Reason.WAITING_FOR_TWIN, message)
             return
-    avoid, shun = _past(draft, around)
+    own = {one.node for one in draft.avoid}
+    avoid = past(needs_of(around.spec), around.nodes, own=own, all_runs=around.avoided)
+    shun = sorted((own | around.avoided).difference(avoid))
     body = _job(draft, around, number, avoid=avoid, shun=shun)
     if body is None:
         return
     draft.actions.append(CreateJob(body))
     draft.open(number, avoid=avoid)
     _wait(draft, around)
-
-
-def _past(draft: Draft, around: Around) -> tuple[list[str], list[str]]:
-    """(nodes that the next Job may not go to, nodes that it should rather not). Only where another node could run it
-    is any of them forbidden: on a cluster of one node a run is better tried again there than never."""
-    own = {one.node for one in draft.avoid}
-    for wanted in (own | around.avoided, own):
-        if wanted and could_run(needs_of(around.spec, avoid=wanted), around.nodes):
-            return sorted(wanted), sorted((own | around.avoided) - wanted)
-    return [], sorted(own | around.avoided)
 
 
 def _job(
