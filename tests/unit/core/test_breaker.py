@@ -60,11 +60,11 @@ def play(world: SweepWorld, ends: str) -> None:
         ("ooo", True),
         ("obobo", True),
         ("sssooo", True),
-        ("osososs", False),
+        ("ossosso", False),
         ("osspspo", False),
-        ("ppoppoo", False),
+        ("ppoppoo", True),
         ("ooosss", True),
-        ("obsobsbs", False),
+        ("obsobs", False),
     ],
 )
 def test_one_cause_behind_half_of_the_last_six_stops_it(ends: str, stops: bool) -> None:

@@ -197,7 +197,11 @@ class TestFromTheStore:
         found = request_of(world.view(), parse_job(world.job))
         assert found is not None
         assert (found.gpus, found.needs.gpu_models, found.needs.min_gpu_memory_mib) == (2, ("A100",), 38147)
-        assert (found.sweep, found.job, dict(found.node_selector)) == (Key("ns", "s"), Key("ns", "x-1"), {"a": "b"})
+        assert (found.sweep, found.job, dict(found.needs.node_selector)) == (
+            Key("ns", "s"),
+            Key("ns", "x-1"),
+            {"a": "b"},
+        )
 
     def test_only_the_suspended_job_of_a_run_that_wants_on_waits(self) -> None:
         world = World()

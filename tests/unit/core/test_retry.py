@@ -103,10 +103,10 @@ def test_the_wait_doubles_up_to_the_longest_with_up_to_a_fifth_more() -> None:
     assert len(others) == 20, "runs that died together do not come back together"
 
 
-def spec(memory: str | None = "16Gi", params: dict[str, Any] | None = None, **rule: Any) -> ExperimentSpec:
+def spec(memory: str | None = "16Gi", **rule: Any) -> ExperimentSpec:
     return ExperimentSpec.model_validate(
         {
-            "params": params or {"batch_size": 16, "model": {"name": "unet"}},
+            "params": {"batch_size": 16, "model": {"name": "unet"}},
             "resources": {"memory": memory} if memory else {},
             **({"retry": {"outOfMemory": rule}} if rule else {}),
         }

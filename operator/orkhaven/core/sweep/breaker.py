@@ -41,14 +41,12 @@ def tripped(
     """`stored`: the conditions as they were written last."""
     if rule is None:
         return None
-    found = _worst(rule, children)
-    if found is not None:
-        return found
     for one in stored:
         if one.type == "Suspended" and one.reason == STOPPED_ON_CLUSTER and one.status == "True":
             taken_back = rule.since is not None and rule.since >= one.last_transition_time
-            return None if taken_back else Tripped(one.message)
-    return None
+            if not taken_back:
+                return Tripped(one.message)
+    return _worst(rule, children)
 
 
 def _worst(rule: StopOnCluster, children: Sequence[ExperimentView]) -> Tripped | None:
