@@ -199,9 +199,10 @@ def _live_pod(
     hung, left = not_started(pod, image=image_of(spec, defaults), defaults=defaults, now=now)
     if hung is not None:
         return Verdict(phase=Phase.ENDED, cause=hung, evidence=evidence())
-    doing = {False: "mounts its volumes", True: "pulls its image"}.get(
-        pod.sandbox, "mounts its volumes, pulls its image"
-    )
+    if pod.sandbox is None:
+        doing = "mounts its volumes, pulls its image"
+    else:
+        doing = "pulls its image" if pod.sandbox else "mounts its volumes"
     return _live(State.STARTING, Reason.CONTAINER_CREATING, f"on node {pod.node}: {doing}", recheck=left)
 
 
