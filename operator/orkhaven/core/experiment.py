@@ -254,7 +254,7 @@ class _Planner:
         if cause is None or cause.reason is Reason.EARLY_STOPPED:
             self.failure, self.retry_at = None, None
             return
-        self.failure = failure_of(cause.reason, cause.message, verdict.evidence)
+        self.failure = failure_of(cause.reason, cause.message, verdict.evidence, advice=cause.suggestion)
         ended = [attempt.reason for attempt in self.attempts if attempt.reason is not None]
         again = decide(
             cause,

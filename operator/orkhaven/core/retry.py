@@ -28,6 +28,7 @@ POLICIES: dict[Reason, Policy] = {
     Reason.IMAGE_PULL: Policy.COUNTED,
     Reason.GPU_HARDWARE: Policy.COUNTED,
     Reason.INFRASTRUCTURE: Policy.COUNTED,
+    Reason.CRASHED: Policy.COUNTED,
     Reason.USER_EXCEPTION: Policy.COUNTED,
     Reason.METRIC_MISSING: Policy.ONCE,
 }
