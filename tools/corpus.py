@@ -1,7 +1,7 @@
 """The corpus of failures under tests/corpus: reading it, judging it, and the page about it.
 
-`python -m tools.corpus --write` puts the figures into docs/failures-corpus.md. An entry is one failure: where it is from,
-the cause that a person gave it, and what the operator would have seen of it.
+`python -m tools.corpus --write` puts the figures into docs/failures-corpus.md. An entry is one failure: where it is
+from, the cause that a person gave it, and what the operator would have seen of it.
 """
 
 from __future__ import annotations
@@ -130,11 +130,11 @@ def _all_text(e: Evidence) -> str:
     return " ".join((e.text, e.waiting_reason, e.waiting_message, e.pod_reason, e.pod_message, e.disruption))
 
 
-# --- many of them ------------------------------------------------------------------------------------------------------
+# --- many of them -----------------------------------------------------------------------------------------------------
 
 
 def varied(failures: Sequence[Failure], count: int, *, seed: int) -> list[Failure]:
-    """`count` failures as a sweep would have them: the same bugs with other numbers, paths, hosts, lines of code, libraries,
+    """`count` failures as a sweep would have them: the same bugs with other numbers, paths, lines of code, libraries,
     and logs cut at their beginning."""
     rng = random.Random(seed)
     return [_vary(rng.choice(failures), rng) for _ in range(count)]

@@ -14,15 +14,9 @@ from orkhaven.api import Reason
 from orkhaven.core.failures.cause import Diagnosis
 from orkhaven.core.failures.evidence import Evidence, Loss
 from orkhaven.core.failures.fingerprint import last_words
-from orkhaven.core.failures.words import (
-    MACHINE,
-    PROGRAM,
-    SIGBUS,
-    SIGKILL,
-    by_loud_words,
-    by_words,
-    sentence,
-)
+from orkhaven.core.failures.machine import MACHINE, gpu_hardware, shared_memory
+from orkhaven.core.failures.program import PROGRAM, crashed
+from orkhaven.core.failures.words import SIGBUS, SIGKILL, by_words, sentence
 from orkrun.contract import ExitCode, Outcome
 
 _STOPPED = (ExitCode.INTERRUPTED, SIGKILL, 128 + 2)
@@ -218,6 +212,11 @@ def from_its_words(e: Evidence) -> Diagnosis:
         or by_exit_code(e)
         or Diagnosis(reason=Reason.USER_EXCEPTION, message=sentence(e))
     )
+
+
+def by_loud_words(e: Evidence) -> Diagnosis | None:
+    """Words that mean the same wherever they stand, even beside an exception that has none."""
+    return next((found for rule in (gpu_hardware, shared_memory, crashed) if (found := rule(e, e.text))), None)
 
 
 _CONTRACT = frozenset(
