@@ -82,6 +82,19 @@ def cluster(evidence: Evidence) -> str:
     return fingerprint(found.reason, found.message, evidence).id
 
 
+def true_cluster(failure: Failure) -> str:
+    """What a person would put together: causes that strike anywhere are one, else failures of one bug."""
+    return failure.label if failure.label in ANYWHERE else failure.bug
+
+
+ANYWHERE = frozenset(
+    {
+        "CudaOutOfMemory", "OutOfMemoryKilled", "SharedMemory", "Timeout", "Preempted", "Drained", "NodeLost",
+    }
+)  # fmt: skip
+"""Causes where neither the words nor the place make a difference to what is to be done."""
+
+
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 

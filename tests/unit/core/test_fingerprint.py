@@ -71,6 +71,7 @@ RuntimeError: The size of tensor a (512) must match the size of tensor b (256) a
 SAME = {
     "other numbers": PLAIN.replace("512", "128").replace("(256)", "(64)"),
     "another line": PLAIN.replace("line 31", "line 44"),
+    "another folder of the image": PLAIN.replace("/app/", "/workspace/code/"),
     "another library underneath": PLAIN.replace("python3.11", "python3.13").replace("nn/modules/module", "nn/mod"),
     "other lines in between": PLAIN.replace("    main()\n", "    main()\nEpoch 3  10%|█   | 3/30\n"),
     "a log before it": "step 1 loss 0.3\nstep 2 loss 0.2\n" + PLAIN,
@@ -90,8 +91,9 @@ train.py FAILED
 [rank0]:   File "/app/train.py", line 90, in sync
 [rank0]: torch.distributed.DistBackendError: NCCL error: remote process exited or there was a network error
 """,
-    "a time before each line": "".join(f"2026-03-01T12:00:0{i % 10}Z "
-    "{line}\n" for i, line in enumerate(PLAIN.splitlines())),
+    "a time before each line": "".join(
+        f"2026-03-01T12:00:0{i % 10}Z {line}\n" for i, line in enumerate(PLAIN.splitlines())
+    ),
     "handled badly": PLAIN
     + """
 During handling of the above exception, another exception occurred:
@@ -147,7 +149,7 @@ READ = {
         "Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f1 (most recent call first):\n"
         '  File "/usr/lib/python3.11/ctypes/__init__.py", line 519 in string_at\n  File "/app/x.py", line 5 in kernel\n'
         '  File "/app/x.py", line 9 in <module>\n',
-        "Fatal Python error: Segmentation fault (app/x.py kernel)",
+        "Fatal Python error: Segmentation fault (x.py kernel)",
     ),
     "a pool": (
         'multiprocessing.pool.RemoteTraceback: \n"""\nTraceback (most recent call last):\n'
@@ -155,7 +157,7 @@ READ = {
         '    return 1 / x\nZeroDivisionError: division by zero\n"""\n\nThe above exception was the direct cause of the '
         'following exception:\n\nTraceback (most recent call last):\n  File "/app/p.py", line 8, in <module>\n'
         "ZeroDivisionError: division by zero\n",
-        "ZeroDivisionError: division by zero (app/p.py f)",
+        "ZeroDivisionError: division by zero (p.py f)",
     ),
     "no traceback": (
         "epoch 3\nERROR: cannot check out a licence from lic-7:27000\n=====\n",

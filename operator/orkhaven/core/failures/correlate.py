@@ -98,7 +98,7 @@ class Correlator:
         if len(numbers) < len(values):
             return None
         column = [value for value in self._column(what) if _is_number(value)]
-        if len(self._counts[what]) <= FEW_VALUES:
+        if len(self._counts[what].keys() | set(numbers)) <= FEW_VALUES:
             return None
         low, high = min(numbers), max(numbers)
         candidates = (

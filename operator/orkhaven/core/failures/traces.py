@@ -79,6 +79,18 @@ _AFTERMATH = re.compile(
 """What the other ranks say once one has died."""
 
 
+_ROOTS = frozenset(
+    {"app", "src", "code", "work", "workspace", "workdir", "repo", "project", "home", "root", "opt", "mnt", "tmp"}
+)
+"""Folders that a project lies in, which may be another in the next image."""
+
+
+def _short(path: str) -> str:
+    """The file with its folder: models/unet.py; without it where that is only where the project lies."""
+    *_, folder, file = ["", *re.split(r"[/\\]", path)]
+    return file if not folder or folder in _ROOTS else f"{folder}/{file}"
+
+
 @dataclass(slots=True)
 class _Block:
     """A traceback under construction."""
@@ -102,7 +114,7 @@ class _Block:
 
     def call(self, path: str, name: str, *, first: bool = False) -> None:
         """A frame; `first`: the stack is told from its innermost call."""
-        frame = f"{'/'.join(path.split('/')[-2:])} {name}"
+        frame = f"{_short(path)} {name}"
         if not first or not self.inside:
             self.inside = frame
         if not _LIBRARY.search(path):
