@@ -120,6 +120,22 @@ class OperatorSettings(LogSettings):
     retry_max_seconds: Annotated[
         float, Field(description="Longest wait before a retry of a run, in seconds.", ge=0)
     ] = 600
+    failure_rules: Annotated[
+        tuple[Any, ...],
+        Field(
+            description="Rules for causes of failure of your own, a JSON list of {name, pattern, reason, action, "
+            "suggestion}: docs/causes. Tried before the words that are known, after what the cluster says. One that is "
+            "wrong is left out, and said in the log."
+        ),
+    ] = ()
+    failure_rules_seconds: Annotated[
+        float,
+        Field(
+            description="Seconds between looks at the rules of namespaces (ConfigMaps with the label "
+            "orkhaven.io/failure-rules=true).",
+            gt=0,
+        ),
+    ] = 30
     lookahead: Annotated[
         int,
         Field(

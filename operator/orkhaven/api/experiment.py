@@ -296,6 +296,10 @@ class FailureStatus(StatusModel):
     excerpt: Annotated[str | None, Field(description="The last lines it said.", max_length=4096)] = None
     location: Annotated[str | None, Field(description="Where in the code.", max_length=512)] = None
     suggestion: Annotated[str, Field(description="What a person would do about it.", max_length=1024)] = ""
+    cluster: Annotated[
+        str, Field(description="Id of its cluster: the same for all failures of this cause.", max_length=16)
+    ] = ""
+    signature: Annotated[str, Field(description="What all failures of the cluster say.", max_length=256)] = ""
 
 
 class CheckpointStatus(StatusModel):

@@ -334,16 +334,56 @@ class LeaderboardRow(StatusModel):
     params: Annotated[dict[str, Json], Field(description="The parameters that vary in this sweep.")] = {}
 
 
-class FailureCluster(StatusModel):
-    """The failures of one cause."""
+class Place(StatusModel):
+    """Where, and how often."""
 
+    name: Annotated[str, Field(description="Its name.", max_length=253)]
+    count: Annotated[int, Field(description="Trials that failed there.")]
+
+
+class Correlation(StatusModel):
+    """What the failures of a cluster have in common, and the trials that succeeded have not."""
+
+    what: Annotated[str, Field(description="A parameter's dotted name, or node, gpu, image.", max_length=128)]
+    value: Annotated[str, Field(description="Its value with the comparison: =16, >=0.01.", max_length=64)]
+    failed: Annotated[int, Field(description="Failures of the cluster that have it.")]
+    failed_of: Annotated[int, Field(description="All failures of the cluster.")]
+    succeeded: Annotated[int, Field(description="Trials that succeeded and have it.")]
+    succeeded_of: Annotated[int, Field(description="All trials that succeeded.")]
+    lift: Annotated[
+        float | None, Field(description="How much more frequent it is among the failures; unset: no success has it.")
+    ] = None
+    text: Annotated[str, Field(description="The same in words.", max_length=256)] = ""
+
+
+class FailureCluster(StatusModel):
+    """The failures of one cause: the same reason, exception, message (without numbers and paths) and place."""
+
+    id: Annotated[str, Field(description="What it is selected by; the same in every look.", max_length=16)] = ""
     reason: Annotated[str, Field(description="The cause.", max_length=64)]
+    signature: Annotated[str, Field(description="What they all say.", max_length=256)] = ""
     count: Annotated[int, Field(description="Trials that died of it.")]
+    first_seen: Annotated[datetime | None, Field(description="When the first of them ended.")] = None
+    last_seen: Annotated[datetime | None, Field(description="When the last of them ended.")] = None
     message: Annotated[str, Field(description="What the latest of them said.", max_length=1024)] = ""
     samples: Annotated[
         list[Annotated[str, Field(max_length=63)]], Field(description="Up to 3 Experiments.", max_length=3)
     ] = []
+    where: Annotated[str | None, Field(description="Where in the code.", max_length=128)] = None
+    nodes: Annotated[list[Place], Field(description="The 3 nodes with most of them.", max_length=3)] = []
+    images: Annotated[list[Place], Field(description="The 3 images with most of them.", max_length=3)] = []
+    correlates: Annotated[
+        list[Correlation], Field(description="What they have in common and the successful have not.", max_length=3)
+    ] = []
+    retryable: Annotated[bool, Field(description="Whether it may pass by itself.")] = False
     suggestion: Annotated[str, Field(description="What a person would do about it.", max_length=1024)] = ""
+
+
+class OtherFailures(StatusModel):
+    """Failures beyond the list."""
+
+    clusters: Annotated[int, Field(description="Clusters that are not listed.")] = 0
+    trials: Annotated[int, Field(description="Failed trials in them.")] = 0
 
 
 class GpuHours(StatusModel):
@@ -377,6 +417,7 @@ class SweepStatus(StatusModel):
         list[AvoidedNode] | None,
         Field(description="Nodes that runs go past for a while, since several failed there.", max_length=MAX_AVOIDED),
     ] = None
+    other_failures: Annotated[OtherFailures | None, Field(description="What failureClusters has no room for.")] = None
     gpu_hours: Annotated[GpuHours, Field(description="Where the GPU-hours went.")] = GpuHours()
     start_time: Annotated[datetime | None, Field(description="When the first trial was made.")] = None
     completion_time: Annotated[datetime | None, Field(description="When the last trial ended.")] = None

@@ -11,6 +11,7 @@ from orkhaven.cli.status import ended_trials
 from orkhaven.client.kube import Body, event_time
 
 CLUSTERS = (
+    Column("CLUSTER", "id"),
     Column("COUNT", "count", right=True),
     Column("REASON", "reason"),
     Column("MESSAGE", "message", shrink=True),
@@ -37,11 +38,18 @@ def failures(session: Session, name: str) -> int:
         samples = one.get("samples") or []
         pairs = [
             ("says", printable(one.get("message") or "")),
+            ("where", printable(one.get("where") or "")),
+            ("common", "\n".join(printable(c.get("text") or "") for c in one.get("correlates") or ())),
+            ("nodes", places(one.get("nodes") or [])),
+            ("seen", _seen(one, session)),
             ("trials", ", ".join(samples) + (" and more" if one["count"] > len(samples) else "")),
             ("to do", one.get("suggestion") or ""),
             ("look", session.command("why", samples[0]) if samples else ""),
         ]
-        print(f"\n{one['count']} x {bold(one['reason'])}\n{facts(pairs)}")
+        number = f"  cluster {one['id']}" if one.get("id") else ""
+        print(f"\n{one['count']} x {bold(one['reason'])}{number}\n{facts(pairs)}")
+    if rest := status.get("otherFailures"):
+        print(f"\nand {rest.get('trials', 0)} trials of {rest.get('clusters', 0)} smaller clusters")
     return 0
 
 
@@ -53,6 +61,19 @@ def held_in_words(body: Body) -> list[str]:
     lines = [f"stopped: {printable(words)}\n" for words in (held_message(body.get("status")),) if words]
     avoided = avoided_in_words((body.get("status") or {}).get("avoidedNodes"))
     return [*lines, *([f"runs go past {printable(avoided)}\n"] if avoided else [])]
+
+
+def places(found: list[dict[str, Any]]) -> str:
+    """Names with how often: "gpu-3 (4), gpu-1 (1)"."""
+    return ", ".join(f"{printable(str(one.get('name')))} ({one.get('count')})" for one in found)
+
+
+def _seen(cluster: dict[str, Any], session: Session) -> str:
+    first, last = cluster.get("firstSeen"), cluster.get("lastSeen")
+    if not first or not last:
+        return ""
+    ended = f"last {ago(instant(last), now=session.now)} ago"
+    return ended if first == last else f"first {ago(instant(first), now=session.now)} ago, {ended}"
 
 
 def _causes(count: int) -> str:

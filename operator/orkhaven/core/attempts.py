@@ -115,6 +115,7 @@ def judge(
             nodes=nodes,
             known_objective=exp.status.objective is not None,
             loss=loss,
+            rules=defaults.failure_rules,
         )
 
     if pod is not None and pod.phase in POD_PHASES_ENDED:
@@ -268,7 +269,7 @@ def close(attempt: Attempt, verdict: Verdict, *, now: datetime) -> Attempt:
         update={
             "end_time": attempt.end_time or whole_seconds(now),
             "exit_code": evidence.exit_code if evidence else None,
-            "reason": (cause.reason if cause else Reason.COMPLETED).value,
+            "reason": str(cause.reason if cause else Reason.COMPLETED),
             "message": clip(cause.message, 1024) if cause else None,
         }
     )

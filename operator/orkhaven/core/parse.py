@@ -164,6 +164,11 @@ def _status(model: type[_Status], raw: Mapping[str, Any]) -> _Status:
             known = kept
 
 
+def parse_meta(body: Mapping[str, Any]) -> Meta:
+    """The metadata of any object."""
+    return _meta(body)
+
+
 def _meta(body: Mapping[str, Any]) -> Meta:
     raw = _dict(body.get("metadata"))
     owner = next((ref for ref in _dicts(raw.get("ownerReferences")) if ref.get("controller") is True), {})

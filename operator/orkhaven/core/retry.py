@@ -30,6 +30,7 @@ POLICIES: dict[Reason, Policy] = {
     Reason.IMAGE_PULL: Policy.COUNTED,
     Reason.GPU_HARDWARE: Policy.COUNTED,
     Reason.INFRASTRUCTURE: Policy.COUNTED,
+    Reason.CRASHED: Policy.COUNTED,
     Reason.USER_EXCEPTION: Policy.COUNTED,
     Reason.VOLUME_TIMEOUT: Policy.COUNTED,
     Reason.METRIC_MISSING: Policy.ONCE,
@@ -49,10 +50,15 @@ _ASKED = {
 
 
 def policy_of(cause: Cause) -> Policy:
-    """A user's rule goes before the reason's row."""
+    """A user's rule goes before the reason's row. A word of the user's own is treated as any other exception."""
     if cause.action is not None:
         return _ASKED[cause.action]
-    return POLICIES.get(cause.reason, Policy.NEVER) if cause.may_pass else Policy.NEVER
+    if not cause.may_pass:
+        return Policy.NEVER
+    return _BY_WORD.get(cause.reason, POLICIES[Reason.USER_EXCEPTION])
+
+
+_BY_WORD = {reason.value: POLICIES.get(reason, Policy.NEVER) for reason in Reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +81,8 @@ def decide(
     """Whether there is another attempt; None: the run has failed.
 
     `ended`: reasons of all attempts that have ended, this one last. `changed`: the next one gets something else. The
-    first free retry comes at once; where the
-    cluster takes one attempt after the other, it backs off like the counted ones.
+    first free retry comes at once; where the cluster takes one attempt after the other, it backs off like the counted
+    ones.
     """
     policy = policy_of(cause)
     if policy is Policy.NEVER or (policy is Policy.CHANGED and not changed):

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason, SweepSpec, SweepStatus
+from orkhaven.core.user_rules import UserRule
 
 
 class Key(NamedTuple):
@@ -178,3 +179,5 @@ class Defaults:
     failed_job_retention_seconds: int = 600
     lookahead: int = 2
     """Experiments of a sweep that are created beyond `parallelism`, so that a freed GPU never waits for the API."""
+    failure_rules: tuple[UserRule, ...] = ()
+    """The users' own rules for causes, those of the run's namespace first."""

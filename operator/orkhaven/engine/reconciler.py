@@ -61,11 +61,11 @@ class Reconciler:
         events: EventSink,
         meters: Meters,
         asker: Asker,
-        defaults: Defaults,
+        defaults: Callable[[str], Defaults],
         learn: Callable[[Kind, Body], None],
         again: Callable[[Key], None],
     ) -> None:
-        """`again`: has a sweep looked at."""
+        """`again`: has a sweep looked at. `defaults`: those of a namespace."""
         self._gateway = gateway
         self._store = store
         self._clock = clock
@@ -103,7 +103,7 @@ class Reconciler:
         plan = plan_sweep(
             view,
             children=self._store.children(view),
-            defaults=self._defaults,
+            defaults=self._defaults(key.namespace),
             now=self._clock.now(),
             answer=self._answers.pop(view.meta.uid, None),
             avoided=self._avoided(),
@@ -144,7 +144,7 @@ class Reconciler:
             twins=self._twins(view),
             left=self._store.left_behind(view),
             avoided=frozenset(node.node for node in self._avoided()),
-            defaults=self._defaults,
+            defaults=self._defaults(key.namespace),
             now=self._clock.now(),
         )
         if not any(isinstance(action, CreateJob) for action in plan.actions):

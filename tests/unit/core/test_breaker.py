@@ -89,7 +89,10 @@ def test_it_says_what_it_died_of_and_what_to_do_and_holds_those_that_wait() -> N
     play(world, "ooo")
     assert suspended(world) == STOPPED
     said = message(world)
-    assert said.startswith("3 of the last 4 trials failed of OutOfMemoryKilled, no more are started: ")
+    cluster = world.status["failureClusters"][0]["id"]
+    assert said.startswith(
+        f"3 of the last 4 trials failed of OutOfMemoryKilled (cluster {cluster}), no more are started: "
+    )
     assert "Raise resources.memory" in said
     assert "kubectl ork resume" in said
     assert world.events.count("StoppedOnCluster") == 1

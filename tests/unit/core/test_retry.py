@@ -26,7 +26,7 @@ def counts(what: Cause, *, ended: int = 1, used: int = 0, limit: int = 2, change
     """Whether the next attempt counts; None: there is none."""
     again = decide(
         what,
-        ended=[what.reason.value] * ended,
+        ended=[str(what.reason)] * ended,
         retries_used=used,
         limit=limit,
         uid=UID,
@@ -88,6 +88,14 @@ class TestByCause:
     def test_a_users_rule_goes_before_the_reasons_own_row(self, action: Action, expected: bool | None) -> None:
         assert counts(cause(Reason.DATA_ERROR, action=action)) is expected
         assert counts(cause(Reason.NODE_LOST, action=action)) is expected
+
+    def test_a_word_of_the_users_own_is_treated_as_any_other_exception(self) -> None:
+        word = Cause(reason="LicenseServer", message="no seat")
+        again = [
+            decide(word, ended=["LicenseServer"], retries_used=used, limit=1, uid=UID, defaults=DEFAULTS)
+            for used in (0, 1)
+        ]
+        assert [one and one.counted for one in again] == [True, None]
 
     def test_an_invalid_image_name_is_never_pulled_again(self) -> None:
         assert counts(cause(Reason.IMAGE_PULL, may_pass=False)) is None

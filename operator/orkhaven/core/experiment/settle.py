@@ -30,7 +30,7 @@ def settle(draft: Draft, around: Around, verdict: Verdict) -> None:
     if cause is None or cause.reason == Reason.EARLY_STOPPED:
         draft.failure, draft.retry_at = None, None
         return
-    draft.failure = failure_of(cause.reason, cause.message, verdict.evidence)
+    draft.failure = failure_of(cause.reason, cause.message, verdict.evidence, advice=cause.suggestion)
     spec = draft.exp.spec
     assert spec is not None, "an attempt was judged"
     changes, hindrance = _changes(cause, spec, draft.overrides, around)

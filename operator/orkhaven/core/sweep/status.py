@@ -29,6 +29,7 @@ def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
     making = any(isinstance(action, CreateExperiment) for action in actions)
     created = len(seen.children)
     board = seen.board
+    clusters = failure_clusters(tally.failed, succeeded=tally.succeeded, names=seen.source.names)
     state = _state(seen, making=making)
     progress = f"{tally.ended}/{seen.total}"
     return SweepStatus(
@@ -50,8 +51,9 @@ def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
         progress=progress,
         best=board[0] if board else None,
         leaderboard=board,
-        failure_clusters=failure_clusters(tally.failed),
         avoided_nodes=list(seen.avoided) if seen.avoided and not seen.over else None,
+        failure_clusters=clusters.listed,
+        other_failures=clusters.others,
         gpu_hours=GpuHours(
             succeeded=_hours(tally.succeeded),
             failed=_hours(tally.failed),
@@ -170,9 +172,10 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
     trouble = None if seen.over else seen.source.trouble
     if trouble is not None and reason_of(stored.conditions, "Running") != trouble.reason:
         notes.append(Note(type="Warning", reason=trouble.reason, message=clip(trouble.message, 1000)))
-    known = {cluster.reason for cluster in stored.failure_clusters}
+    # One Event a cluster, not a failure.
+    known = {cluster.id or cluster.reason for cluster in stored.failure_clusters}
     for cluster in status.failure_clusters:
-        if cluster.reason not in known:
+        if not known & {cluster.id, cluster.reason}:
             message = f"{cluster.reason} in {cluster.samples[0]}: {cluster.message}. {cluster.suggestion}"
             notes.append(Note(type="Warning", reason="TrialFailed", message=clip(message, 1000)))
     if seen.tally.pruned and not stored.trials.pruned:

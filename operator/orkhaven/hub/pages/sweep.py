@@ -103,6 +103,7 @@ async def sweep(
         default_x=x.key,
         default_y=y.key,
         failures=row.status.get("failureClusters") or [],
+        others=row.status.get("otherFailures"),
         has_band=bool(schema.varying),
         **board,
     )
@@ -192,6 +193,7 @@ async def failures(request: Request, namespace: Namespace, name: Name) -> Respon
         name=name,
         sweep=view,
         failures=found,
+        others=row.status.get("otherFailures"),
         allowed=await allowed(request, viewer, kind="Sweep", namespace=namespace, name=name),
     )
 
