@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from orkhaven.core.actions import (
     Action,
@@ -99,16 +100,8 @@ class Executor:
         # start what has just been suspended.
         version = known.meta.resource_version if known is not None and known.meta.uid == uid else None
         change: Body = {"spec": {"suspend": suspend}}
-        placed: Body = {}
-        if action.affinity is not None:
-            # A Job that has never run may still be told where to go, in the same write that lets it go.
-            placed = {
-                "metadata": {"annotations": {ANNOTATION_AVOID: ",".join(action.avoid)}},
-                "spec": {
-                    "suspend": suspend,
-                    "template": {"spec": {"affinity": {"nodeAffinity": _ANY_NODE | action.affinity}}},
-                },
-            }
+        # A Job that has never run may still be told where to go, in the same write that lets it go.
+        placed = placed_release(action.avoid, action.affinity) if action.affinity is not None else {}
         try:
             body = await self._gateway.patch(Kind.JOB, *key, placed or change, uid=uid, resource_version=version)
         except Invalid as error:
@@ -119,3 +112,12 @@ class Executor:
             body = await self._gateway.patch(Kind.JOB, *key, change, uid=uid, resource_version=version)
         self._learn(Kind.JOB, body)
         log.info("suspended" if suspend else "released", extra=about(Kind.JOB, *key))
+
+
+def placed_release(avoid: Sequence[str], affinity: Mapping[str, Any]) -> Body:
+    """The merge patch that lets a suspended Job go, with the nodes that it goes past and the node affinity that says
+    so."""
+    return {
+        "metadata": {"annotations": {ANNOTATION_AVOID: ",".join(avoid)}},
+        "spec": {"suspend": False, "template": {"spec": {"affinity": {"nodeAffinity": {**_ANY_NODE, **affinity}}}}},
+    }
