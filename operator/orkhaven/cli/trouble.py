@@ -60,8 +60,8 @@ def _seen(cluster: dict[str, Any], session: Session) -> str:
     first, last = cluster.get("firstSeen"), cluster.get("lastSeen")
     if not first or not last:
         return ""
-    ended = f"last {ago(instant(last), now=session.now)} ago"
-    return ended if first == last else f"first {ago(instant(first), now=session.now)} ago, {ended}"
+    ended = f"last {ago(last, now=session.now)} ago"
+    return ended if first == last else f"first {ago(first, now=session.now)} ago, {ended}"
 
 
 def _causes(count: int) -> str:
