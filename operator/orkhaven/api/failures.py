@@ -44,7 +44,10 @@ class FailureRule(Model):
         Field(description="One word in CamelCase for status.reason: one of the causes, or your own.", max_length=64),
         matching("[A-Z][A-Za-z0-9]*", "one word in CamelCase, such as LicenseServer"),
     ]
-    action: Annotated[Action | None, Field(description="What is to be done. Unset: as the reason is treated.")] = None
+    action: Annotated[
+        Action | None,
+        Field(description="What is to be done. Unset: as the reason is treated; a word of your own: Retry."),
+    ] = None
     suggestion: Annotated[
         str, Field(description="What a person would do about it, in one sentence.", max_length=300)
     ] = ""

@@ -23,7 +23,7 @@ class Policy(StrEnum):
     NEVER = "never"
 
 
-POLICIES: dict[Reason, Policy] = {
+POLICIES: dict[str, Policy] = {
     Reason.PREEMPTED: Policy.FREE,
     Reason.DRAINED: Policy.FREE,
     Reason.NODE_LOST: Policy.FREE,

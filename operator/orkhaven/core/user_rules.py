@@ -28,11 +28,13 @@ class UserRule:
 
 def compiled(rule: FailureRule) -> UserRule:
     """Raises ValueError with what is wrong about its pattern."""
+    reason = _REASONS.get(rule.reason)
     return UserRule(
         name=rule.name,
         pattern=Pattern(rule.pattern),
-        reason=_REASONS.get(rule.reason, rule.reason),
-        action=rule.action,
+        reason=reason or rule.reason,
+        # A word of the user's own is in no table: it is treated as any other exception.
+        action=rule.action or (None if reason is not None else Action.RETRY),
         suggestion=rule.suggestion,
     )
 

@@ -79,3 +79,9 @@ def test_there_is_a_most() -> None:
     rules, wrong = compile_all([LICENCE | {"name": f"r{n}"} for n in range(MAX_RULES + 5)], where="rules")
     assert len(rules) == MAX_RULES
     assert wrong == [f"rules[{MAX_RULES}]: more than {MAX_RULES} rules; this and what follows is left out"]
+
+
+@pytest.mark.parametrize(("reason", "action"), [("LicenceServer", Action.RETRY), ("DataError", None)])
+def test_a_word_of_ones_own_is_treated_as_any_other_exception(reason: str, action: Action | None) -> None:
+    (rule,), _ = compile_all([LICENCE | {"reason": reason, "action": None}], where="rules")
+    assert rule.action is action

@@ -1,6 +1,6 @@
 """What did it die of: evidence of one attempt in, a cause with a sentence and a suggestion out."""
 
-from orkhaven.api.failures import Action
+from orkhaven.core.failures.action import Action
 from orkhaven.core.failures.cause import Cause, Diagnosis
 from orkhaven.core.failures.evidence import Evidence, Loss, Record, gather, parse_record
 from orkhaven.core.failures.fingerprint import Fingerprint, fingerprint

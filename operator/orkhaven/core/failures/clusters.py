@@ -89,7 +89,7 @@ def _cluster(number: str, members: list[ExperimentView], correlator: Correlator 
         nodes=_places(child.status.attempts[-1].node for child in members if child.status.attempts),
         images=_places(child.spec.image for child in members if child.spec is not None),
         correlates=[_shown(one) for one in found],
-        retryable=POLICIES.get(Reason(reason), Policy.NEVER) is not Policy.NEVER if reason in _REASONS else True,
+        retryable=reason not in _REASONS or POLICIES.get(reason, Policy.NEVER) is not Policy.NEVER,
         suggestion=clip(for_cluster(reason, advice, found, count=len(members)), 500),
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Correlator:
         self._succeeded = succeeded
         self._columns: dict[str, list[Any]] = {}
         self._counts: dict[str, Counter[Any]] = {}
+        self._numbers: dict[str, list[float]] = {}
         self._reads: dict[str, _Read] = {name: _param(name) for name in names}
         self._reads |= {"node": _node, "gpu": _gpu, "image": _image}
 
@@ -85,6 +87,13 @@ class Correlator:
             self._counts[what] = Counter(column)
         return column
 
+    def _column_of_numbers(self, what: str) -> list[float]:
+        """Ascending."""
+        numbers = self._numbers.get(what)
+        if numbers is None:
+            numbers = self._numbers[what] = sorted(value for value in self._column(what) if _is_number(value))
+        return numbers
+
     def _equal(self, what: str, values: Sequence[Any]) -> Found | None:
         value, failed = Counter(values).most_common(1)[0]
         if value is None or failed < LEAST_SHARE * len(values):
@@ -97,13 +106,15 @@ class Correlator:
         numbers = [value for value in values if _is_number(value)]
         if len(numbers) < len(values):
             return None
-        column = [value for value in self._column(what) if _is_number(value)]
-        if len(self._counts[what].keys() | set(numbers)) <= FEW_VALUES:
+        column = self._column_of_numbers(what)
+        seen = self._counts[what]
+        if len(seen) <= FEW_VALUES and len(seen.keys() | set(numbers)) <= FEW_VALUES:
             return None
         low, high = min(numbers), max(numbers)
+        above, below = len(column) - bisect_left(column, low), bisect_right(column, high)
         candidates = (
-            self._judge(what, f">={_text(low)}", len(values), len(values), sum(value >= low for value in column)),
-            self._judge(what, f"<={_text(high)}", len(values), len(values), sum(value <= high for value in column)),
+            self._judge(what, f">={_text(low)}", len(values), len(values), above),
+            self._judge(what, f"<={_text(high)}", len(values), len(values), below),
         )
         return min((one for one in candidates if one), key=lambda one: one.chance, default=None)
 

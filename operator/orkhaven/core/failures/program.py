@@ -214,7 +214,7 @@ def crashed(e: Evidence, text: str) -> Diagnosis | None:
     """Native code ended the process."""
     if found := said(e, text, Reason.CRASHED, _CRASHED):
         return found
-    if e.exit_code in _CRASH_CODES and text is e.text:
+    if e.exit_code in _CRASH_CODES and e.text.endswith(text):
         what = _CRASH_CODES[e.exit_code]
         return Diagnosis(reason=Reason.CRASHED, message=f"{what} (exit code {e.exit_code}): {sentence(e)}")
     return None

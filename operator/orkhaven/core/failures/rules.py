@@ -16,7 +16,7 @@ from orkhaven.core.failures.evidence import Evidence, Loss
 from orkhaven.core.failures.fingerprint import last_words
 from orkhaven.core.failures.machine import MACHINE, gpu_hardware, shared_memory
 from orkhaven.core.failures.program import PROGRAM, crashed
-from orkhaven.core.failures.words import SIGBUS, SIGKILL, by_words, sentence
+from orkhaven.core.failures.words import LONGEST_TEXT, SIGBUS, SIGKILL, by_words, sentence
 from orkrun.contract import ExitCode, Outcome
 
 _STOPPED = (ExitCode.INTERRUPTED, SIGKILL, 128 + 2)
@@ -216,7 +216,9 @@ def from_its_words(e: Evidence) -> Diagnosis:
 
 def by_loud_words(e: Evidence) -> Diagnosis | None:
     """Words that mean the same wherever they stand, even beside an exception that has none."""
-    return next((found for rule in (gpu_hardware, shared_memory, crashed) if (found := rule(e, e.text))), None)
+    return next(
+        (found for rule in (gpu_hardware, shared_memory, crashed) if (found := rule(e, e.text[-LONGEST_TEXT:]))), None
+    )
 
 
 _CONTRACT = frozenset(

@@ -112,8 +112,7 @@ def _import(words: str, _: Evidence | None) -> str:
 def _memory(_: str, evidence: Evidence | None) -> str:
     if evidence is None or not evidence.memory:
         return ""
-    return f"Raise resources.memory above {evidence.memory}, or lower batch size, image size or the number "
-    "of data workers."
+    return f"Raise resources.memory above {evidence.memory}, or lower batch size, image size or number of data workers."
 
 
 def _cuda_memory(words: str, _: Evidence | None) -> str:
@@ -157,8 +156,7 @@ def _data(words: str, evidence: Evidence | None) -> str:
         return f"{path[:200]} is not on the volume at {mounts[0]}: check the claim, its subPath and the file's name."
     if evidence is not None and path.startswith("/"):
         there = ", ".join(evidence.data_paths) or "none"
-        return f"{path[:200]} is on no data volume of this run (mounted: {there}): add it to spec.data, or "
-        "correct the path."
+        return f"{path[:200]} is on no data volume of this run (mounted: {there}): add it to data, or correct the path."
     return ""
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-LONGEST_TEXT = 64 * 1024
-"""Characters from the end that are read."""
+LONGEST_TEXT = 16 * 1024
+"""Characters from the end that are read: room for several ranks with chains of their own."""
 _MESSAGE_LINES = 8
 _LONGEST_LINE = 2000
 
@@ -52,6 +52,8 @@ _BARE = re.compile(
     r"^(?:[EF]\s+|E?RROR:? ?|>\s*)?(?P<kind>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt"
     r"|Diverged))(?:: ?(?P<message>.*))?$"
 )
+# Most lines of a log are none of it, and are not looked at twice.
+_TELLING = re.compile(r"Traceback|File \"|Error|Exception|Interrupt|Diverged|terminate|what\(\)|Fatal|During|The above")
 _CHAINED = re.compile(r"^(During handling of the above exception|The above exception was the direct cause)")
 _THROWN = re.compile(r"terminate called after throwing an instance of '([^']+)'")
 _WHAT = re.compile(r"^\s*what\(\):\s*(.*)$")
@@ -188,6 +190,8 @@ def _blocks(lines: Iterable[tuple[int, str]]) -> Iterator[_Block]:
     bare: _Block | None = None
     chained = told = False
     for number, line in lines:
+        if (block is None or not block.open) and (bare is None or not bare.open) and _TELLING.search(line) is None:
+            continue
         if (header := _HEADER.search(line)) is not None:
             if block is not None and block.kind:
                 yield block

@@ -18,6 +18,8 @@ from orkhaven.core.failures.traces import Chain, fatal, is_wrapper
 
 SIGKILL, SIGBUS = 128 + 9, 128 + 7
 _LONGEST_SENTENCE = 600
+LONGEST_TEXT = 4 * 1024
+"""Characters from the end in which words count that no exception has."""
 
 Rule = Callable[[Evidence, str], Diagnosis | None]
 """The second argument is the text that it is to look at."""
@@ -35,11 +37,11 @@ def texts(e: Evidence) -> list[str]:
     """Where to look, the most telling first."""
     if not e.text:
         return [""]
-    chain = fatal(e.text)
+    chain, end = fatal(e.text), e.text[-LONGEST_TEXT:]
     if not chain:
-        return [e.text]
+        return [end]
     said = [one.statement if not one.inside else f"{one.statement}\n{one.inside}" for one in chain]
-    return [*said, e.text] if any(_is_vague(one.statement) for one in chain) or all(map(is_wrapper, chain)) else said
+    return [*said, end] if any(_is_vague(one.statement) for one in chain) or all(map(is_wrapper, chain)) else said
 
 
 def _is_vague(statement: str) -> bool:
