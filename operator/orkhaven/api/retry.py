@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from orkhaven.api.meta import Memory, Model, Number, Rules, StatusModel, parse_quantity
+from orkhaven.api.meta import Memory, Model, Rules, StatusModel, parse_quantity
 from orkhaven.api.rules import Atomic, Rule
 
 MAX_AVOIDED = 16
@@ -18,13 +18,12 @@ MAX_AVOIDED = 16
 class OutOfMemory(Model):
     """What the next attempt of a run that was out of memory gets: more of it, or parameters that need less."""
 
+    # The limits stand inside: around a union with None they would not get into the schema.
     memory_factor: Annotated[
-        Number | None,
+        Annotated[float, Field(ge=1.1, le=8, allow_inf_nan=False)] | None,
         Field(
             description="After OutOfMemoryKilled: so many times the resources.memory of the attempt before, such as "
-            "1.5. A node has to have it.",
-            ge=1.1,
-            le=8,
+            "1.5. A node has to have it."
         ),
     ] = None
     max_memory: Annotated[
