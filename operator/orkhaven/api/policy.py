@@ -9,10 +9,19 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from orkhaven.api.meta import Model, Number
+from orkhaven.api.rules import Rule
 
 CANARY_FAILED = "CanaryFailed"
 STOPPED_ON_CLUSTER = "StoppedOnCluster"
 """Reasons of a Sweep's condition Suspended: no person has suspended it."""
+
+
+_Share = Annotated[
+    Number,
+    Field(le=1),
+    # A rule, and no minimum: see api/retry.py.
+    Rule(cel="self >= 0.05", message="a share of at least 0.05, such as 0.5", check=lambda share: share >= 0.05),
+]
 
 
 class StopOnCluster(Model):
@@ -29,12 +38,10 @@ class StopOnCluster(Model):
         ),
     ] = 5
     share: Annotated[
-        Number,
+        _Share,
         Field(
             description="Where they are at least this share of the trials that ended last: with minFailures 5 and "
-            "share 0.5 five of the last ten.",
-            ge=0.05,
-            le=1,
+            "share 0.5 five of the last ten."
         ),
     ] = 0.5
     since: Annotated[

@@ -15,12 +15,19 @@ MAX_AVOIDED = 16
 """Nodes that one status names."""
 
 
+_Factor = Annotated[
+    float,
+    Field(le=8, allow_inf_nan=False),
+    # A rule, and no minimum: against a whole number the API server compares with the minimum cut to a whole one.
+    Rule(cel="self >= 1.1", message="at least 1.1, such as 1.5", check=lambda factor: factor >= 1.1),
+]
+
+
 class OutOfMemory(Model):
     """What the next attempt of a run that was out of memory gets: more of it, or parameters that need less."""
 
-    # The limits stand inside: around a union with None they would not get into the schema.
     memory_factor: Annotated[
-        Annotated[float, Field(ge=1.1, le=8, allow_inf_nan=False)] | None,
+        _Factor | None,
         Field(
             description="After OutOfMemoryKilled: so many times the resources.memory of the attempt before, such as "
             "1.5. A node has to have it."

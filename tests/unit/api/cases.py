@@ -165,6 +165,12 @@ WRONG_SWEEPS = [
         rule=False,
     ),
     Wrong(
+        "a circuit breaker of none at all",
+        {"spec.failurePolicy": {"stopOnCluster": {"share": 0}}},
+        "spec.failurePolicy.stopOnCluster.share",
+        "a share of at least 0.05, such as 0.5",
+    ),
+    Wrong(
         "a circuit breaker of more than all",
         {"spec.failurePolicy": {"stopOnCluster": {"share": 1.5}}},
         "spec.failurePolicy.stopOnCluster.share",
@@ -469,8 +475,7 @@ WRONG_EXPERIMENTS = [
         "a factor of one",
         {f"{R}.memory": "16Gi", f"{RETRY}.outOfMemory": {"memoryFactor": 1}},
         f"{RETRY}.outOfMemory.memoryFactor",
-        "greater than or equal to 1.1",
-        rule=False,
+        "at least 1.1, such as 1.5",
     ),
     _wrong(
         "no parameter to change",
