@@ -13,6 +13,7 @@ from pydantic import Field
 
 from orkhaven.api.container import DataVolume, EnvVar, NodeSelector, Output, Resources, Toleration
 from orkhaven.api.meta import Condition, Duration, Model, NameRule, Rules, StatusModel
+from orkhaven.api.retry import MAX_AVOIDED, TEMPLATE_RULES, AvoidedNode, Overrides, Retry
 from orkhaven.api.rules import Atomic, ListMap, Rule, immutable, matching
 from orkhaven.api.stopping import MAX_RUNGS, MAX_STEPS, Prune, Rung
 
@@ -85,19 +86,6 @@ class Objective(Model):
     )
 
 
-class Retry(Model):
-    """How often a failed run is tried again. Which causes are retried is fixed: see docs/reference/causes."""
-
-    limit: Annotated[
-        int,
-        Field(
-            description="Further attempts after the first for causes that may pass. Preempted and lost nodes are free.",
-            ge=0,
-            le=100,
-        ),
-    ] = 2
-
-
 class RunTemplate(Model):
     """What a Sweep's trials share, and what an Experiment is made of."""
 
@@ -139,7 +127,17 @@ class RunTemplate(Model):
     max_run_time: Annotated[
         Duration | None, Field(description="Longest an attempt may run, e.g. 6h. After it: reason Timeout.")
     ] = None
-    retry: Annotated[Retry, Field(description="How often a failed run is tried again.")] = Retry()
+    stall_timeout: Annotated[
+        Duration | None,
+        Field(
+            description="Longest silence of a running attempt, neither a report nor a line of its log, e.g. 1h. After "
+            "it: reason Stalled, or HungAtStart where it never said anything. Default: ten steps at the run's own "
+            "pace, at least the operator's stallSeconds; a run that reports no steps is never taken for stalled."
+        ),
+    ] = None
+    retry: Annotated[Retry, Field(description="How often a failed run is tried again, and with what changed.")] = (
+        Retry()
+    )
     env: Annotated[
         list[EnvVar], Field(description="Further environment variables.", max_length=64), ListMap("name")
     ] = []
@@ -160,6 +158,7 @@ class RunTemplate(Model):
             check=lambda t: len({d.mount_path for d in t.data}) == len(t.data),
             path=".data",
         ),
+        *TEMPLATE_RULES,
     )
 
 
@@ -258,12 +257,23 @@ class State(StrEnum):
 TERMINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED, State.SKIPPED, State.PRUNED})
 
 
+class Silent(StatusModel):
+    """That nothing was heard of a run: no report, no line of its log."""
+
+    since: Annotated[datetime, Field(description="When something was heard last, by the hub's clock.")]
+    until: Annotated[datetime, Field(description="When it was told of last.")]
+
+
 class Progress(StatusModel):
     """How far a run is."""
 
     step: Annotated[int, Field(description="Steps (epochs) done.")]
     total_steps: Annotated[int | None, Field(description="Steps in all.")] = None
     eta: Annotated[datetime | None, Field(description="When the run will be done at its present pace.")] = None
+    seconds_per_step: Annotated[float | None, Field(description="Mean pace of the present attempt.")] = None
+    silent: Annotated[
+        Silent | None, Field(description="No report and no line of its log came between these times.")
+    ] = None
 
 
 class ObjectiveStatus(StatusModel):
@@ -297,6 +307,13 @@ class Attempt(StatusModel):
     exit_code: Annotated[int | None, Field(description="Exit code of its container.")] = None
     reason: Annotated[str | None, Field(description="How it ended: Completed, or the cause.", max_length=64)] = None
     message: Annotated[str | None, Field(description="The cause in a sentence.", max_length=1024)] = None
+    memory: Annotated[
+        str | None, Field(description="Its memory, where that was not resources.memory.", max_length=32)
+    ] = None
+    avoid: Annotated[
+        list[Annotated[str, Field(max_length=253)]] | None,
+        Field(description="Nodes that its Job may not go to (annotation orkhaven.io/avoid).", max_length=MAX_AVOIDED),
+    ] = None
     gpu_seconds: Annotated[float | None, Field(description="GPUs times seconds that its pod held them.")] = None
 
 
@@ -311,6 +328,7 @@ class FailureStatus(StatusModel):
     cluster: Annotated[
         str, Field(description="Id of its cluster: the same for all failures of this cause.", max_length=16)
     ] = ""
+    signature: Annotated[str, Field(description="What all failures of the cluster say.", max_length=256)] = ""
 
 
 class CheckpointStatus(StatusModel):
@@ -356,6 +374,13 @@ class ExperimentStatus(StatusModel):
     attempt_count: Annotated[int, Field(description="Attempts in all.")] = 0
     retries_used: Annotated[int, Field(description="Attempts that counted against retry.limit.")] = 0
     retry_at: Annotated[datetime | None, Field(description="When the next attempt is due.")] = None
+    overrides: Annotated[
+        Overrides | None, Field(description="What retry.outOfMemory has changed of the spec for the next attempt.")
+    ] = None
+    avoid: Annotated[
+        list[AvoidedNode] | None,
+        Field(description="Nodes that its next attempts go past, where another one fits.", max_length=MAX_AVOIDED),
+    ] = None
     failure: Annotated[FailureStatus | None, Field(description="What it died of.")] = None
     checkpoint: Annotated[CheckpointStatus | None, Field(description="Where the next attempt goes on.")] = None
     gpu_seconds: Annotated[float, Field(description="GPUs times seconds held, over all attempts.")] = 0

@@ -12,25 +12,33 @@ from orkhaven.client.waiting import finished
 
 
 def suspend(session: Session, name: str, *, held: bool) -> int:
-    from orkhaven.api.sweep import held_by_canary, resumed
+    from orkhaven.api.policy import STOPPED_ON_CLUSTER, held_reason, resumed
 
     kube = session.kube
     body = find.either(kube, name)
     label, verb = _label(body), "suspended" if held else "resumed"
     if not held and (body.get("status") or {}).get("state") == "Pruned":
-        kube.patch("Experiment", body["metadata"]["name"], {"spec": resumed(body["status"])}, manager=MANAGER)
+        kube.patch(
+            "Experiment",
+            body["metadata"]["name"],
+            {"spec": resumed(body["status"], now=session.now)},
+            manager=MANAGER,
+        )
         print(f"{label} resumed: it goes on from its checkpoint, and is judged again at the next rung")
         return 0
     if finished(body):
         print(f"{label} has ended: there is nothing to {'suspend' if held else 'resume'}", file=sys.stderr)
         return 1
     status = body.get("status")
-    if bool(body["spec"].get("suspend")) == held and (held or not held_by_canary(status)):
+    if bool(body["spec"].get("suspend")) == held and (held or not held_reason(status)):
         print(f"{label} is {verb} already")
         return 0
-    spec = {"suspend": True} if held else resumed(status)
+    spec = {"suspend": True} if held else resumed(status, now=session.now)
     kube.patch(body["kind"], body["metadata"]["name"], {"spec": spec}, manager=MANAGER)
-    print(f"{label} {verb}" + (", without waiting for its canary" if "canary" in spec else ""))
+    how = ", without waiting for its canary" if "canary" in spec else ""
+    if not held and held_reason(status) == STOPPED_ON_CLUSTER:
+        how = ": what has failed so far does not count any more towards failurePolicy.stopOnCluster"
+    print(f"{label} {verb}{how}")
     sweep = _held_by(kube, body) if not held else None
     if sweep:
         print(f"note: sweep/{sweep} itself is suspended, and will suspend it again: resume that", file=sys.stderr)

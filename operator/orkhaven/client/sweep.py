@@ -85,7 +85,8 @@ class Sweep(Resource):
     def failures(self) -> pd.DataFrame:
         """Causes of failure: how many trials, what they said, which, what to do."""
         clusters = self.status.get("failureClusters") or []
-        return frame(clusters, ("id", "reason", "count", "message", "samples", "suggestion"))
+        rows = [{**one, "correlates": "; ".join(c["text"] for c in one.get("correlates") or ())} for one in clusters]
+        return frame(rows, ("reason", "count", "message", "samples", "suggestion", "id", "signature", "correlates"))
 
     def rerun(
         self,

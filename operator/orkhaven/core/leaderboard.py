@@ -11,6 +11,7 @@ from typing import Any
 
 from orkhaven.api.experiment import TERMINAL_STATES, Direction, ObjectiveStatus, State
 from orkhaven.api.sweep import LeaderboardRow
+from orkhaven.core.overrides import effective
 from orkhaven.core.search.space import lookup
 from orkhaven.core.views import ExperimentView
 
@@ -99,7 +100,7 @@ def _result(child: ExperimentView, states: Set[State]) -> ObjectiveStatus | None
 
 
 def _shown(child: ExperimentView, names: Sequence[str]) -> dict[str, Any]:
-    params = child.spec.params if child.spec else {}
+    params = effective(child.spec, child.status.overrides).params if child.spec else {}
     shown: dict[str, Any] = {}
     left = MAX_PARAMS_BYTES
     for name in names:

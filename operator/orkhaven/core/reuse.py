@@ -192,7 +192,7 @@ def copied_fields(source: ExperimentView, raw_status: Mapping[str, Any]) -> dict
     """The hub's part of the source's status, as far as `raw_status` does not have it yet."""
     fields = {name: source.raw_status[name] for name in COPIED if source.raw_status.get(name)}
     if "progress" in fields:
-        fields["progress"] = {key: value for key, value in fields["progress"].items() if key != "eta"}
+        fields["progress"] = {key: value for key, value in fields["progress"].items() if key not in ("eta", "silent")}
     same = all(raw_status.get(name) == value for name, value in fields.items())
     return {} if same else fields
 

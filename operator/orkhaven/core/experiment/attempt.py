@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import replace
 
 from orkhaven.api import Reason
 from orkhaven.api.experiment import CheckpointStatus, State
+from orkhaven.api.retry import MAX_AVOIDED
 from orkhaven.core.actions import CreateJob, DeleteJob, SuspendJob
-from orkhaven.core.attempts import Observed, Phase, Verdict, alive, book, close, judge, pruned
+from orkhaven.core.attempts import Observed, Phase, alive, book, close, judge, pruned
 from orkhaven.core.experiment.draft import Around, Draft
+from orkhaven.core.experiment.settle import settle
 from orkhaven.core.failures import Evidence
 from orkhaven.core.job import build_job
 from orkhaven.core.outcome import failure_of, lingers, result_words
-from orkhaven.core.retry import decide
+from orkhaven.core.queue import needs_of, past
 from orkhaven.core.reuse import in_folder
-from orkhaven.core.status import clip, whole_seconds
+from orkhaven.core.status import clip
 
 LOOK_AGAIN_SECONDS = 10.0
 """While an earlier attempt's pod is still there: its node may stop to answer, which is no event of this experiment."""
@@ -35,6 +38,9 @@ def look(draft: Draft, around: Around, seen: Observed) -> None:
         over=verdict.phase is Phase.ENDED,
         now=draft.now,
     )
+    if seen.job is not None and seen.job.avoid != tuple(attempt.avoid or ()):
+        # It was told of more nodes when it was released.
+        attempt = attempt.model_copy(update={"avoid": list(seen.job.avoid)[:MAX_AVOIDED] or None})
     draft.gpu_seconds = round(draft.gpu_seconds + (attempt.gpu_seconds or 0) - (before.gpu_seconds or 0), 1)
     draft.attempts[-1] = attempt
     draft.start_time = draft.start_time or attempt.start_time
@@ -45,7 +51,7 @@ def look(draft: Draft, around: Around, seen: Observed) -> None:
         draft.recheck.append(verdict.recheck)
     if verdict.phase is Phase.ENDED:
         draft.attempts[-1] = close(attempt, verdict, now=draft.now)
-        _settle(draft, around, verdict)
+        settle(draft, around, verdict)
         after(draft, around, seen, recorded=False, evidence=verdict.evidence)
     elif verdict.phase is Phase.WAITING:
         _wait(draft, around)
@@ -58,32 +64,6 @@ def look(draft: Draft, around: Around, seen: Observed) -> None:
                 draft.reason, draft.message = Reason.SUSPENDING, "saves a checkpoint and stops"
         if around.prune is not None and draft.reason == Reason.SUSPENDING:
             draft.message = f"saves a checkpoint and ends; {around.prune.message}"
-
-
-def _settle(draft: Draft, around: Around, verdict: Verdict) -> None:
-    """Books the end of the latest attempt: again or not, and at whose expense. Happens once per attempt."""
-    cause = verdict.cause
-    if cause is None or cause.reason is Reason.EARLY_STOPPED:
-        draft.failure, draft.retry_at = None, None
-        return
-    draft.failure = failure_of(cause.reason, cause.message, verdict.evidence)
-    ended = [attempt.reason for attempt in draft.attempts if attempt.reason is not None]
-    again = decide(
-        cause,
-        ended=ended,
-        retries_used=draft.retries_used,
-        limit=around.spec.retry.limit,
-        uid=draft.exp.meta.uid,
-        defaults=around.defaults,
-    )
-    if again is None:
-        draft.retry_at = None
-        return
-    draft.retries_used += again.counted
-    end = draft.attempts[-1].end_time or draft.now
-    draft.retry_at = whole_seconds(end + timedelta(seconds=again.delay))
-    when = "at once" if again.delay == 0 else f"at {draft.retry_at:%H:%M:%S} UTC"
-    draft.note_attempt(cause, f"tried again {when}")
 
 
 def after(draft: Draft, around: Around, seen: Observed, *, recorded: bool, evidence: Evidence | None = None) -> None:
@@ -148,25 +128,30 @@ def begin(draft: Draft, around: Around, number: int) -> None:
             message = f"attempt {number} waits until {other}, the same run, has left their folder; {because}"
             draft.say(State.QUEUED, Reason.WAITING_FOR_TWIN, message)
             return
-    body = _job(draft, around, number)
+    own = {one.node for one in draft.avoid}
+    avoid = past(needs_of(around.spec), around.nodes, own=own, all_runs=around.avoided)
+    shun = sorted((own | around.avoided).difference(avoid))
+    body = _job(draft, around, number, avoid=avoid, shun=shun)
     if body is None:
         return
     draft.actions.append(CreateJob(body))
-    draft.open(number)
+    draft.open(number, avoid=avoid)
     _wait(draft, around)
 
 
-def _job(draft: Draft, around: Around, number: int) -> dict[str, object] | None:
-    broken = {a.node for a in draft.attempts if a.reason == Reason.GPU_HARDWARE and a.node is not None}
+def _job(
+    draft: Draft, around: Around, number: int, *, avoid: Sequence[str], shun: Sequence[str]
+) -> dict[str, object] | None:
     try:
         return build_job(
-            draft.exp,
+            replace(draft.exp, spec=around.spec),
             attempt=number,
             defaults=around.defaults,
             param_hash=draft.param_hash or "",
             run_hash=draft.run_hash or "",
             folder=draft.output_folder,
-            avoid_nodes=sorted(broken),
+            avoid=avoid,
+            shun=shun,
         )
     except ValueError as error:
         draft.accepted = False

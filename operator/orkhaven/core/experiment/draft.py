@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
 from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason
 from orkhaven.api.experiment import Attempt, State
+from orkhaven.api.retry import MAX_AVOIDED
 from orkhaven.api.stopping import Prune
 from orkhaven.core.actions import Action, ApplyFinalRecord, Note, Plan
 from orkhaven.core.failures import Cause, Evidence
 from orkhaven.core.final import final_fields
-from orkhaven.core.identity import job_name
+from orkhaven.core.identity import job_name, param_hash, run_hash
+from orkhaven.core.job import image_of
 from orkhaven.core.outcome import change_notes, conditions_of, failure_of, to_prune
 from orkhaven.core.reuse import Twin
 from orkhaven.core.status import clip, whole_seconds
@@ -26,6 +28,7 @@ class Around:
     """What is around an Experiment whose spec can be read."""
 
     spec: ExperimentSpec
+    """With what retries have changed of it."""
     jobs: Sequence[JobView]
     pods: Sequence[PodView]
     nodes: Mapping[str, NodeView]
@@ -33,11 +36,21 @@ class Around:
     left: Sequence[PodView]
     why: Why
     """What it waits for while its Job is suspended."""
+    avoided: Set[str]
+    """Nodes that all runs go past at present."""
     defaults: Defaults
 
     @property
     def prune(self) -> Prune | None:
         return to_prune(self.spec)
+
+
+def hashes_of(spec: ExperimentSpec, defaults: Defaults) -> tuple[str, str]:
+    """(of the parameters, of the run). Raises ValueError for parameters that are no JSON."""
+    run = run_hash(
+        params=spec.params, seed=spec.seed, image=image_of(spec, defaults), command=spec.command, data=spec.data
+    )
+    return param_hash(spec.params), run
 
 
 class Draft:
@@ -59,6 +72,7 @@ class Draft:
         self.attempts = list(stored.attempts)
         self.attempt_count = stored.attempt_count
         self.retries_used, self.retry_at = stored.retries_used, stored.retry_at
+        self.overrides, self.avoid = stored.overrides, list(stored.avoid or ())
         self.failure, self.checkpoint = stored.failure, stored.checkpoint
         self.gpu_seconds = stored.gpu_seconds
         self.start_time, self.completion_time = stored.start_time, stored.completion_time
@@ -77,8 +91,16 @@ class Draft:
             self.notes.append(Note(type="Warning", reason=Reason.INVALID_SPEC, message=why))
         return self.plan()
 
-    def open(self, number: int) -> None:
-        self.attempts.append(Attempt(number=number, job=job_name(self.exp.meta.key.name, number)))
+    def open(self, number: int, *, avoid: Sequence[str]) -> None:
+        """Attempt `number` has a Job, which goes past the nodes `avoid`."""
+        self.attempts.append(
+            Attempt(
+                number=number,
+                job=job_name(self.exp.meta.key.name, number),
+                memory=self.overrides.memory if self.overrides else None,
+                avoid=list(avoid)[:MAX_AVOIDED] or None,
+            )
+        )
         self.attempts = self.attempts[-MAX_ATTEMPTS:]
         self.attempt_count = max(self.attempt_count, number)
         self.retry_at = self.failure = None
@@ -142,15 +164,20 @@ class Draft:
             attempt_count=self.attempt_count,
             retries_used=self.retries_used,
             retry_at=self.retry_at,
+            overrides=self.overrides,
+            avoid=self.avoid or None,
             failure=self.failure,
             checkpoint=self.checkpoint,
             gpu_seconds=self.gpu_seconds,
             start_time=self.start_time,
             completion_time=self.completion_time,
         )
+        dumped = status.to_dict()
+        if self.overrides is not None and self.overrides.params is not None:
+            dumped["overrides"]["params"] = self.overrides.params  # with its nulls, which a plain dump would drop
         return Plan(
             actions=tuple(self.actions),
-            status=status.to_dict(),
+            status=dumped,
             notes=tuple(self.notes),
             requeue_after=min(self.recheck) if self.recheck else None,
         )

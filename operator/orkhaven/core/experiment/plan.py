@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 
-from orkhaven.api import ExperimentSpec, Reason
+from orkhaven.api import Reason
 from orkhaven.api.experiment import Dedupe, State
 from orkhaven.core.actions import Plan
 from orkhaven.core.attempts import observe
 from orkhaven.core.experiment.attempt import after, look
-from orkhaven.core.experiment.draft import Around, Draft
+from orkhaven.core.experiment.draft import Around, Draft, hashes_of
 from orkhaven.core.experiment.first import first
-from orkhaven.core.identity import param_hash, run_hash
-from orkhaven.core.job import image_of
 from orkhaven.core.outcome import is_over
+from orkhaven.core.overrides import effective
 from orkhaven.core.retention import retire
 from orkhaven.core.reuse import Twin, dedupe_of, own_folder
 from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView, Why
@@ -29,14 +28,16 @@ def plan_experiment(
     waiting: Why | str | None,
     twins: Sequence[Twin] = (),
     left: Sequence[PodView] = (),
+    avoided: Set[str] = frozenset(),
     defaults: Defaults,
     now: datetime,
 ) -> Plan:
     """What is to be done for `exp`, and its status.
 
     `nodes`: by name. `waiting`: what the queue says it waits for (`QueuePlan.reasons`); None: it has not looked yet.
-    `twins`: the namespace's other Experiments with its run hash; `left`: pods of deleted ones. One that is being
-    deleted gets an empty plan, a finished one at most the removal of what it leaves behind: its status never changes.
+    `twins`: the namespace's other Experiments with its run hash; `left`: pods of deleted ones. `avoided`: nodes that
+    all runs go past. One that is being deleted gets an empty plan, a finished one at most the removal of what it leaves
+    behind: its status never changes.
     """
     if exp.meta.deleting:
         return Plan()
@@ -46,29 +47,23 @@ def plan_experiment(
     if exp.spec is None:
         return draft.refuse(exp.invalid or "spec: cannot be read")
     try:
-        hashes = hashes_of(exp.spec, defaults)
+        spec = effective(exp.spec, exp.status.overrides)
+        hashes = hashes_of(spec, defaults)
     except ValueError as error:
         return draft.refuse(f"spec.params: {error}")
     why = Why(Reason.WAITING_FOR_GPUS, waiting) if isinstance(waiting, str) else waiting
     around = Around(
-        spec=exp.spec,
+        spec=spec,
         jobs=[job for job in jobs if job.meta.owner_uid == exp.meta.uid],
         pods=pods,
         nodes=nodes,
         twins=twins,
         left=left,
         why=why or Why(Reason.WAITING_FOR_GPUS, "waits for its turn in the queue"),
+        avoided=avoided,
         defaults=defaults,
     )
     return _run(draft, around, hashes)
-
-
-def hashes_of(spec: ExperimentSpec, defaults: Defaults) -> tuple[str, str]:
-    """(of the parameters, of the run). Raises ValueError for parameters that are no JSON."""
-    run = run_hash(
-        params=spec.params, seed=spec.seed, image=image_of(spec, defaults), command=spec.command, data=spec.data
-    )
-    return param_hash(spec.params), run
 
 
 def _run(draft: Draft, around: Around, hashes: tuple[str, str]) -> Plan:
@@ -86,7 +81,8 @@ def _run(draft: Draft, around: Around, hashes: tuple[str, str]) -> Plan:
         first(draft, around)
         return draft.plan()
     if not draft.attempts or draft.attempts[-1].number < number:
-        draft.open(number)  # its Job was made, but the status write after it was lost
+        # Its Job was made, but the status write after it was lost.
+        draft.open(number, avoid=next((job.avoid for job in jobs if job.attempt == number), ()))
     seen = observe(number, jobs=jobs, pods=around.pods, job_name=draft.attempts[-1].job)
     if draft.attempts[-1].reason is None:
         look(draft, around, seen)

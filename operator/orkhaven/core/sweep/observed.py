@@ -8,11 +8,14 @@ from datetime import datetime
 
 from orkhaven.api import Reason, SweepSpec
 from orkhaven.api.experiment import Direction, State
+from orkhaven.api.reasons import CLUSTER_REASONS
+from orkhaven.api.retry import AvoidedNode
 from orkhaven.api.stopping import StoppingAlgorithm
 from orkhaven.core.leaderboard import leaderboard
 from orkhaven.core.outcome import to_prune
 from orkhaven.core.search import TrialSource
 from orkhaven.core.search.history import Answer
+from orkhaven.core.sweep.breaker import tripped
 from orkhaven.core.sweep.lineage import lineage
 from orkhaven.core.sweep.rerun import look_at
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
@@ -93,7 +96,10 @@ class Observed:
         defaults: Defaults,
         now: datetime,
         answer: Answer | None = None,
+        avoided: Sequence[AvoidedNode] = (),
     ) -> None:
+        self.avoided = avoided
+        """Nodes that all runs go past."""
         self.answer = answer
         """To what was asked at an earlier look."""
         self.family = lineage(children)
@@ -113,6 +119,12 @@ class Observed:
         )
         """Who leads, best first."""
         self.stop = self._stop()
+        self.tripped = (
+            tripped(spec.failure_policy.stop_on_cluster, children, stored=sweep.status.conditions)
+            if self.stop is None
+            else None
+        )
+        """Why the circuit breaker has stopped it."""
         self.canary = Canary.of(children, min(spec.canary, self.total))
 
     def _stop(self) -> Stop | None:
@@ -130,11 +142,15 @@ class Observed:
             )
         limit = self.spec.failure_policy.max_failed_trials
         again = self.reruns.waiting
-        failed = sum(child.trial not in again for child in self.tally.failed) if again else len(self.tally.failed)
+        left = [child for child in self.tally.failed if child.trial not in again] if again else self.tally.failed
+        failed = sum(child.status.reason not in CLUSTER_REASONS for child in left)
         if limit is not None and failed > limit:
+            others = len(left) - failed
+            beside = f" ({others} more failed of what is the cluster's, and do not count)" if others else ""
             return Stop(
                 TOO_MANY_FAILED,
-                f"{failed} trials failed, more than failurePolicy.maxFailedTrials ({limit}): no more are started",
+                f"{failed} trials failed{beside}, more than failurePolicy.maxFailedTrials ({limit}): no more are "
+                "started",
             )
         return None
 

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from orkhaven.api.experiment import rerun_spec
+from orkhaven.api.policy import resumed
 from orkhaven.api.rerun import Rerun, rerun_id, with_rerun
 from orkhaven.api.rules import problems
-from orkhaven.api.sweep import resumed
 from orkhaven.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 from orkhaven.hub.api.ingest import Name, Namespace
 from orkhaven.hub.context import hub_of
@@ -181,7 +181,8 @@ async def _change(request: Request, kind: str, namespace: str, name: str) -> Res
     token, form = await _person(request, namespace)
     cancels = form.get("action") == "cancel"
     body = await resource(hub_of(request), kind, namespace, name)
-    spec = {} if cancels else spec_of(kind, form, body)
+    now = datetime.fromtimestamp(hub_of(request).clocks.wall(), UTC)
+    spec = {} if cancels else spec_of(kind, form, body, now=now)
     uid = body["metadata"]["uid"]
     if form.get("uid", uid) != uid:
         raise HttpError(409, "Replaced", f"This {kind} was deleted and made anew meanwhile: load its page again.")
@@ -205,13 +206,13 @@ def _see_other(path: str) -> Response:
     return RedirectResponse(path, status_code=303, headers={**HEADERS, "Cache-Control": "no-store"})
 
 
-def spec_of(kind: str, form: dict[str, str], body: Mapping[str, Any]) -> dict[str, Any]:
+def spec_of(kind: str, form: dict[str, str], body: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
     """What the form changes in the resource as it is now. Raises HttpError 400."""
     match form.get("action"):
         case "suspend":
             return {"suspend": True}
         case "resume":
-            return resumed(body.get("status"))
+            return resumed(body.get("status"), now=now)
         case "parallelism" if kind == "Sweep":
             return {"parallelism": _whole(form, "parallelism", most=MAX_PARALLELISM)}
     raise HttpError(400, "UnknownAction", "There is no such action.")

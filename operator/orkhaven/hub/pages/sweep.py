@@ -104,6 +104,7 @@ async def sweep(
         default_y=y.key,
         failures=row.status.get("failureClusters") or [],
         reruns=row.status.get("reruns") or [],
+        others=row.status.get("otherFailures"),
         has_band=bool(schema.varying),
         **board,
     )
@@ -194,6 +195,7 @@ async def failures(request: Request, namespace: Namespace, name: Name) -> Respon
         sweep=view,
         failures=found,
         reruns=row.status.get("reruns") or [],
+        others=row.status.get("otherFailures"),
         allowed=await allowed(request, viewer, kind="Sweep", namespace=namespace, name=name),
     )
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from orkhaven.api.sweep import held_by_canary
+from orkhaven.api.policy import held_reason
 from orkhaven.hub.ports import Body, is_finished
 from orkrun import contract
 
@@ -208,7 +208,7 @@ def sweep_row(body: Body) -> SweepRow:
         algorithm=(spec.get("search") or {}).get("algorithm") or "Grid",
         parameters=tuple(parameter["name"] for parameter in spec.get("parameters") or ()),
         parallelism=spec.get("parallelism"),
-        suspended=bool(spec.get("suspend")) or held_by_canary(body.get("status")),
+        suspended=bool(spec.get("suspend")) or held_reason(body.get("status")) is not None,
         finished=is_finished(body),
         status=body.get("status") or {},
     )

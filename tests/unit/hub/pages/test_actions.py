@@ -92,6 +92,29 @@ async def test_what_a_canary_holds_offers_to_go_on_without_it(changer: Browser, 
     assert fake_cluster.patched[-1][-1] == {"spec": {"suspend": False, "canary": 0}}
 
 
+async def test_what_has_stopped_itself_says_why_and_offers_to_go_on(
+    changer: Browser, fake_cluster: FakeCluster
+) -> None:
+    held = {
+        "type": "Suspended",
+        "status": "True",
+        "reason": "StoppedOnCluster",
+        "message": "5 of the last 10 trials failed of DataError",
+        "lastTransitionTime": "2026-09-01T10:00:00Z",
+    }
+    avoided = [{"node": "gpu-3", "reason": "GpuHardware", "experiments": 3}]
+    add_sweep(fake_cluster, status={"state": "Running", "conditions": [held], "avoidedNodes": avoided})
+    await changer.hub.settled()
+    page = (await changer.get(f"/n/{NAMESPACE}/sweeps/sweep")).text
+    assert "5 of the last 10 trials failed of DataError" in page
+    assert "gpu-3 (GpuHardware)" in page
+    assert 'value="resume"' in page
+    await changer.client.post(CHANGE, data={"action": "resume", "csrf": await changer.csrf()})
+    spec = fake_cluster.patched[-1][-1]["spec"]
+    assert spec["suspend"] is False
+    assert spec["failurePolicy"]["stopOnCluster"]["since"].endswith("Z")
+
+
 async def test_a_pruned_trial_offers_to_go_on_and_a_failed_one_does_not(
     changer: Browser, fake_cluster: FakeCluster
 ) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from orkhaven.api.experiment import TERMINAL_STATES, rerun_spec
+from orkhaven.api.retry import avoided_in_words, changes_in_words
 from orkhaven.hub.pages.text import parse_time
 from orkhaven.hub.pages.views.timeline import Timeline, timeline
 from orkhaven.hub.query.rows import flatten
@@ -72,6 +73,12 @@ class ExperimentView:
     asks: str
     """What it needs to start, in words."""
     retry_at: str | None
+    changes: str
+    """What retries have changed."""
+    avoided: str
+    """Nodes that its next attempts go past, and why."""
+    silent_since: str | None
+    """Since when nothing is heard of a run that runs."""
     when: Timeline | None
 
     @property
@@ -132,6 +139,9 @@ def experiment_view(body: Mapping[str, Any], *, now: datetime) -> ExperimentView
         seed=int(spec.get("seed") or 0),
         asks=_asks(spec),
         retry_at=status.get("retryAt"),
+        changes=changes_in_words(status.get("overrides")),
+        avoided=avoided_in_words(status.get("avoid")),
+        silent_since=(progress.get("silent") or {}).get("since") if status.get("state") == "Running" else None,
         when=timeline(body, now=now),
     )
 
