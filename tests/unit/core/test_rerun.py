@@ -85,7 +85,7 @@ def test_what_is_selected_is_written_down_before_anything_is_made() -> None:
     assert world.events.count("Rerun") == 1
 
 
-def test_five_hundred_are_made_in_ten_looks_a_second_apart_and_as_many_writes_of_the_status() -> None:
+def test_five_hundred_are_made_in_one_look_after_the_one_that_writes_them_down() -> None:
     world = failed(500)
     world.patch(rerun=[{"id": "a", "overrides": {"resources": {"memory": "32Gi"}}}])
     seconds, looks = 0.0, 0
@@ -93,9 +93,9 @@ def test_five_hundred_are_made_in_ten_looks_a_second_apart_and_as_many_writes_of
         plan = world.look()
         looks += 1
         seconds += plan.requeue_after or 0.0
-    assert (looks, seconds <= 10) == (11, True)
+    assert (looks, seconds) == (2, 0.0)
     assert world.status["reruns"][0]["created"] == 500
-    assert world.status["trials"]["replaced"] == 450, "as the last look before has seen it"
+    assert world.status["trials"]["replaced"] == 0, "as the last look before has seen it"
 
 
 def test_a_lost_status_is_answered_by_what_was_made() -> None:
@@ -126,15 +126,15 @@ def test_the_last_records_are_kept_and_those_of_the_spec_first() -> None:
 
 
 def test_an_entry_taken_out_too_early_makes_no_more() -> None:
-    world = failed(60)
+    world = failed(510)
     world.patch(rerun=[{"id": "a"}])
     world.look()
     world.look()
-    assert len(made(world)) == 50
+    assert len(made(world)) == 500
     world.patch(rerun=[])
     world.settle()
-    assert len(made(world)) == 50
-    assert world.status["reruns"][0]["message"] == "taken out of spec.rerun before 10 of 60 were made"
+    assert len(made(world)) == 500
+    assert world.status["reruns"][0]["message"] == "taken out of spec.rerun before 10 of 510 were made"
 
 
 def test_a_trial_deleted_before_its_turn_is_left_out() -> None:

@@ -17,7 +17,7 @@ from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
 from orkhaven.core.sweep.lineage import is_rerun, lineage
 from orkhaven.core.sweep.observed import STOPS, Observed, is_held
-from orkhaven.core.sweep.rerun import next_reruns, unseen
+from orkhaven.core.sweep.rerun import MAX_MADE, next_reruns, unseen
 from orkhaven.core.sweep.status import SPEC_SUSPEND, dump, notes_of, status_of
 from orkhaven.core.sweep.stopping import next_stops
 from orkhaven.core.sweep.trials import AGAIN_SECONDS, MAX_CREATIONS, next_trials
@@ -131,7 +131,7 @@ def _look(seen: Observed) -> Plan:
     if not seen.over:
         if not seen.spec.suspend:
             again_made, reruns, more = next_reruns(
-                seen.sweep, seen.spec, seen.reruns, family=seen.family, most=MAX_CREATIONS
+                seen.sweep, seen.spec, seen.reruns, family=seen.family, most=MAX_MADE
             )
             actions += again_made
         stopped, again = next_stops(seen)

@@ -28,6 +28,9 @@ from orkhaven.core.sweep.lineage import Lineage
 from orkhaven.core.views import ExperimentView, SweepView
 from orkrun.contract import LABEL_RERUN, LABEL_RERUN_OF
 
+MAX_MADE = 500
+"""Experiments made in one plan. More than of new trials: between two plans those that were just made have their turn
+with two writes each, and all have to be there within seconds."""
 SAID = 3
 """Names in a message."""
 MESSAGE = 1000
