@@ -97,12 +97,45 @@ class OperatorSettings(LogSettings):
     image_pull_timeout_seconds: Annotated[
         int, Field(description="Seconds that an image may fail to be pulled before the attempt counts as failed.", ge=0)
     ] = 300
+    start_timeout_seconds: Annotated[
+        int,
+        Field(
+            description="Seconds that a pod may be on its node without its container: longer, and the attempt ends as "
+            "VolumeTimeout, or ImagePull where the image is not there yet. More than the largest image takes.",
+            ge=60,
+        ),
+    ] = 1800
+    stall_seconds: Annotated[
+        int,
+        Field(
+            description="Seconds of silence of a running attempt, neither a report nor a line of its log, before it "
+            "ends as Stalled; ten steps at its own pace where that is more. For runs without a stallTimeout that have "
+            "reported steps. 0: only those with a stallTimeout.",
+            ge=0,
+        ),
+    ] = 1800
     retry_base_seconds: Annotated[
         float, Field(description="Seconds before the first retry of a failed run; doubles with each further one.", ge=0)
     ] = 10
     retry_max_seconds: Annotated[
         float, Field(description="Longest wait before a retry of a run, in seconds.", ge=0)
     ] = 600
+    failure_rules: Annotated[
+        tuple[Any, ...],
+        Field(
+            description="Rules for causes of failure of your own, a JSON list of {name, pattern, reason, action, "
+            "suggestion}: docs/causes. Tried before the words that are known, after what the cluster says. One that is "
+            "wrong is left out, and said in the log."
+        ),
+    ] = ()
+    failure_rules_seconds: Annotated[
+        float,
+        Field(
+            description="Seconds between looks at the rules of namespaces (ConfigMaps with the label "
+            "orkhaven.io/failure-rules=true).",
+            gt=0,
+        ),
+    ] = 30
     lookahead: Annotated[
         int,
         Field(

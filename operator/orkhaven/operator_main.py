@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from orkhaven import __version__
 from orkhaven.config import LogFormat, OperatorSettings, kubeconfig_path
+from orkhaven.core.user_rules import UserRule, compile_all
 from orkhaven.core.views import Defaults
 from orkhaven.engine.asker import WorkerAsker
 from orkhaven.engine.engine import Engine, Tuning
@@ -58,11 +59,22 @@ def defaults(settings: OperatorSettings) -> Defaults:
         image_pull_timeout_seconds=settings.image_pull_timeout_seconds,
         retry_base_seconds=settings.retry_base_seconds,
         retry_max_seconds=settings.retry_max_seconds,
+        start_timeout_seconds=settings.start_timeout_seconds,
+        stall_seconds=settings.stall_seconds,
         twin_patience_seconds=settings.twin_patience_seconds,
         job_retention_seconds=settings.job_retention_seconds,
         failed_job_retention_seconds=settings.failed_job_retention_seconds,
         lookahead=settings.lookahead,
+        failure_rules=settings_rules(settings),
     )
+
+
+def settings_rules(settings: OperatorSettings) -> tuple[UserRule, ...]:
+    """The rules of the settings that are fine. One that is not stops neither the others nor the operator."""
+    rules, wrong = compile_all(settings.failure_rules, where="ORKHAVEN_FAILURE_RULES")
+    for problem in wrong:
+        log.error("a rule for causes is left out", extra={"error": problem})
+    return rules
 
 
 class Operator:
@@ -94,6 +106,7 @@ class Operator:
             asker=self.asker,
             defaults=defaults(settings),
             random=random.random,
+            namespaces=settings.namespaces,
             tuning=Tuning(
                 workers=settings.workers,
                 sweep_interval=settings.sweep_interval_seconds,
@@ -143,6 +156,7 @@ class Operator:
                     group.create_task(self.asker.run(), name="asker"),
                     group.create_task(self._synchronize(), name="resync"),
                     group.create_task(self._foreign(), name="foreign"),
+                    group.create_task(self._rules(), name="rules"),
                     group.create_task(self._lead(), name="lead"),
                 ]
                 await stop.wait()
@@ -205,6 +219,13 @@ class Operator:
             if self.resync.complete and self.lease.held() and self.engine.reconciler.anyone_waits:
                 with contextlib.suppress(ApiError):
                     await self.resync.foreign()
+
+    async def _rules(self) -> None:
+        """The rules for causes of each namespace, now and then: a failure is judged by those that were read last."""
+        while True:
+            with contextlib.suppress(ApiError):
+                await self.engine.rules.look()
+            await asyncio.sleep(self.settings.failure_rules_seconds)
 
     async def _persist(self, what: str, function: Callable[[], Awaitable[int]]) -> int:
         """Until it succeeds."""

@@ -204,9 +204,9 @@ def test_a_run_is_repeated_with_a_change_held_and_ended(clinic: Clinic) -> None:
     assert "there is no Sweep and no Experiment 'long'" in editor.refused("wait", "long")
 
     (failed,) = clinic.trials("Failed")
-    printed = yaml.safe_load(editor.ork("rerun", failed, "--set", "loss.gamma=1.0"))
+    printed = yaml.safe_load(editor.ork("rerun", failed, "--set", "loss.gamma=1.0", "--dry-run"))
     assert printed["spec"]["params"]["loss"]["gamma"] == 1.0
-    assert "applied" in editor.ork("rerun", failed, "--set", "loss.gamma=1.0", "--apply")
+    assert "applied" in editor.ork("rerun", failed, "--set", "loss.gamma=1.0")
     assert "Succeeded" in editor.ork("wait", f"{failed}-r1", "--timeout", "5m")
     assert "cancelled" in editor.ork("cancel", f"xp/{failed}-r1", "-y")
 

@@ -150,7 +150,7 @@ def test_suspend_resume_rerun_cancel(user: User, covid: list[Body]) -> None:
     assert suspended()
     user.ork("resume", "sweep/covid")
     assert not suspended()
-    user.ork("rerun", "covid-3d4e5f6a7b", "--set", "loss.name=dice", "--apply")
+    user.ork("rerun", "covid-3d4e5f6a7b", "--set", "loss.name=dice")
     made = user.get("experiments", "covid-3d4e5f6a7b-r1")
     assert made is not None
     assert made["spec"]["params"]["loss"] == {"name": "dice"}
@@ -215,7 +215,7 @@ def test_an_imported_run_has_ended_and_the_operator_leaves_it_alone(user: User, 
         user.ork("import-haven", str(place.parent), "--metric", "dice", "--apply")
         made = user.get("experiments", "haven-0f1e2d3c4b")
         # Another run that the operator has to look at: by then it has looked at the imported one too.
-        user.ork("rerun", "haven-0f1e2d3c4b", "--seed", "1", "--apply")
+        user.ork("rerun", "haven-0f1e2d3c4b", "--seed", "1")
         deadline = time.monotonic() + 60
         while not (user.get("experiments", "haven-0f1e2d3c4b-r1") or {}).get("status"):
             assert time.monotonic() < deadline, operator.tail()

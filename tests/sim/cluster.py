@@ -229,6 +229,9 @@ class FakeCluster:
 
         def merge(stored: Body) -> None:
             _merge(stored, {k: v for k, v in body.items() if k not in {"status", "metadata"}})
+            annotations = (body.get("metadata") or {}).get("annotations")
+            if annotations:
+                _merge(stored["metadata"], {"annotations": annotations})
 
         version = self._version
         made = self.change(kind, namespace, name, merge)

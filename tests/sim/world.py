@@ -72,7 +72,7 @@ class World:
             ):
                 continue
             for node in self.cluster.look("Node"):
-                if ready(node) and self.free(node["metadata"]["name"]) >= gpus(pod):
+                if ready(node) and may_go(pod, node) and self.free(node["metadata"]["name"]) >= gpus(pod):
                     self._pod(
                         pod, lambda p, n=node: (p["spec"].update(nodeName=n["metadata"]["name"]), _scheduled(p, self))
                     )
@@ -316,6 +316,20 @@ def finished(job: Body) -> bool:
         c["type"] in ("Complete", "Failed") and c["status"] == "True"
         for c in job.get("status", {}).get("conditions", ())
     )
+
+
+def may_go(pod: Body, node: Body) -> bool:
+    """Whether its node affinity lets it: of that, host names that it goes past are all that matters here."""
+    affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
+    terms = (affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms") or ()
+    past = {
+        name
+        for term in terms
+        for one in term.get("matchExpressions", ())
+        if (one["key"], one["operator"]) == ("kubernetes.io/hostname", "NotIn")
+        for name in one["values"]
+    }
+    return node["metadata"]["name"] not in past
 
 
 def ready(node: Body) -> bool:

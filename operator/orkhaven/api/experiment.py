@@ -13,6 +13,7 @@ from pydantic import Field
 
 from orkhaven.api.container import DataVolume, EnvVar, NodeSelector, Output, Resources, Toleration
 from orkhaven.api.meta import Condition, Duration, Model, NameRule, Rules, StatusModel
+from orkhaven.api.retry import MAX_AVOIDED, TEMPLATE_RULES, AvoidedNode, Overrides, Retry
 from orkhaven.api.rules import Atomic, ListMap, Rule, immutable, matching
 from orkhaven.api.stopping import MAX_RUNGS, MAX_STEPS, Prune, Rung
 
@@ -32,11 +33,11 @@ def rerun_names(name: str) -> Iterator[str]:
         yield base[: EXPERIMENT_NAME.limit - len(ending)].rstrip("-") + ending
 
 
-def rerun_spec(old: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+def rerun_spec(old: Mapping[str, Any], spec: Mapping[str, Any], *, from_scratch: bool = False) -> dict[str, Any]:
     """`spec` as that of an Experiment that is made on purpose to run `old` again, with what `spec` changes.
 
-    The same run that has not come to its end goes on from its checkpoint, in its folder. Anything else is run from its
-    start in a folder of its own: what succeeded already is not the answer.
+    The same run that has not come to its end goes on from its checkpoint, in its folder, unless `from_scratch`.
+    Anything else is run from its start in a folder of its own: what succeeded already is not the answer.
     """
     was = old.get("spec") or {}
     state = (old.get("status") or {}).get("state")
@@ -48,9 +49,11 @@ def rerun_spec(old: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any
         ("data", []),
     )
     same = all(was.get(name, default) == spec.get(name, default) for name, default in identity)
-    goes_on = same and state not in (State.SUCCEEDED, State.SKIPPED)
-    kept = {key: value for key, value in spec.items() if key not in ("suspend", "prune", "ttlSecondsAfterFinished")}
-    return {**kept, "dedupe": (Dedupe.REUSE if goes_on else Dedupe.NEVER).value}
+    left_out = ("suspend", "prune", "ttlSecondsAfterFinished", "resumeFrom", "debug")
+    kept = {key: value for key, value in spec.items() if key not in left_out}
+    if not same or from_scratch or state in (State.SUCCEEDED, State.SKIPPED):
+        return {**kept, "dedupe": Dedupe.NEVER.value}
+    return {**kept, "resumeFrom": old["metadata"]["name"], "dedupe": Dedupe.REUSE.value}
 
 
 class Direction(StrEnum):
@@ -81,19 +84,6 @@ class Objective(Model):
     direction: Annotated[Direction, Field(description="Whether the larger or the smaller value is the better one.")] = (
         Direction.MAXIMIZE
     )
-
-
-class Retry(Model):
-    """How often a failed run is tried again. Which causes are retried is fixed: see docs/reference/causes."""
-
-    limit: Annotated[
-        int,
-        Field(
-            description="Further attempts after the first for causes that may pass. Preempted and lost nodes are free.",
-            ge=0,
-            le=100,
-        ),
-    ] = 2
 
 
 class RunTemplate(Model):
@@ -137,7 +127,17 @@ class RunTemplate(Model):
     max_run_time: Annotated[
         Duration | None, Field(description="Longest an attempt may run, e.g. 6h. After it: reason Timeout.")
     ] = None
-    retry: Annotated[Retry, Field(description="How often a failed run is tried again.")] = Retry()
+    stall_timeout: Annotated[
+        Duration | None,
+        Field(
+            description="Longest silence of a running attempt, neither a report nor a line of its log, e.g. 1h. After "
+            "it: reason Stalled, or HungAtStart where it never said anything. Default: ten steps at the run's own "
+            "pace, at least the operator's stallSeconds; a run that reports no steps is never taken for stalled."
+        ),
+    ] = None
+    retry: Annotated[Retry, Field(description="How often a failed run is tried again, and with what changed.")] = (
+        Retry()
+    )
     env: Annotated[
         list[EnvVar], Field(description="Further environment variables.", max_length=64), ListMap("name")
     ] = []
@@ -158,6 +158,17 @@ class RunTemplate(Model):
             check=lambda t: len({d.mount_path for d in t.data}) == len(t.data),
             path=".data",
         ),
+        *TEMPLATE_RULES,
+    )
+
+
+class Debug(Model):
+    """A pod with a shell, as the run has it: image, parameters, data, environment, the same node where that has
+    room."""
+
+    until: Annotated[datetime, Field(description="The pod is removed then, at the latest 24 hours after it was made.")]
+    gpus: Annotated[bool, Field(description="With the run's GPUs; they do not wait for their turn in the queue.")] = (
+        False
     )
 
 
@@ -179,6 +190,22 @@ class ExperimentSpec(RunTemplate):
             "Reuse: take its result over once it has succeeded, without a Job; else go on in its folder. Skip: do "
             "not run. Never: run, in a folder of its own. Default: Reuse, but Never where the image has the tag latest "
             "or none, which may be another program by now."
+        ),
+    ] = None
+    debug: Annotated[
+        Debug | None,
+        Field(
+            description="A pod to look around in, beside the run and never one of its attempts: kubectl ork debug sets "
+            "it and enters the pod. Its output volume can only be read."
+        ),
+    ] = None
+    resume_from: Annotated[
+        str | None,
+        Field(
+            description="Go on in the output folder of this Experiment, from its last checkpoint: it has to be the "
+            "same run (parameters, seed, image, command, data). Where it is gone, the run begins as any other.",
+            min_length=1,
+            max_length=EXPERIMENT_NAME.limit,
         ),
     ] = None
     ttl_seconds_after_finished: Annotated[
@@ -211,6 +238,7 @@ class ExperimentSpec(RunTemplate):
             for field in ("params", "seed", "image", "command", "data", "objective", "output")
         ),
         immutable("dedupe", "it was decided by; make a new Experiment"),
+        immutable("resumeFrom", "its folder was chosen by it; make a new Experiment"),
         immutable("rungs", "values were noted at them; make a new Experiment"),
     )
 
@@ -229,12 +257,23 @@ class State(StrEnum):
 TERMINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED, State.SKIPPED, State.PRUNED})
 
 
+class Silent(StatusModel):
+    """That nothing was heard of a run: no report, no line of its log."""
+
+    since: Annotated[datetime, Field(description="When something was heard last, by the hub's clock.")]
+    until: Annotated[datetime, Field(description="When it was told of last.")]
+
+
 class Progress(StatusModel):
     """How far a run is."""
 
     step: Annotated[int, Field(description="Steps (epochs) done.")]
     total_steps: Annotated[int | None, Field(description="Steps in all.")] = None
     eta: Annotated[datetime | None, Field(description="When the run will be done at its present pace.")] = None
+    seconds_per_step: Annotated[float | None, Field(description="Mean pace of the present attempt.")] = None
+    silent: Annotated[
+        Silent | None, Field(description="No report and no line of its log came between these times.")
+    ] = None
 
 
 class ObjectiveStatus(StatusModel):
@@ -268,6 +307,13 @@ class Attempt(StatusModel):
     exit_code: Annotated[int | None, Field(description="Exit code of its container.")] = None
     reason: Annotated[str | None, Field(description="How it ended: Completed, or the cause.", max_length=64)] = None
     message: Annotated[str | None, Field(description="The cause in a sentence.", max_length=1024)] = None
+    memory: Annotated[
+        str | None, Field(description="Its memory, where that was not resources.memory.", max_length=32)
+    ] = None
+    avoid: Annotated[
+        list[Annotated[str, Field(max_length=253)]] | None,
+        Field(description="Nodes that its Job may not go to (annotation orkhaven.io/avoid).", max_length=MAX_AVOIDED),
+    ] = None
     gpu_seconds: Annotated[float | None, Field(description="GPUs times seconds that its pod held them.")] = None
 
 
@@ -279,6 +325,10 @@ class FailureStatus(StatusModel):
     excerpt: Annotated[str | None, Field(description="The last lines it said.", max_length=4096)] = None
     location: Annotated[str | None, Field(description="Where in the code.", max_length=512)] = None
     suggestion: Annotated[str, Field(description="What a person would do about it.", max_length=1024)] = ""
+    cluster: Annotated[
+        str, Field(description="Id of its cluster: the same for all failures of this cause.", max_length=16)
+    ] = ""
+    signature: Annotated[str, Field(description="What all failures of the cluster say.", max_length=256)] = ""
 
 
 class CheckpointStatus(StatusModel):
@@ -324,6 +374,13 @@ class ExperimentStatus(StatusModel):
     attempt_count: Annotated[int, Field(description="Attempts in all.")] = 0
     retries_used: Annotated[int, Field(description="Attempts that counted against retry.limit.")] = 0
     retry_at: Annotated[datetime | None, Field(description="When the next attempt is due.")] = None
+    overrides: Annotated[
+        Overrides | None, Field(description="What retry.outOfMemory has changed of the spec for the next attempt.")
+    ] = None
+    avoid: Annotated[
+        list[AvoidedNode] | None,
+        Field(description="Nodes that its next attempts go past, where another one fits.", max_length=MAX_AVOIDED),
+    ] = None
     failure: Annotated[FailureStatus | None, Field(description="What it died of.")] = None
     checkpoint: Annotated[CheckpointStatus | None, Field(description="Where the next attempt goes on.")] = None
     gpu_seconds: Annotated[float, Field(description="GPUs times seconds held, over all attempts.")] = 0

@@ -37,15 +37,37 @@ class Reason(StrEnum):
     OUT_OF_MEMORY_KILLED = "OutOfMemoryKilled"
     CUDA_OUT_OF_MEMORY = "CudaOutOfMemory"
     GPU_HARDWARE = "GpuHardware"
+    GPU_SETUP = "GpuSetup"
+    CUDA_ERROR = "CudaError"
     INFRASTRUCTURE = "Infrastructure"
     DISK_FULL = "DiskFull"
     SHARED_MEMORY = "SharedMemory"
     DATA_ERROR = "DataError"
+    CHECKPOINT_ERROR = "CheckpointError"
     IMPORT_ERROR = "ImportError"
     INVALID_PARAMS = "InvalidParams"
+    SHAPE_MISMATCH = "ShapeMismatch"
     DIVERGED = "Diverged"
     METRIC_MISSING = "MetricMissing"
+    STALLED = "Stalled"
+    HUNG_AT_START = "HungAtStart"
+    VOLUME_TIMEOUT = "VolumeTimeout"
+    CRASHED = "Crashed"
     USER_EXCEPTION = "UserException"
 
     # --- the specification itself ------------------------------------------------------------------------------------
     INVALID_SPEC = "InvalidSpec"
+
+
+CLUSTER_REASONS = frozenset(
+    {
+        Reason.PREEMPTED,
+        Reason.DRAINED,
+        Reason.NODE_LOST,
+        Reason.GPU_HARDWARE,
+        Reason.INFRASTRUCTURE,
+        Reason.VOLUME_TIMEOUT,
+        Reason.HUNG_AT_START,
+    }
+)
+"""Causes that are the cluster's: they do not count against a sweep's failurePolicy.maxFailedTrials."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from orkhaven.api.experiment import Dedupe, Json, Objective, RunTemplate
 from orkhaven.api.meta import Condition, Model, NameRule, Number, Rules, StatusModel
+from orkhaven.api.policy import FailurePolicy
+from orkhaven.api.rerun import MAX_RERUNS, Rerun, RerunStatus
+from orkhaven.api.retry import MAX_AVOIDED, AvoidedNode
 from orkhaven.api.rules import ListMap, Rule, Transition, immutable
 from orkhaven.api.search import DRAWING, MAX_GRID_NUMBERS, Algorithm, Parameter, Scale, Search
 from orkhaven.api.stopping import EarlyStopping
@@ -28,17 +30,6 @@ class SweepObjective(Objective):
         Field(
             description="Good enough: once the best trial (with repeats: the best mean) has this value or a better "
             "one, no more are started, and running ones finish. May change while the sweep runs."
-        ),
-    ] = None
-
-
-class FailurePolicy(Model):
-    """When to give up on the whole sweep."""
-
-    max_failed_trials: Annotated[
-        int | None,
-        Field(
-            description="More failed trials than this end the sweep: no more are started, running ones finish.", ge=0
         ),
     ] = None
 
@@ -156,6 +147,11 @@ class SweepSpec(Model):
         ),
     ] = None
     failure_policy: Annotated[FailurePolicy, Field(description="When to give up.")] = FailurePolicy()
+    rerun: Annotated[
+        list[Rerun],
+        Field(description="Failed trials that are run once more, with what is changed.", max_length=MAX_RERUNS),
+        ListMap("id"),
+    ] = []
     ttl_seconds_after_finished: Annotated[
         int | None,
         Field(
@@ -311,23 +307,6 @@ class SweepState(StrEnum):
     FAILED = "Failed"
 
 
-CANARY_FAILED = "CanaryFailed"
-"""Reason of the condition Suspended: no person has suspended it."""
-
-
-def held_by_canary(status: Mapping[str, Any] | None) -> bool:
-    """Whether a sweep of this (raw) status starts nothing because a canary trial has failed."""
-    conditions = (status or {}).get("conditions") or []
-    return any(one["type"] == "Suspended" and one.get("reason") == CANARY_FAILED for one in conditions)
-
-
-def resumed(status: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What `resume` sets in the spec of a Sweep or an Experiment of this (raw) status so that it goes on."""
-    if (status or {}).get("state") == "Pruned":
-        return {"prune": {"resume": True}}
-    return {"suspend": False, **({"canary": 0} if held_by_canary(status) else {})}
-
-
 class TrialCounts(StatusModel):
     """Trials by state."""
 
@@ -343,6 +322,9 @@ class TrialCounts(StatusModel):
     pruned: Annotated[int, Field(description="Stopped early.")] = 0
     reused: Annotated[int, Field(description="Succeeded by the result of an identical run: counted there too.")] = 0
     skipped: Annotated[int, Field(description="Not run, because an identical run is there.")] = 0
+    replaced: Annotated[
+        int, Field(description="Experiments that failed and were run once more: not counted anywhere else here.")
+    ] = 0
 
 
 class LeaderboardRow(StatusModel):
@@ -361,16 +343,56 @@ class LeaderboardRow(StatusModel):
     params: Annotated[dict[str, Json], Field(description="The parameters that vary in this sweep.")] = {}
 
 
-class FailureCluster(StatusModel):
-    """The failures of one cause."""
+class Place(StatusModel):
+    """Where, and how often."""
 
+    name: Annotated[str, Field(description="Its name.", max_length=253)]
+    count: Annotated[int, Field(description="Trials that failed there.")]
+
+
+class Correlation(StatusModel):
+    """What the failures of a cluster have in common, and the trials that succeeded have not."""
+
+    what: Annotated[str, Field(description="A parameter's dotted name, or node, gpu, image.", max_length=128)]
+    value: Annotated[str, Field(description="Its value with the comparison: =16, >=0.01.", max_length=64)]
+    failed: Annotated[int, Field(description="Failures of the cluster that have it.")]
+    failed_of: Annotated[int, Field(description="All failures of the cluster.")]
+    succeeded: Annotated[int, Field(description="Trials that succeeded and have it.")]
+    succeeded_of: Annotated[int, Field(description="All trials that succeeded.")]
+    lift: Annotated[
+        float | None, Field(description="How much more frequent it is among the failures; unset: no success has it.")
+    ] = None
+    text: Annotated[str, Field(description="The same in words.", max_length=256)] = ""
+
+
+class FailureCluster(StatusModel):
+    """The failures of one cause: the same reason, exception, message (without numbers and paths) and place."""
+
+    id: Annotated[str, Field(description="What it is selected by; the same in every look.", max_length=16)] = ""
     reason: Annotated[str, Field(description="The cause.", max_length=64)]
+    signature: Annotated[str, Field(description="What they all say.", max_length=256)] = ""
     count: Annotated[int, Field(description="Trials that died of it.")]
+    first_seen: Annotated[datetime | None, Field(description="When the first of them ended.")] = None
+    last_seen: Annotated[datetime | None, Field(description="When the last of them ended.")] = None
     message: Annotated[str, Field(description="What the latest of them said.", max_length=1024)] = ""
     samples: Annotated[
         list[Annotated[str, Field(max_length=63)]], Field(description="Up to 3 Experiments.", max_length=3)
     ] = []
+    where: Annotated[str | None, Field(description="Where in the code.", max_length=128)] = None
+    nodes: Annotated[list[Place], Field(description="The 3 nodes with most of them.", max_length=3)] = []
+    images: Annotated[list[Place], Field(description="The 3 images with most of them.", max_length=3)] = []
+    correlates: Annotated[
+        list[Correlation], Field(description="What they have in common and the successful have not.", max_length=3)
+    ] = []
+    retryable: Annotated[bool, Field(description="Whether it may pass by itself.")] = False
     suggestion: Annotated[str, Field(description="What a person would do about it.", max_length=1024)] = ""
+
+
+class OtherFailures(StatusModel):
+    """Failures beyond the list."""
+
+    clusters: Annotated[int, Field(description="Clusters that are not listed.")] = 0
+    trials: Annotated[int, Field(description="Failed trials in them.")] = 0
 
 
 class GpuHours(StatusModel):
@@ -400,6 +422,15 @@ class SweepStatus(StatusModel):
     failure_clusters: Annotated[
         list[FailureCluster], Field(description="Failures by cause, largest first.", max_length=32)
     ] = []
+    reruns: Annotated[
+        list[RerunStatus],
+        Field(description="What became of the entries of spec.rerun, oldest first.", max_length=MAX_RERUNS),
+    ] = []
+    avoided_nodes: Annotated[
+        list[AvoidedNode] | None,
+        Field(description="Nodes that runs go past for a while, since several failed there.", max_length=MAX_AVOIDED),
+    ] = None
+    other_failures: Annotated[OtherFailures | None, Field(description="What failureClusters has no room for.")] = None
     gpu_hours: Annotated[GpuHours, Field(description="Where the GPU-hours went.")] = GpuHours()
     start_time: Annotated[datetime | None, Field(description="When the first trial was made.")] = None
     completion_time: Annotated[datetime | None, Field(description="When the last trial ended.")] = None
@@ -417,7 +448,7 @@ class Sweep(Model):
             "initialPoints, trials, template) never changes, but search.maxTrials may rise and a Grid's values and "
             "ranges may be edited (what was tried stays, what is new is tried); objective.goal, parallelism, "
             "canary, suspend, failurePolicy and ttlSecondsAfterFinished may be edited at any time, of earlyStopping "
-            "what it says itself."
+            "what it says itself; entries of rerun come and go."
         ),
     ]
     status: Annotated[SweepStatus | None, Field(description="What became of it.")] = None

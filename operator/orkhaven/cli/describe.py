@@ -24,7 +24,7 @@ from orkhaven.cli.output import (
     tinted,
 )
 from orkhaven.cli.session import Session
-from orkhaven.cli.trouble import ATTEMPTS, EVENTS, attempt_row, event_row, explain
+from orkhaven.cli.trouble import ATTEMPTS, EVENTS, attempt_row, event_row, explain, retry_facts
 from orkhaven.client.board import flatten
 from orkhaven.client.kube import Body, event_time
 
@@ -87,11 +87,13 @@ def _about(session: Session, body: Body) -> list[tuple[str, str]]:
         ("image", spec.get("image") or "the operator's default"),
         ("seed", str(spec.get("seed", 0))),
         ("GPU time", span(status["gpuSeconds"]) if status.get("gpuSeconds") else ""),
+        *retry_facts(status),
         ("checkpoint", f"step {checkpoint['step']}: {checkpoint['path']}" if checkpoint else ""),
         ("made", f"{ago(meta.get('creationTimestamp'), now=session.now)} ago"),
         ("ended", f"{ago(status['completionTime'], now=session.now)} ago" if status.get("completionTime") else ""),
         ("run hash", status.get("runHash") or ""),
         ("reused from", status.get("reusedFrom") or ""),
+        ("in place of", (body["metadata"].get("labels") or {}).get("orkhaven.io/rerun-of") or ""),
         ("output folder", status.get("outputFolder") or ""),
     ]
 

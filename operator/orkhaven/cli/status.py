@@ -109,6 +109,8 @@ def row(body: Body, *, now: datetime) -> dict[str, Any]:
 
 def told(body: Body, *, session: Session) -> str:
     """One sweep for a person."""
+    from orkhaven.api.retry import avoided_in_words
+
     status, spec, name = body.get("status") or {}, body["spec"], body["metadata"]["name"]
     trials, hours, search = status.get("trials") or {}, status.get("gpuHours") or {}, spec.get("search") or {}
     state = status.get("state") or "Pending"
@@ -123,6 +125,8 @@ def told(body: Body, *, session: Session) -> str:
         ("GPU-hours", _hours(hours)),
         ("time", _time(body, now=session.now)),
     ]
+    if avoided := avoided_in_words(status.get("avoidedNodes")):
+        pairs.append(("goes past", printable(avoided)))
     clusters = status.get("failureClusters") or []
     if clusters:
         lines = [f"{one['count']} x {one['reason']}: {printable(one.get('message', ''))[:100]}" for one in clusters[:3]]
@@ -135,6 +139,10 @@ def told(body: Body, *, session: Session) -> str:
 
 def _why(body: Body) -> str:
     """What stands in the way, where something does."""
+    from orkhaven.api.policy import held_message
+
+    if words := held_message(body.get("status")):
+        return printable(words)
     for kind, wanted in (("Accepted", "True"), ("Finished", None), ("Running", None)):
         one = condition(body, kind)
         if one.get("message") and one.get("status") != wanted:

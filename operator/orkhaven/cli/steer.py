@@ -1,38 +1,44 @@
-"""`suspend`, `resume`, `cancel`, `rerun`: ordinary patches of the resources, with the user's own rights."""
+"""`suspend`, `resume`, `cancel`: ordinary patches of the resources, with the user's own rights."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 from orkhaven.cli import find
-from orkhaven.cli.output import Format, dump
 from orkhaven.cli.session import MANAGER, Session
 from orkhaven.client.errors import Invalid, NotFound
-from orkhaven.client.kube import API_VERSION, Body, Kube
+from orkhaven.client.kube import Body, Kube
 from orkhaven.client.waiting import finished
 
 
 def suspend(session: Session, name: str, *, held: bool) -> int:
-    from orkhaven.api.sweep import held_by_canary, resumed
+    from orkhaven.api.policy import STOPPED_ON_CLUSTER, held_reason, resumed
 
     kube = session.kube
     body = find.either(kube, name)
     label, verb = _label(body), "suspended" if held else "resumed"
     if not held and (body.get("status") or {}).get("state") == "Pruned":
-        kube.patch("Experiment", body["metadata"]["name"], {"spec": resumed(body["status"])}, manager=MANAGER)
+        kube.patch(
+            "Experiment",
+            body["metadata"]["name"],
+            {"spec": resumed(body["status"], now=session.now)},
+            manager=MANAGER,
+        )
         print(f"{label} resumed: it goes on from its checkpoint, and is judged again at the next rung")
         return 0
     if finished(body):
         print(f"{label} has ended: there is nothing to {'suspend' if held else 'resume'}", file=sys.stderr)
         return 1
     status = body.get("status")
-    if bool(body["spec"].get("suspend")) == held and (held or not held_by_canary(status)):
+    if bool(body["spec"].get("suspend")) == held and (held or not held_reason(status)):
         print(f"{label} is {verb} already")
         return 0
-    spec = {"suspend": True} if held else resumed(status)
+    spec = {"suspend": True} if held else resumed(status, now=session.now)
     kube.patch(body["kind"], body["metadata"]["name"], {"spec": spec}, manager=MANAGER)
-    print(f"{label} {verb}" + (", without waiting for its canary" if "canary" in spec else ""))
+    how = ", without waiting for its canary" if "canary" in spec else ""
+    if not held and held_reason(status) == STOPPED_ON_CLUSTER:
+        how = ": what has failed so far does not count any more towards failurePolicy.stopOnCluster"
+    print(f"{label} {verb}{how}")
     sweep = _held_by(kube, body) if not held else None
     if sweep:
         print(f"note: sweep/{sweep} itself is suspended, and will suspend it again: resume that", file=sys.stderr)
@@ -74,50 +80,6 @@ def cancel(session: Session, name: str, *, yes: bool) -> int:
     kube.delete(body["kind"], body["metadata"]["name"], uid=body["metadata"]["uid"])
     print(f"{label} cancelled{with_it}")
     return 0
-
-
-def rerun(
-    session: Session, name: str, *, settings: Sequence[str], seed: int | None, new_name: str | None, apply: bool
-) -> int:
-    from orkhaven.api.experiment import Dedupe, rerun_spec
-    from orkhaven.cli.submit import checked
-
-    kube = session.kube
-    old = find.experiment(kube, name)
-    spec = dict(old["spec"])
-    if seed is not None:
-        spec["seed"] = seed
-    made: Body = {
-        "apiVersion": API_VERSION,
-        "kind": "Experiment",
-        "metadata": {"name": new_name or _free_name(kube, name), "namespace": old["metadata"]["namespace"]},
-        "spec": spec,
-    }
-    (made,) = checked([made], settings)
-    made["spec"] = rerun_spec(old, made["spec"])
-    if made["spec"]["dedupe"] == Dedupe.REUSE:
-        then = (
-            "it starts anew, since that one had a folder of its own"
-            if (old.get("status") or {}).get("outputFolder")
-            else "where its output folder is still there, it goes on from the last checkpoint"
-        )
-        print(f"note: the same run as {name}: {then}", file=sys.stderr)
-    if not apply:
-        dump(made, Format.YAML)
-        return 0
-    if any(made["metadata"]["name"] == other for other in kube.names("Experiment")):
-        raise Invalid(f"experiment/{made['metadata']['name']} is there already; --name chooses another name")
-    kube.apply(made, manager=MANAGER)
-    print(f"{_label(made)} applied")
-    print(f"next: {session.command('why', made['metadata']['name'])}")
-    return 0
-
-
-def _free_name(kube: Kube, name: str) -> str:
-    from orkhaven.api.experiment import rerun_names
-
-    taken = set(kube.names("Experiment"))
-    return next(one for one in rerun_names(name) if one not in taken)
 
 
 def _label(body: Body) -> str:

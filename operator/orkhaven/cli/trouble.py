@@ -6,15 +6,27 @@ from typing import Any
 
 from orkhaven.cli import find
 from orkhaven.cli.output import Column, Format, View, ago, bold, emit, facts, instant, printable, span, tinted
+from orkhaven.cli.remedy import line_for
 from orkhaven.cli.session import Session
 from orkhaven.cli.status import ended_trials
 from orkhaven.client.kube import Body, event_time
 
 CLUSTERS = (
+    Column("CLUSTER", "id"),
     Column("COUNT", "count", right=True),
     Column("REASON", "reason"),
     Column("MESSAGE", "message", shrink=True),
     Column("SAMPLES", "samples", show=lambda names: ", ".join(names)),
+)
+
+
+RERUNS = (
+    Column("ID", "id"),
+    Column("SELECTED", "selected", right=True),
+    Column("MADE", "created", right=True),
+    Column("SUCCEEDED", "succeeded", right=True),
+    Column("FAILED", "failed", right=True),
+    Column("MESSAGE", "message", shrink=True),
 )
 
 
@@ -27,6 +39,8 @@ def failures(session: Session, name: str) -> int:
         return 0
     trials = status.get("trials") or {}
     ended = ended_trials(status)
+    for words in held_in_words(body):
+        print(words)
     if not clusters:
         print(f"{name}: none of {ended} ended trials failed" if ended else f"{name}: no trial has ended yet")
         return 0
@@ -35,12 +49,46 @@ def failures(session: Session, name: str) -> int:
         samples = one.get("samples") or []
         pairs = [
             ("says", printable(one.get("message") or "")),
+            ("where", printable(one.get("where") or "")),
+            ("common", "\n".join(printable(c.get("text") or "") for c in one.get("correlates") or ())),
+            ("nodes", places(one.get("nodes") or [])),
+            ("seen", _seen(one, session)),
             ("trials", ", ".join(samples) + (" and more" if one["count"] > len(samples) else "")),
             ("to do", one.get("suggestion") or ""),
             ("look", session.command("why", samples[0]) if samples else ""),
+            ("again", line_for(session, body, one)),
         ]
-        print(f"\n{one['count']} x {bold(one['reason'])}\n{facts(pairs)}")
+        number = f"  cluster {one['id']}" if one.get("id") else ""
+        print(f"\n{one['count']} x {bold(one['reason'])}{number}\n{facts(pairs)}")
+    if rest := status.get("otherFailures"):
+        print(f"\nand {rest.get('trials', 0)} trials of {rest.get('clusters', 0)} smaller clusters")
+    if status.get("reruns"):
+        print("\nRun again")
+        emit(View(RERUNS, status["reruns"]), Format.TABLE)
     return 0
+
+
+def held_in_words(body: Body) -> list[str]:
+    """Why a sweep has stopped itself, and which nodes its runs go past."""
+    from orkhaven.api.policy import held_message
+    from orkhaven.api.retry import avoided_in_words
+
+    lines = [f"stopped: {printable(words)}\n" for words in (held_message(body.get("status")),) if words]
+    avoided = avoided_in_words((body.get("status") or {}).get("avoidedNodes"))
+    return [*lines, *([f"runs go past {printable(avoided)}\n"] if avoided else [])]
+
+
+def places(found: list[dict[str, Any]]) -> str:
+    """Names with how often: "gpu-3 (4), gpu-1 (1)"."""
+    return ", ".join(f"{printable(str(one.get('name')))} ({one.get('count')})" for one in found)
+
+
+def _seen(cluster: dict[str, Any], session: Session) -> str:
+    first, last = cluster.get("firstSeen"), cluster.get("lastSeen")
+    if not first or not last:
+        return ""
+    ended = f"last {ago(last, now=session.now)} ago"
+    return ended if first == last else f"first {ago(first, now=session.now)} ago, {ended}"
 
 
 def _causes(count: int) -> str:
@@ -93,6 +141,7 @@ def why(session: Session, name: str) -> int:
                 ("says", printable(told["message"])),
                 ("where", printable(failure.get("location") or "")),
                 ("to do", told["suggestion"]),
+                *retry_facts(status),
                 ("then", "\n".join(steps)),
             ]
         )
@@ -110,6 +159,19 @@ def why(session: Session, name: str) -> int:
             Format.TABLE,
         )
     return 0
+
+
+def retry_facts(status: Body) -> list[tuple[str, str]]:
+    """What retries changed, where they do not go, and for how long nothing was heard; empty texts where nothing is."""
+    from orkhaven.api.retry import avoided_in_words, changes_in_words
+
+    silent = (status.get("progress") or {}).get("silent") if status.get("state") == "Running" else None
+    heard = f"last heard at {silent['since']}, still nothing at {silent['until']}" if silent else ""
+    return [
+        ("tried with", printable(changes_in_words(status.get("overrides")))),
+        ("goes past", printable(avoided_in_words(status.get("avoid")))),
+        ("silent", heard),
+    ]
 
 
 def explain(body: Body) -> dict[str, Any]:

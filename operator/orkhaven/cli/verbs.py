@@ -218,25 +218,83 @@ def resume(session: Session, name: AnyName) -> int:
     return does.suspend(session, name, held=False)
 
 
-@app.command(short_help="A new run out of one that has ended")
+@app.command(short_help="Failed trials, or one run, once more")
 @takes("cluster")
 def rerun(
     session: Session,
-    experiment: ExperimentName,
-    settings: Set = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Another seed: another run of the same parameters.")
+    name: AnyName,
+    cluster: Annotated[
+        list[str] | None,
+        typer.Option("--cluster", metavar="ID", help="Of a sweep: trials of this cluster of failures."),
     ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Of the new Experiment. Default: the old one's with -r and a number."),
+    reason: Annotated[
+        list[str] | None,
+        typer.Option("--reason", metavar="REASON", help="Of a sweep: trials that failed for this reason."),
     ] = None,
-    apply: Annotated[bool, typer.Option("--apply", help="Make it. Default: print it as YAML.")] = False,
+    names: Annotated[list[str] | None, typer.Option("--name", metavar="XP", help="Of a sweep: this trial.")] = None,
+    match: Annotated[
+        list[str] | None,
+        typer.Option("--match", metavar="NAME=VALUE[,VALUE]", help="Of a sweep: trials with one of these values."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter, or resources.memory and the like."),
+    ] = None,
+    image: Annotated[str | None, typer.Option(metavar="IMAGE", help="With another image.")] = None,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="With this environment variable.")
+    ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="From the start. Default: the same run goes on from its checkpoint.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="Of a single run: another seed.")] = None,
+    new_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a single run: its name. Default: with -r and a number.")
+    ] = None,
+    id_: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Of a sweep: what the rerun is called; done once.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be made, and make nothing.")] = False,
 ) -> int:
-    """A new Experiment out of one that has ended, with what is to change."""
-    from orkhaven.cli import steer as does
+    """Failed trials of a sweep once more, each in its place, with what is to change; all of them where nothing is
+    selected. Of a single Experiment: a new one beside it.
+    """
+    from orkhaven.cli import rerun as does
 
-    return does.rerun(session, experiment, settings=settings or [], seed=seed, new_name=name, apply=apply)
+    asked = does.Asked(
+        clusters=cluster or [],
+        reasons=reason or [],
+        names=names or [],
+        match=match or [],
+        settings=settings or [],
+        image=image,
+        env=env or [],
+        from_scratch=from_scratch,
+        seed=seed,
+        new_name=new_name,
+        id=id_,
+        dry_run=dry_run,
+    )
+    return does.rerun(session, name, asked)
+
+
+@app.command(short_help="A shell where a run has failed")
+@takes("cluster")
+def debug(
+    session: Session,
+    experiment: ExperimentName,
+    timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="The pod is removed then, such as 30m or 4h (24h at most).")
+    ] = "1h",
+    gpu: Annotated[bool, typer.Option("--gpu", help="With the run's GPUs, past the queue.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="The pod outlives the shell, until its time is over.")] = False,
+) -> int:
+    """A shell in a pod like the run's: its image, node, parameters, data and environment; its last words first. It is
+    no attempt, and what the run has written can only be read.
+    """
+    from orkhaven.cli import debug as does
+
+    return does.debug(session, experiment, timeout=timeout, gpu=gpu, keep=keep)
 
 
 @app.command(short_help="All trials of a sweep as CSV, JSON or LaTeX")

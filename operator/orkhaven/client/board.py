@@ -101,6 +101,15 @@ def board_from_hub(
     )
 
 
+def without_replaced(trials: Iterable[Body]) -> list[Body]:
+    """But those that failed and in whose place there is another."""
+    from orkrun.contract import LABEL_RERUN_OF
+
+    bodies = list(trials)
+    replaced = {(body["metadata"].get("labels") or {}).get(LABEL_RERUN_OF) for body in bodies}
+    return [body for body in bodies if body["metadata"]["name"] not in replaced]
+
+
 def board_of(
     sweep: Body,
     trials: Iterable[Body],
@@ -112,7 +121,7 @@ def board_of(
 ) -> Board:
     """All trials, best first, those without a value last. `sort`: a column, with "-" from large to small."""
     objective = sweep["spec"]["objective"]
-    flat = [(body, flatten(body["spec"].get("params") or {})) for body in trials]
+    flat = [(body, flatten(body["spec"].get("params") or {})) for body in without_replaced(trials)]
     params = varying(params for _, params in flat)
     rows = []
     for body, own in flat:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Protocol
 
 from orkhaven.client.hub import Hub
@@ -60,10 +61,10 @@ class Resource:
 
     def resume(self) -> None:
         """Goes on from there, an Experiment that early stopping has ended too; a sweep that its canary holds goes on
-        without waiting for it."""
-        from orkhaven.api.sweep import resumed
+        without waiting for it, and one that was stopped on a cluster of failures is judged by what fails from now."""
+        from orkhaven.api.policy import resumed
 
-        self._patch(resumed(self._body.get("status")))
+        self._patch(resumed(self._body.get("status"), now=datetime.now(UTC)))
 
     def _patch(self, spec: Body) -> None:
         kind, kube = self._body["kind"], self._client.kube

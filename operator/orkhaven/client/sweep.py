@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from orkhaven.client.board import REPEATS, Board, board_from_hub, board_of, flatten
 from orkhaven.client.errors import Invalid, NoHub, NoToken
 from orkhaven.client.frames import draw_curves, frame, number
 from orkhaven.client.kube import Body
-from orkhaven.client.resource import Resource
+from orkhaven.client.resource import MANAGER, Resource
 from orkhaven.client.wire import segment
 
 if TYPE_CHECKING:
@@ -84,7 +85,58 @@ class Sweep(Resource):
     def failures(self) -> pd.DataFrame:
         """Causes of failure: how many trials, what they said, which, what to do."""
         clusters = self.status.get("failureClusters") or []
-        return frame(clusters, ("reason", "count", "message", "samples", "suggestion"))
+        rows = [{**one, "correlates": "; ".join(c["text"] for c in one.get("correlates") or ())} for one in clusters]
+        return frame(rows, ("reason", "count", "message", "samples", "suggestion", "id", "signature", "correlates"))
+
+    def rerun(
+        self,
+        *,
+        clusters: Sequence[str] = (),
+        reasons: Sequence[str] = (),
+        names: Sequence[str] = (),
+        match: Mapping[str, Sequence[Any]] | None = None,
+        set: Mapping[str, Any] | None = None,
+        image: str | None = None,
+        env: Mapping[str, str] | None = None,
+        from_scratch: bool = False,
+        id: str | None = None,
+        dry_run: bool = False,
+    ) -> list[str]:
+        """Failed trials once more, each in its place: the names of those that failed. Nothing selected: all of them.
+
+        `clusters`, `reasons`: as `failures()` shows them; `match`: dotted parameter -> values. `set`: what is changed,
+        resources.memory and the like or parameters. The same run goes on from its checkpoint unless `from_scratch`.
+        `id`: done once; default: from the day and what is asked for, so that a cell that is run twice asks once.
+        """
+        from orkhaven.client.rerun import ask, entry_of, taken_in
+
+        self.refresh()
+        kube, today = self._client.kube, datetime.now(UTC).date()
+        entry = entry_of(
+            day=today,
+            clusters=clusters,
+            reasons=reasons,
+            names=names,
+            match=match,
+            set=set,
+            image=image,
+            env=env,
+            from_scratch=from_scratch,
+            id=id,
+        )
+        found = taken_in(kube, self._body, entry)
+        if not found or dry_run:
+            return found
+        asked = ask(kube, self._body, entry, manager=MANAGER)
+        if asked is None:
+            return []
+        self._body = asked
+        return found
+
+    def reruns(self) -> pd.DataFrame:
+        """What became of the reruns."""
+        columns = ("id", "time", "selected", "created", "done", "succeeded", "failed", "message")
+        return frame(self.status.get("reruns") or [], columns)
 
     def curves(
         self,

@@ -30,6 +30,10 @@ class SuspendJob:
     key: Key
     uid: str
     suspend: bool
+    avoid: tuple[str, ...] = ()
+    """On a release, with `affinity`: nodes that the Job has to go past and does not yet."""
+    affinity: dict[str, Any] | None = None
+    """The node affinity that says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from orkhaven.api.experiment import Attempt, State
 from orkhaven.core.failures import Cause, Evidence, Loss, classify, classify_success, gather
 from orkhaven.core.failures.rules import CONFIG_REASONS, HOPELESS, IMAGE_REASONS
 from orkhaven.core.job import image_of
+from orkhaven.core.stalls import not_started, silent
 from orkhaven.core.status import clip, whole_seconds
 from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView
 from orkrun.contract import Outcome
@@ -114,6 +115,7 @@ def judge(
             nodes=nodes,
             known_objective=exp.status.objective is not None,
             loss=loss,
+            rules=defaults.failure_rules,
         )
 
     if pod is not None and pod.phase in POD_PHASES_ENDED:
@@ -130,7 +132,7 @@ def judge(
             return Verdict(phase=Phase.ENDED, cause=cause, evidence=evidence(with_pod=False))
         return _failed(evidence(Loss.POD_GONE, with_pod=False))
     if pod is not None:
-        return _live_pod(pod, job, evidence, defaults=defaults, now=now)
+        return _live_pod(pod, job, evidence, exp, spec, defaults=defaults, now=now)
     if job is None:
         return _failed(evidence(Loss.JOB_GONE))
     if job.suspended:
@@ -159,7 +161,16 @@ def _ended_pod(pod: PodView, job: JobView | None, evidence: Evidence, *, default
     return Verdict(phase=Phase.ENDED, cause=cause, evidence=evidence)
 
 
-def _live_pod(pod: PodView, job: JobView | None, evidence: _Gather, *, defaults: Defaults, now: datetime) -> Verdict:
+def _live_pod(
+    pod: PodView,
+    job: JobView | None,
+    evidence: _Gather,
+    exp: ExperimentView,
+    spec: ExperimentSpec,
+    *,
+    defaults: Defaults,
+    now: datetime,
+) -> Verdict:
     container = pod.container
     waiting = container.waiting_reason or ""
     if job is not None and job.suspended:
@@ -178,12 +189,22 @@ def _live_pod(pod: PodView, job: JobView | None, evidence: _Gather, *, defaults:
     if pod.phase == "Unknown":
         return _live(State.RUNNING, Reason.STATUS_UNKNOWN, f"node {pod.node} does not say how its pod is")
     if pod.phase == "Running" or container.started is not None:
+        stalled = silent(pod, spec, exp.status.progress, defaults=defaults)
+        if stalled is not None:
+            return Verdict(phase=Phase.ENDED, cause=stalled, evidence=evidence())
         return _live(State.RUNNING, Reason.TRAINING, f"on node {pod.node}")
     if pod.unschedulable is not None and pod.node is None:
         return _live(State.QUEUED, Reason.UNSCHEDULABLE, pod.unschedulable)
     if pod.node is None:
         return _live(State.STARTING, Reason.WAITING_FOR_POD, "its pod is being scheduled")
-    return _live(State.STARTING, Reason.CONTAINER_CREATING, f"on node {pod.node}: pulls its image, mounts its volumes")
+    hung, left = not_started(pod, image=image_of(spec, defaults), defaults=defaults, now=now)
+    if hung is not None:
+        return Verdict(phase=Phase.ENDED, cause=hung, evidence=evidence())
+    if pod.sandbox is None:
+        doing = "mounts its volumes, pulls its image"
+    else:
+        doing = "pulls its image" if pod.sandbox else "mounts its volumes"
+    return _live(State.STARTING, Reason.CONTAINER_CREATING, f"on node {pod.node}: {doing}", recheck=left)
 
 
 def _live(state: State, reason: Reason, message: str, *, recheck: float | None = None) -> Verdict:
@@ -248,7 +269,7 @@ def close(attempt: Attempt, verdict: Verdict, *, now: datetime) -> Attempt:
         update={
             "end_time": attempt.end_time or whole_seconds(now),
             "exit_code": evidence.exit_code if evidence else None,
-            "reason": (cause.reason if cause else Reason.COMPLETED).value,
+            "reason": str(cause.reason if cause else Reason.COMPLETED),
             "message": clip(cause.message, 1024) if cause else None,
         }
     )

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from orkhaven.api import GROUP, VERSION, ExperimentSpec
 from orkhaven.api.meta import parse_duration, parse_quantity
 from orkhaven.core.identity import LABEL_DIGITS, job_name
-from orkhaven.core.parse import CONTAINER, GPU, LABEL_GPU_MEMORY, LABEL_GPU_MODEL
+from orkhaven.core.parse import ANNOTATION_AVOID, CONTAINER, GPU, LABEL_GPU_MEMORY, LABEL_GPU_MODEL
 from orkhaven.core.views import Defaults, ExperimentView
 from orkrun import contract
 
@@ -56,12 +56,13 @@ def build_job(
     param_hash: str,
     run_hash: str,
     folder: str | None = None,
-    avoid_nodes: Sequence[str] = (),
+    avoid: Sequence[str] = (),
+    shun: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The body of the Job of `attempt`.
 
-    `folder`: of its output, on the volume; None: named by the run hash. `avoid_nodes`: where a GPU broke under this
-    run; asked for, not insisted on. Raises ConfigTooLarge, and ValueError for a spec that is None.
+    `folder`: of its output, on the volume; None: named by the run hash. `avoid`: nodes that it may not go to; `shun`:
+    only where no other has room. Raises ConfigTooLarge, and ValueError for a spec that is None.
     """
     spec = exp.spec
     if spec is None:
@@ -92,7 +93,7 @@ def build_job(
                     )
                 },
             },
-            "spec": _pod(exp, spec, defaults=defaults, output=output, avoid_nodes=avoid_nodes),
+            "spec": _pod(exp, spec, defaults=defaults, output=output, avoid=avoid, shun=shun),
         },
     }
     if spec.max_run_time is not None:
@@ -105,6 +106,7 @@ def build_job(
             "name": job_name(exp.meta.key.name, attempt),
             "namespace": exp.meta.key.namespace,
             "labels": labels,
+            **({"annotations": {ANNOTATION_AVOID: ",".join(sorted(avoid))}} if avoid else {}),
             "ownerReferences": [
                 {
                     "apiVersion": f"{GROUP}/{VERSION}",
@@ -165,7 +167,13 @@ def _config(
 
 
 def _pod(
-    exp: ExperimentView, spec: ExperimentSpec, *, defaults: Defaults, output: str, avoid_nodes: Sequence[str]
+    exp: ExperimentView,
+    spec: ExperimentSpec,
+    *,
+    defaults: Defaults,
+    output: str,
+    avoid: Sequence[str],
+    shun: Sequence[str],
 ) -> dict[str, Any]:
     config_dir, config_file = _split(contract.DEFAULT_CONFIG)
     token_dir, token_file = _split(contract.DEFAULT_TOKEN_FILE)
@@ -255,7 +263,12 @@ def _pod(
         pod["nodeSelector"] = dict(spec.node_selector)
     if spec.tolerations:
         pod["tolerations"] = [toleration.to_dict() for toleration in spec.tolerations]
-    affinity = _affinity(spec, avoid_nodes)
+    affinity = node_affinity(
+        models=spec.resources.gpu_models,
+        least_mib=memory_mib(spec.resources.min_gpu_memory),
+        avoid=avoid,
+        shun=shun,
+    )
     if affinity:
         pod["affinity"] = {"nodeAffinity": affinity}
     return pod
@@ -309,20 +322,24 @@ def _resources(spec: ExperimentSpec) -> dict[str, Any]:
     return {"requests": named, "limits": dict(named)} if named else {}
 
 
-def _affinity(spec: ExperimentSpec, avoid_nodes: Sequence[str]) -> Mapping[str, Any]:
+def node_affinity(
+    *, models: Sequence[str], least_mib: int | None, avoid: Sequence[str], shun: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Empty where any node will do."""
     required: list[dict[str, Any]] = []
-    if spec.resources.gpu_models:
-        required.append({"key": LABEL_GPU_MODEL, "operator": "In", "values": list(spec.resources.gpu_models)})
-    least = memory_mib(spec.resources.min_gpu_memory)
-    if least is not None:
-        required.append({"key": LABEL_GPU_MEMORY, "operator": "Gt", "values": [str(least - 1)]})
+    if models:
+        required.append({"key": LABEL_GPU_MODEL, "operator": "In", "values": list(models)})
+    if least_mib is not None:
+        required.append({"key": LABEL_GPU_MEMORY, "operator": "Gt", "values": [str(least_mib - 1)]})
+    if avoid:
+        required.append({"key": HOSTNAME, "operator": "NotIn", "values": sorted(avoid)})
     affinity: dict[str, Any] = {}
     if required:
         affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {
             "nodeSelectorTerms": [{"matchExpressions": required}]
         }
-    if avoid_nodes:
-        elsewhere = {"key": HOSTNAME, "operator": "NotIn", "values": sorted(avoid_nodes)}
+    if shun:
+        elsewhere = {"key": HOSTNAME, "operator": "NotIn", "values": sorted(shun)}
         affinity["preferredDuringSchedulingIgnoredDuringExecution"] = [
             {"weight": 100, "preference": {"matchExpressions": [elsewhere]}}
         ]

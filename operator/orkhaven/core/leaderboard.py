@@ -11,6 +11,7 @@ from typing import Any
 
 from orkhaven.api.experiment import TERMINAL_STATES, Direction, ObjectiveStatus, State
 from orkhaven.api.sweep import LeaderboardRow
+from orkhaven.core.overrides import effective
 from orkhaven.core.search.space import lookup
 from orkhaven.core.views import ExperimentView
 
@@ -35,7 +36,8 @@ def leaderboard(
     show.
     `repeats`: trials of one combination (numbers repeats * i to repeats * i + repeats - 1), which are one row then, by
     their mean. Such a row stands once all of them have ended: one lucky seed leads nobody.
-    Where pruned ones do not count, a combination of which a repeat was pruned has no row.
+    Where pruned ones do not count, a combination of which a repeat was pruned has no row; nor has one whose repeats do
+    not have the same parameters any more.
     """
     sign = -1.0 if direction is Direction.MAXIMIZE else 1.0
     if repeats > 1:
@@ -68,7 +70,9 @@ def _of_repeats(
     for group in groups.values():
         found = [(result, child) for child in group if (result := _result(child, states)) is not None]
         outdone = State.PRUNED not in states and any(child.status.state is State.PRUNED for child in group)
-        if len(group) < repeats or not found or outdone:
+        # One that was run again with other parameters is no repeat of the others.
+        alike = all(child.spec and group[0].spec and child.spec.params == group[0].spec.params for child in group)
+        if len(group) < repeats or not found or outdone or not alike:
             continue
         best, leader = min(found, key=lambda one: (sign * one[0].value, one[0].step, one[1].meta.key.name))
         values = [result.value for result, _ in found]
@@ -96,7 +100,7 @@ def _result(child: ExperimentView, states: Set[State]) -> ObjectiveStatus | None
 
 
 def _shown(child: ExperimentView, names: Sequence[str]) -> dict[str, Any]:
-    params = child.spec.params if child.spec else {}
+    params = effective(child.spec, child.status.overrides).params if child.spec else {}
     shown: dict[str, Any] = {}
     left = MAX_PARAMS_BYTES
     for name in names:

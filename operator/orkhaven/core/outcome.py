@@ -12,7 +12,7 @@ from orkhaven.api.experiment import TERMINAL_STATES, FailureStatus, State
 from orkhaven.api.meta import Condition
 from orkhaven.api.stopping import Prune
 from orkhaven.core.actions import Note
-from orkhaven.core.failures import Evidence, suggestion
+from orkhaven.core.failures import Evidence, fingerprint, suggestion
 from orkhaven.core.status import Conditions, clip, clip_end, holds
 from orkhaven.core.views import ExperimentView, JobView, PodView
 from orkrun import contract
@@ -73,15 +73,19 @@ def result_words(spec: ExperimentSpec, status: ExperimentStatus, evidence: Evide
     return f"{name} {known.value:.6g} at step {known.step}{note}" if known else f"done{note}"
 
 
-def failure_of(reason: str, message: str, evidence: Evidence | None = None) -> FailureStatus:
+def failure_of(reason: str, message: str, evidence: Evidence | None = None, *, advice: str = "") -> FailureStatus:
+    """`advice`: of a rule of the user's, instead of ours."""
     record = evidence.record if evidence else None
     excerpt = record.excerpt if record else "\n".join((evidence.text if evidence else "").splitlines()[-EXCERPT_LINES:])
+    mark = fingerprint(reason, message, evidence)
     return FailureStatus(
         reason=str(reason),
         message=clip(message, 1024),
         excerpt=clip_end(excerpt, EXCERPT_CHARACTERS) if excerpt else None,
         location=clip(record.location, 512) if record and record.location else None,
-        suggestion=suggestion(reason),
+        suggestion=advice or suggestion(reason, message, evidence),
+        cluster=mark.id,
+        signature=mark.signature,
     )
 
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
-from orkhaven.api import ExperimentSpec, ExperimentStatus, SweepSpec, SweepStatus
+from orkhaven.api import GROUP, ExperimentSpec, ExperimentStatus, SweepSpec, SweepStatus
+from orkhaven.api.meta import parse_quantity
 from orkhaven.api.rules import problems
 from orkhaven.core.views import ContainerState, ExperimentView, JobView, Key, Meta, NodeView, PodView, SweepView
 from orkrun import contract
@@ -18,6 +19,8 @@ from orkrun import contract
 GPU = "nvidia.com/gpu"
 LABEL_GPU_MODEL = "nvidia.com/gpu.product"
 LABEL_GPU_MEMORY = "nvidia.com/gpu.memory"
+ANNOTATION_AVOID = f"{GROUP}/avoid"
+"""On a Job: nodes that its pod may not go to, separated by commas."""
 LABEL_JOB_NAME = "batch.kubernetes.io/job-name"
 CONTAINER = "trainer"
 """Name of the training container; the only one of its pod."""
@@ -72,6 +75,7 @@ def parse_job(body: Mapping[str, Any]) -> JobView:
         attempt=_int(meta.labels.get(contract.LABEL_ATTEMPT)) or 0,
         suspended=spec.get("suspend") is True,
         gpus=_gpus(_dict(_dict(spec.get("template")).get("spec"))),
+        avoid=_names(_dict(_dict(body.get("metadata")).get("annotations")).get(ANNOTATION_AVOID)),
         active=_int(status.get("active")) or 0,
         succeeded=complete is not None,
         failed_reason=None if failed is None else (_str(failed.get("reason")) or "Failed"),
@@ -109,6 +113,7 @@ def parse_pod(body: Mapping[str, Any]) -> PodView:
         disruption=None if disruption is None else (_str(disruption.get("reason")) or "Unknown"),
         disruption_message=None if disruption is None else _str(disruption.get("message")),
         deletion_requested=removal,
+        sandbox=_sandbox(status),
         container=_container(status),
     )
 
@@ -126,6 +131,7 @@ def parse_node(body: Mapping[str, Any]) -> NodeView:
         gpus=_int(_dict(status.get("allocatable")).get(GPU)) or 0,
         gpu_model=meta.labels.get(LABEL_GPU_MODEL),
         gpu_memory_mib=_int(meta.labels.get(LABEL_GPU_MEMORY)),
+        memory_mib=_mib(_dict(status.get("allocatable")).get("memory")),
         taints=tuple(
             (_str(taint.get("key")) or "", _str(taint.get("value")) or "", str(taint["effect"]))
             for taint in _dicts(spec.get("taints"))
@@ -156,6 +162,11 @@ def _status(model: type[_Status], raw: Mapping[str, Any]) -> _Status:
             if len(kept) == len(known):
                 return model()
             known = kept
+
+
+def parse_meta(body: Mapping[str, Any]) -> Meta:
+    """The metadata of any object."""
+    return _meta(body)
 
 
 def _meta(body: Mapping[str, Any]) -> Meta:
@@ -214,6 +225,22 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
 
 def _str(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _sandbox(status: Mapping[str, Any]) -> bool | None:
+    found = (c.get("status") for c in _dicts(status.get("conditions")) if c.get("type") == "PodReadyToStartContainers")
+    return {"True": True, "False": False}.get(str(next(found, None)))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return tuple(name for part in (_str(value) or "").split(",") if (name := part.strip()))
+
+
+def _mib(value: Any) -> int | None:
+    try:
+        return int(parse_quantity(str(value)) // 2**20) if value is not None else None
+    except ValueError:
+        return None
 
 
 def _int(value: Any) -> int | None:

@@ -7,23 +7,56 @@ to them. One that no node can ever hold, or that its sweep's parallelism holds b
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
-from orkhaven.api import Reason
+from orkhaven.api import ExperimentSpec, Reason
 from orkhaven.api.container import Toleration
 from orkhaven.core.actions import SuspendJob
 from orkhaven.core.attempts import POD_PHASES_ENDED
-from orkhaven.core.job import memory_mib
+from orkhaven.core.job import memory_mib, node_affinity
 from orkhaven.core.outcome import is_finished, to_prune
 from orkhaven.core.views import ExperimentView, JobView, Key, NodeView, PodView, Why
 from orkrun import contract
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a run needs of a node."""
+
+    gpus: int
+    gpu_models: tuple[str, ...] = ()
+    min_gpu_memory_mib: int | None = None
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    avoid: tuple[str, ...] = ()
+    """Nodes that it may not go to, sorted."""
+
+    def affinity(self) -> dict[str, Any]:
+        return node_affinity(models=self.gpu_models, least_mib=self.min_gpu_memory_mib, avoid=self.avoid)
+
+
+def needs_of(spec: ExperimentSpec, *, avoid: Iterable[str] = ()) -> Needs:
+    return Needs(
+        gpus=spec.resources.gpus,
+        gpu_models=tuple(spec.resources.gpu_models),
+        min_gpu_memory_mib=memory_mib(spec.resources.min_gpu_memory),
+        node_selector=spec.node_selector,
+        tolerations=tuple(spec.tolerations),
+        avoid=tuple(sorted(avoid)),
+    )
+
+
+def could_run(needs: Needs, nodes: Mapping[str, NodeView]) -> bool:
+    """Whether a node could run it, were it empty."""
+    return any(node.gpus >= needs.gpus and _unfit(needs, node) is None for node in nodes.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A Job that wants GPUs, or holds them: what it needs of a node. Made by `request_of`."""
+    """A Job that wants GPUs, or holds them. Made by `request_of`."""
 
     job: Key
     uid: str
@@ -32,11 +65,13 @@ class Request:
     sweep: Key | None = None
     created: datetime
     """Of the Experiment, so that a new attempt does not go to the end of the queue."""
-    gpus: int
-    gpu_models: tuple[str, ...] = ()
-    min_gpu_memory_mib: int | None = None
-    node_selector: Mapping[str, str] = field(default_factory=dict)
-    tolerations: tuple[Toleration, ...] = ()
+    needs: Needs
+    said: tuple[str, ...] | None = None
+    """Nodes that its Job goes past already; None: what it says cannot be changed any more."""
+
+    @property
+    def gpus(self) -> int:
+        return self.needs.gpus
 
 
 Waiting = Request
@@ -48,19 +83,36 @@ def request_of(exp: ExperimentView, job: JobView) -> Request | None:
     if exp.spec is None:
         return None
     sweep = exp.meta.labels.get(contract.LABEL_SWEEP)
-    needs = exp.spec.resources
     return Request(
         job=job.meta.key,
         uid=job.meta.uid,
         experiment=exp.meta.key,
         sweep=Key(exp.meta.key.namespace, sweep) if sweep else None,
         created=exp.meta.created,
-        gpus=needs.gpus,
-        gpu_models=tuple(needs.gpu_models),
-        min_gpu_memory_mib=memory_mib(needs.min_gpu_memory),
-        node_selector=exp.spec.node_selector,
-        tolerations=tuple(exp.spec.tolerations),
+        needs=needs_of(exp.spec, avoid=job.avoid),
+        said=job.avoid if job.started is None else None,
     )
+
+
+def past(needs: Needs, nodes: Mapping[str, NodeView], *, own: Set[str], all_runs: Set[str]) -> tuple[str, ...]:
+    """The nodes that a Job may not go to: of those that its run goes past (`own`) and those that all runs do. Only
+    where another node could run it: on a cluster of one node a run is better tried again there than never."""
+    for wanted in (own | all_runs, own):
+        avoid = tuple(sorted(wanted))
+        if avoid and could_run(replace(needs, avoid=avoid), nodes):
+            return avoid
+    return ()
+
+
+def going_past(request: Request, exp: ExperimentView, *, all_runs: Set[str], nodes: Mapping[str, NodeView]) -> Request:
+    """The request of a Job that has never run as things are now: nodes may have become suspect since it was made, be
+    trusted again, or be all that is left."""
+    if request.said is None:
+        return request
+    own = {one.node for one in exp.status.avoid or ()}
+    if not (own or all_runs or request.said):
+        return request
+    return replace(request, needs=replace(request.needs, avoid=past(request.needs, nodes, own=own, all_runs=all_runs)))
 
 
 def wants_release(exp: ExperimentView, job: JobView) -> bool:
@@ -132,7 +184,10 @@ def plan_queue(
         if why is not None:
             reasons[request.experiment] = why
             continue
-        release.append(SuspendJob(request.job, request.uid, suspend=False))
+        news = request.said is not None and set(request.needs.avoid) != set(request.said)
+        avoid = request.needs.avoid if news else ()
+        affinity = request.needs.affinity() if news else None
+        release.append(SuspendJob(request.job, request.uid, suspend=False, avoid=avoid, affinity=affinity))
         if request.sweep is not None:
             holders.setdefault(request.sweep, set()).add(request.job)
     return QueuePlan(release=tuple(release), reasons=reasons)
@@ -215,16 +270,18 @@ class _Places:
 
     def _fitting(self, request: Request) -> list[str]:
         """Nodes that could run it were they empty."""
+        needs = request.needs
         need = (
-            request.gpus,
-            request.gpu_models,
-            request.min_gpu_memory_mib,
-            tuple(sorted(request.node_selector.items())),
-            tuple(tuple(toleration.to_dict().items()) for toleration in request.tolerations),
+            needs.gpus,
+            needs.gpu_models,
+            needs.min_gpu_memory_mib,
+            tuple(sorted(needs.node_selector.items())),
+            tuple(tuple(toleration.to_dict().items()) for toleration in needs.tolerations),
+            needs.avoid,
         )
         if need not in self._known:
             nodes = self._nodes.items()
-            fitting = [name for name, node in nodes if node.gpus >= request.gpus and _unfit(request, node) is None]
+            fitting = [name for name, node in nodes if node.gpus >= needs.gpus and _unfit(needs, node) is None]
             self._known[need] = fitting
         return self._known[need]
 
@@ -234,13 +291,14 @@ class _Places:
         free = sum(max(self._free[name], 0) for name in fitting if name not in self._kept)
         kept = sum(max(self._free[name], 0) for name in fitting if name in self._kept)
         held = f", {kept} kept for the next in line" if kept else ""
-        return f"waits for {_wanted(request)}: {free} of {total} free{held}"
+        return f"waits for {_wanted(request.needs)}: {free} of {total} free{held}"
 
     def misfit(self, request: Request) -> str | None:
         """Why no node can ever run it, in the words of the first requirement that leaves none; None: one can."""
         if self._fitting(request):
             return None
-        head = f"no node has {_wanted(request)}"
+        needs = request.needs
+        head = f"no node has {_wanted(needs)}"
         with_gpus = [node for node in self._nodes.values() if node.gpus]
         if not with_gpus:
             return f"{head}: no node has GPUs at all"
@@ -248,26 +306,28 @@ class _Places:
         largest = max(node.gpus for node in with_gpus)
         if largest < request.gpus:
             return f"{head}: the largest node has {largest}"
-        reasons = sorted({why for node in with_gpus if node.gpus >= request.gpus and (why := _unfit(request, node))})
+        reasons = sorted({why for node in with_gpus if node.gpus >= needs.gpus and (why := _unfit(needs, node))})
         return f"{head}: {'; '.join(reasons[:4])} (GPUs here: {models})"
 
 
-def _unfit(request: Request, node: NodeView) -> str | None:
+def _unfit(needs: Needs, node: NodeView) -> str | None:
     """What about the node, apart from the number of its GPUs, is not as it should be."""
     name = node.meta.key.name
-    if request.gpu_models and node.gpu_model not in request.gpu_models:
+    if needs.gpu_models and node.gpu_model not in needs.gpu_models:
         return "not one of these models"
-    if request.min_gpu_memory_mib is not None and (node.gpu_memory_mib or 0) < request.min_gpu_memory_mib:
+    if needs.min_gpu_memory_mib is not None and (node.gpu_memory_mib or 0) < needs.min_gpu_memory_mib:
         return "too little memory per GPU" if node.gpu_memory_mib else "the node says nothing of its GPUs' memory"
-    for label, value in request.node_selector.items():
+    for label, value in needs.node_selector.items():
         if node.meta.labels.get(label) != value:
             return f"no node has {label}={value}"
+    if name in needs.avoid:
+        return f"node {name} is avoided, since attempts failed there"
     if not node.ready:
         return f"node {name} is not ready"
     if not node.schedulable:
         return f"node {name} is cordoned"
     for key, value, effect in node.taints:
-        if not any(_tolerates(toleration, key, value, effect) for toleration in request.tolerations):
+        if not any(_tolerates(toleration, key, value, effect) for toleration in needs.tolerations):
             return f"node {name} has the taint {key}{f'={value}' if value else ''}:{effect}"
     return None
 
@@ -280,13 +340,13 @@ def _tolerates(toleration: Toleration, key: str, value: str, effect: str) -> boo
     return toleration.key == key and (toleration.value or "") == value
 
 
-def _wanted(request: Request) -> str:
-    words = f"{request.gpus} GPU{'s' if request.gpus != 1 else ''}"
-    if request.gpu_models:
-        words += " of model " + " or ".join(request.gpu_models)
-    if request.min_gpu_memory_mib is not None:
-        gib = request.min_gpu_memory_mib / 1024
-        words += f" with at least {gib:g}Gi" if gib >= 1 else f" with at least {request.min_gpu_memory_mib}Mi"
-    if request.node_selector:
-        words += " on a node with " + ", ".join(f"{k}={v}" for k, v in sorted(request.node_selector.items()))
-    return words + (" on one node" if request.gpus > 1 else "")
+def _wanted(needs: Needs) -> str:
+    words = f"{needs.gpus} GPU{'s' if needs.gpus != 1 else ''}"
+    if needs.gpu_models:
+        words += " of model " + " or ".join(needs.gpu_models)
+    if needs.min_gpu_memory_mib is not None:
+        gib = needs.min_gpu_memory_mib / 1024
+        words += f" with at least {gib:g}Gi" if gib >= 1 else f" with at least {needs.min_gpu_memory_mib}Mi"
+    if needs.node_selector:
+        words += " on a node with " + ", ".join(f"{k}={v}" for k, v in sorted(needs.node_selector.items()))
+    return words + (" on one node" if needs.gpus > 1 else "")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orkhaven.api import Reason
-from orkhaven.core.failures import Cause
+from orkhaven.core.failures import Action, Cause
 from orkhaven.core.views import Defaults
 
 
@@ -18,20 +18,47 @@ class Policy(StrEnum):
     COUNTED = "counted"
     ONCE = "once"
     """Counted, and only one attempt may end so."""
+    CHANGED = "changed"
+    """Counted, and only where the next attempt gets something else: more memory, other parameters."""
     NEVER = "never"
 
 
-POLICIES: dict[Reason, Policy] = {
+POLICIES: dict[str, Policy] = {
     Reason.PREEMPTED: Policy.FREE,
     Reason.DRAINED: Policy.FREE,
     Reason.NODE_LOST: Policy.FREE,
     Reason.IMAGE_PULL: Policy.COUNTED,
     Reason.GPU_HARDWARE: Policy.COUNTED,
     Reason.INFRASTRUCTURE: Policy.COUNTED,
+    Reason.CRASHED: Policy.COUNTED,
     Reason.USER_EXCEPTION: Policy.COUNTED,
+    Reason.VOLUME_TIMEOUT: Policy.COUNTED,
     Reason.METRIC_MISSING: Policy.ONCE,
+    Reason.STALLED: Policy.ONCE,
+    Reason.HUNG_AT_START: Policy.ONCE,
+    Reason.OUT_OF_MEMORY_KILLED: Policy.CHANGED,
+    Reason.CUDA_OUT_OF_MEMORY: Policy.CHANGED,
 }
 """Every other cause: never."""
+
+_ASKED = {
+    Action.NEVER: Policy.NEVER,
+    Action.RETRY: Policy.COUNTED,
+    Action.OTHER_NODE: Policy.COUNTED,
+    Action.MORE_MEMORY: Policy.CHANGED,
+}
+
+
+def policy_of(cause: Cause) -> Policy:
+    """A user's rule goes before the reason's row. A word of the user's own is treated as any other exception."""
+    if cause.action is not None:
+        return _ASKED[cause.action]
+    if not cause.may_pass:
+        return Policy.NEVER
+    return _BY_WORD.get(cause.reason, POLICIES[Reason.USER_EXCEPTION])
+
+
+_BY_WORD = {reason.value: POLICIES.get(reason, Policy.NEVER) for reason in Reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +69,23 @@ class Retry:
 
 
 def decide(
-    cause: Cause, *, ended: Sequence[str], retries_used: int, limit: int, uid: str, defaults: Defaults
+    cause: Cause,
+    *,
+    ended: Sequence[str],
+    retries_used: int,
+    limit: int,
+    uid: str,
+    defaults: Defaults,
+    changed: bool = False,
 ) -> Retry | None:
     """Whether there is another attempt; None: the run has failed.
 
-    `ended`: reasons of all attempts that have ended, this one last. The first free retry comes at once; where the
-    cluster takes one attempt after the other, it backs off like the counted ones.
+    `ended`: reasons of all attempts that have ended, this one last. `changed`: the next one gets something else. The
+    first free retry comes at once; where the cluster takes one attempt after the other, it backs off like the counted
+    ones.
     """
-    policy = POLICIES.get(cause.reason, Policy.NEVER)
-    if policy is Policy.NEVER or not cause.may_pass:
+    policy = policy_of(cause)
+    if policy is Policy.NEVER or (policy is Policy.CHANGED and not changed):
         return None
     number = len(ended)
     if policy is Policy.FREE:

@@ -129,10 +129,28 @@ def answer(
     return Answer(step=Step.BEGIN, own_folder=any(_is_in_the_way(twin, spec) for twin in near))
 
 
-def in_folder(exp: ExperimentView, spec: ExperimentSpec, *, twins: Sequence[Twin], defaults: Defaults) -> str | None:
-    """Who is at work in the folder of the run hash, where this run, which has begun before, would go on. It waits for
-    an attempt's end only, never for a result: of two that have begun one is at work at a time."""
-    there = [twin for twin in twins if twin.active and twin.exp.status.output_folder is None]
+def gone_on_from(spec: ExperimentSpec, *, twins: Sequence[Twin], defaults: Defaults) -> ExperimentView | None:
+    """The Experiment that spec.resumeFrom names, where it is the same run on the same volume."""
+    return next(
+        (
+            twin.exp
+            for twin in twins
+            if twin.exp.meta.key.name == spec.resume_from
+            and not twin.exp.meta.deleting
+            and twin.exp.spec is not None
+            and _claim(twin.exp.spec, defaults) == _claim(spec, defaults)
+        ),
+        None,
+    )
+
+
+def in_folder(
+    exp: ExperimentView, spec: ExperimentSpec, *, twins: Sequence[Twin], defaults: Defaults, folder: str | None = None
+) -> str | None:
+    """Who is at work in the folder (None: of the run hash) where this run, which has begun before or goes on from
+    another, would go on. It waits for an attempt's end only, never for a result: of two that have begun one is at work
+    at a time."""
+    there = [twin for twin in twins if twin.active and twin.exp.status.output_folder == folder]
     there = [t for t in there if t.exp.spec is not None and _claim(t.exp.spec, defaults) == _claim(spec, defaults)]
     first = min((t for t in there if t.exp.meta.uid != exp.meta.uid), key=_order, default=None)
     return first.exp.meta.key.name if first is not None else None
@@ -164,7 +182,7 @@ def copied_fields(source: ExperimentView, raw_status: Mapping[str, Any]) -> dict
     """The hub's part of the source's status, as far as `raw_status` does not have it yet."""
     fields = {name: source.raw_status[name] for name in COPIED if source.raw_status.get(name)}
     if "progress" in fields:
-        fields["progress"] = {key: value for key, value in fields["progress"].items() if key != "eta"}
+        fields["progress"] = {key: value for key, value in fields["progress"].items() if key not in ("eta", "silent")}
     same = all(raw_status.get(name) == value for name, value in fields.items())
     return {} if same else fields
 

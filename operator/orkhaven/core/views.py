@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason, SweepSpec, SweepStatus
+from orkhaven.core.user_rules import UserRule
 
 
 class Key(NamedTuple):
@@ -68,6 +69,8 @@ class JobView:
     attempt: int
     suspended: bool
     gpus: int
+    avoid: tuple[str, ...] = ()
+    """Nodes that its pod may not go to."""
     active: int = 0
     """Pods that are not terminal, as the Job's status counts them."""
     succeeded: bool = False
@@ -118,6 +121,8 @@ class PodView:
     disruption_message: str | None = None
     deletion_requested: datetime | None = None
     """When somebody asked for its deletion: what ended before that, ended by itself."""
+    sandbox: bool | None = None
+    """Whether its volumes and its network are there (condition PodReadyToStartContainers); None: not said."""
     container: ContainerState = ContainerState()
 
 
@@ -133,6 +138,8 @@ class NodeView:
     """Allocatable nvidia.com/gpu."""
     gpu_model: str | None = None
     gpu_memory_mib: int | None = None
+    memory_mib: int | None = None
+    """Allocatable memory."""
     taints: tuple[tuple[str, str, str], ...] = ()
     """(key, value, effect) of those with NoSchedule or NoExecute."""
 
@@ -159,6 +166,10 @@ class Defaults:
     termination_grace_seconds: int = 60
     image_pull_timeout_seconds: int = 300
     """How long an image pull may fail before the attempt counts as failed."""
+    start_timeout_seconds: int = 1800
+    """How long a pod may be on its node without its container."""
+    stall_seconds: int = 1800
+    """Least silence of a run that has reported steps before it counts as stalled; 0: never, unless the run says so."""
     retry_base_seconds: float = 10
     retry_max_seconds: float = 600
     twin_patience_seconds: int = 600
@@ -168,3 +179,5 @@ class Defaults:
     failed_job_retention_seconds: int = 600
     lookahead: int = 2
     """Experiments of a sweep that are created beyond `parallelism`, so that a freed GPU never waits for the API."""
+    failure_rules: tuple[UserRule, ...] = ()
+    """The users' own rules for causes, those of the run's namespace first."""

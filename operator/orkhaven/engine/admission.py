@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 
-from orkhaven.core.queue import QueuePlan, Request, plan_queue, request_of, wants_release
+from orkhaven.core.debug import is_debug
+from orkhaven.core.queue import QueuePlan, Request, going_past, plan_queue, request_of, wants_release
 from orkhaven.core.sweep import starts_no_more
 from orkhaven.core.views import Key
 from orkhaven.engine.ports import Kind
 from orkhaven.engine.store import Store
 
 
-def plan_admission(store: Store, *, foreign_gpus: Mapping[str, int], now: datetime) -> QueuePlan:
-    """Who gets the GPUs, as things stand in the store."""
+def plan_admission(
+    store: Store, *, foreign_gpus: Mapping[str, int], avoided: Set[str] = frozenset(), now: datetime
+) -> QueuePlan:
+    """Who gets the GPUs, as things stand in the store. `avoided`: nodes that all runs go past."""
+    nodes = store.nodes()
     waiting, running = [], []
     for job in store.all_jobs():
+        if is_debug(job):
+            continue  # it was never queued; what its pod holds is counted as a pod's
         if job.succeeded or job.failed_reason is not None or job.meta.deleting:
             # A finished Job holds nothing; what pods it may still have are counted as pods.
             continue
@@ -25,9 +31,9 @@ def plan_admission(store: Store, *, foreign_gpus: Mapping[str, int], now: dateti
         if not job.suspended:
             running.append(request)
         elif wants_release(experiment, job):
-            waiting.append(request)
+            waiting.append(going_past(request, experiment, all_runs=avoided, nodes=nodes))
     return plan_queue(
-        nodes=list(store.nodes().values()),
+        nodes=list(nodes.values()),
         pods=[pod for pod in store.all_pods() if pod.phase not in ("Succeeded", "Failed")],
         foreign_gpus=foreign_gpus,
         waiting=waiting,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from orkhaven.core.views import Defaults, ExperimentView, Key, NodeView, PodView
 from orkhaven.engine.parsers import PARSERS
 from orkhaven.engine.ports import Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Random
 from orkhaven.engine.reconciler import Outcome, Reconciler
+from orkhaven.engine.rule_book import RuleBook
 from orkhaven.engine.store import Store, experiment_of_pod
 from orkhaven.engine.workqueue import WorkQueue
 from orkhaven.errors import ApiError, LeaseLost
@@ -67,7 +69,9 @@ class Engine:
         defaults: Defaults,
         random: Random,
         tuning: Tuning | None = None,
+        namespaces: Sequence[str] = (),
     ) -> None:
+        """`namespaces`: whose rules for causes are read; empty: all."""
         self.tuning = tuning or Tuning()
         self.store = Store(run_of=lambda view: run_of(view, defaults))
         self._clock = clock
@@ -80,6 +84,7 @@ class Engine:
             longest=self.tuning.backoff_max,
             random=random,
         )
+        self.rules = RuleBook(defaults, gateway, events=events, namespaces=namespaces)
         self.reconciler = Reconciler(
             gateway,
             self.store,
@@ -87,7 +92,7 @@ class Engine:
             events=events,
             meters=meters,
             asker=asker,
-            defaults=defaults,
+            defaults=self.rules.defaults,
             learn=self.learn,
             again=lambda key: self.add(Task(Kind.SWEEP, key)),
             at_once=self.tuning.writes_at_once,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from orkhaven.core.actions import (
     Action,
@@ -19,13 +19,19 @@ from orkhaven.core.actions import (
     SuspendExperiment,
     SuspendJob,
 )
-from orkhaven.core.views import Key
+from orkhaven.core.parse import ANNOTATION_AVOID
 from orkhaven.engine.ports import RECORD_MANAGER, Body, Gateway, Kind
 from orkhaven.engine.store import Store
-from orkhaven.errors import NotFound
+from orkhaven.errors import Invalid, NotFound
 from orkhaven.logs import about
 
 log = logging.getLogger(__name__)
+
+_ANY_NODE: Body = {
+    "requiredDuringSchedulingIgnoredDuringExecution": None,
+    "preferredDuringSchedulingIgnoredDuringExecution": None,
+}
+"""Of a merge patch: what is not said in it would stay."""
 
 
 T = TypeVar("T")
@@ -72,8 +78,8 @@ class Executor:
                 await self._create(Kind.EXPERIMENT, body)
             case CreateJob(body):
                 await self._create(Kind.JOB, body)
-            case SuspendJob(key, uid, suspend):
-                await self._suspend_job(key, uid, suspend)
+            case SuspendJob():
+                await self._suspend_job(action)
             case SuspendExperiment(key, uid, suspend):
                 # Without a resource version: the hub writes progress all the time, and the wish holds whatever that is.
                 body = await self._gateway.patch(Kind.EXPERIMENT, *key, {"spec": {"suspend": suspend}}, uid=uid)
@@ -116,13 +122,31 @@ class Executor:
         self._learn(kind, await self._gateway.create(kind, body))
         log.info("created", extra=about(kind, body["metadata"]["namespace"], body["metadata"]["name"]))
 
-    async def _suspend_job(self, key: Key, uid: str, suspend: bool) -> None:
+    async def _suspend_job(self, action: SuspendJob) -> None:
+        key, uid, suspend = action.key, action.uid, action.suspend
         known = self._store.job(key)
         # A Job that was decided about is unchanged or it is not touched: a release decided from a stale view could
         # start what has just been suspended.
         version = known.meta.resource_version if known is not None and known.meta.uid == uid else None
-        body = await self._gateway.patch(
-            Kind.JOB, *key, {"spec": {"suspend": suspend}}, uid=uid, resource_version=version
-        )
+        change: Body = {"spec": {"suspend": suspend}}
+        # A Job that has never run may still be told where to go, in the same write that lets it go.
+        placed = placed_release(action.avoid, action.affinity) if action.affinity is not None else {}
+        try:
+            body = await self._gateway.patch(Kind.JOB, *key, placed or change, uid=uid, resource_version=version)
+        except Invalid as error:
+            if not placed:
+                raise
+            # To go past a suspect node is a wish; that the run starts is not.
+            log.warning("released without its node affinity", extra=about(Kind.JOB, *key, error=str(error)))
+            body = await self._gateway.patch(Kind.JOB, *key, change, uid=uid, resource_version=version)
         self._learn(Kind.JOB, body)
         log.info("suspended" if suspend else "released", extra=about(Kind.JOB, *key))
+
+
+def placed_release(avoid: Sequence[str], affinity: Mapping[str, Any]) -> Body:
+    """The merge patch that lets a suspended Job go, with the nodes that it goes past and the node affinity that says
+    so."""
+    return {
+        "metadata": {"annotations": {ANNOTATION_AVOID: ",".join(avoid)}},
+        "spec": {"suspend": False, "template": {"spec": {"affinity": {"nodeAffinity": {**_ANY_NODE, **affinity}}}}},
+    }

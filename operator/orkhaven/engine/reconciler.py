@@ -12,11 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from orkhaven.api.retry import AvoidedNode
 from orkhaven.core.actions import Action, CreateExperiment, CreateJob, Note, Plan, PruneExperiment, SuspendJob
+from orkhaven.core.debug import plan_debug
 from orkhaven.core.experiment import plan_experiment
+from orkhaven.core.nodes import avoided_nodes
 from orkhaven.core.outcome import is_over
 from orkhaven.core.reuse import Twin
 from orkhaven.core.search.history import Answer, Ask
+from orkhaven.core.status import holds
 from orkhaven.core.sweep import plan_sweep
 from orkhaven.core.views import Defaults, ExperimentView, Key, SweepView, Why
 from orkhaven.engine.admission import plan_admission
@@ -59,12 +63,13 @@ class Reconciler:
         events: EventSink,
         meters: Meters,
         asker: Asker,
-        defaults: Defaults,
+        defaults: Callable[[str], Defaults],
         learn: Callable[[Kind, Body], None],
         again: Callable[[Key], None],
         at_once: int,
     ) -> None:
-        """`again`: has a sweep looked at. `at_once`: writes of one plan under way at a time."""
+        """`again`: has a sweep looked at. `defaults`: those of a namespace. `at_once`: writes of one plan under way at
+        a time."""
         self._gateway = gateway
         self._store = store
         self._clock = clock
@@ -85,6 +90,8 @@ class Reconciler:
         self._beginning: set[str] = set()
         """Uids of experiments whose first Job is being made, or may have been: the store shows it only later, and a
         twin must not begin in the same folder meanwhile. After a restart the list of Jobs shows it."""
+        self._told: dict[str, str] = {}
+        """Nodes that all runs go past, and why, as the sweeps were told."""
         self.foreign_gpus: dict[str, int] = {}
         """GPUs by node that pods of others hold, as the last list said."""
 
@@ -101,9 +108,10 @@ class Reconciler:
         plan = plan_sweep(
             view,
             children=self._store.children(view),
-            defaults=self._defaults,
+            defaults=self._defaults(key.namespace),
             now=self._clock.now(),
             answer=self._answers.pop(view.meta.uid, None),
+            avoided=self._avoided(),
         )
         outcome = await self._carry_out(Kind.SWEEP, view, plan)
         if plan.ask is not None and not outcome.retry:
@@ -140,9 +148,19 @@ class Reconciler:
             waiting=self._waiting.get(key),
             twins=self._twins(view),
             left=self._store.left_behind(view),
-            defaults=self._defaults,
+            avoided=frozenset(node.node for node in self._avoided()),
+            defaults=self._defaults(key.namespace),
             now=self._clock.now(),
         )
+        outcome = await self._carry_out_attempt(view, plan)
+        defaults = self._defaults(key.namespace)
+        debug = plan_debug(view, job=self._store.debug_job(view), defaults=defaults, now=self._clock.now())
+        if debug == Plan():
+            return outcome
+        # On its own: whatever is refused of it, the run goes its way.
+        return _both(outcome, await self._carry_out(Kind.EXPERIMENT, view, debug))
+
+    async def _carry_out_attempt(self, view: ExperimentView, plan: Plan) -> Outcome:
         if not any(isinstance(action, CreateJob) for action in plan.actions):
             return await self._carry_out(Kind.EXPERIMENT, view, plan)
         self._beginning.add(view.meta.uid)
@@ -150,6 +168,9 @@ class Reconciler:
         if not outcome.retry:
             self._beginning.discard(view.meta.uid)
         return outcome
+
+    def _avoided(self) -> list[AvoidedNode]:
+        return avoided_nodes(self._store.blames(), now=self._clock.now())
 
     def _twins(self, view: ExperimentView) -> list[Twin]:
         if is_over(view):
@@ -160,8 +181,16 @@ class Reconciler:
         return bool(view.status.attempts or view.meta.uid in self._beginning or self._store.jobs(view))
 
     async def queue(self) -> Outcome:
-        """Who gets the GPUs. Raises ApiError."""
-        plan = plan_admission(self._store, foreign_gpus=self.foreign_gpus, now=self._clock.now())
+        """Who gets the GPUs, and where not. Raises ApiError."""
+        now, suspect = self._clock.now(), self._avoided()
+        avoided = {node.node: node.reason for node in suspect}
+        if avoided != self._told:
+            # Every sweep that runs says it.
+            self._told = avoided
+            for key, sweep in self._store.all(Kind.SWEEP).items():
+                if not holds(sweep.status.conditions, "Finished"):
+                    self._again(key)
+        plan = plan_admission(self._store, foreign_gpus=self.foreign_gpus, avoided=frozenset(avoided), now=now)
         before, self._waiting = self._waiting, dict(plan.reasons)
         changed = {key for key in before.keys() | self._waiting.keys() if before.get(key) != self._waiting.get(key)}
         failed: list[SuspendJob] = []
@@ -176,7 +205,10 @@ class Reconciler:
 
         await side_by_side(release, plan.release, at_once=self._at_once)
         result = "conflict" if failed else "changed" if plan.release else "unchanged"
-        return Outcome(result=result, retry=bool(failed), also=tuple(sorted(changed)))
+        # Who waits may have a place when a node is used again.
+        ends = [(node.until - now).total_seconds() for node in suspect if node.until is not None]
+        again = min(ends, default=None) if self._waiting else None
+        return Outcome(result=result, retry=bool(failed), again_after=again, also=tuple(sorted(changed)))
 
     async def _carry_out(self, kind: Kind, view: SweepView | ExperimentView, plan: Plan) -> Outcome:
         key, uid = view.meta.key, view.meta.uid
@@ -266,6 +298,20 @@ class Reconciler:
             self._store.delete(kind, key, uid)
         except ApiError as error:
             log.debug("not refreshed", extra=about(kind, *key, error=str(error)))
+
+
+def _both(one: Outcome, other: Outcome) -> Outcome:
+    """Of two plans about one object."""
+    again = [outcome.again_after for outcome in (one, other) if outcome.again_after is not None]
+    worst = other if other.retry and not one.retry else one
+    if worst.result == "unchanged":
+        worst = other
+    return Outcome(
+        result=worst.result,
+        again_after=min(again) if again else None,
+        retry=one.retry or other.retry,
+        also=(*one.also, *other.also),
+    )
 
 
 def _same_owned(kind: Kind, one: Any, other: Any) -> bool:

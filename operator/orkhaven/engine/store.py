@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
+from orkhaven.core.debug import is_debug
 from orkhaven.core.identity import param_hash
+from orkhaven.core.nodes import Blame, blames_of
 from orkhaven.core.views import ExperimentView, JobView, Key, NodeView, PodView, SweepView
 from orkhaven.engine.ports import Kind
 from orkrun.contract import LABEL_EXPERIMENT, LABEL_PARAM_HASH
@@ -38,6 +41,8 @@ class Store:
         """Experiment -> keys of its pods, by label: a pod outlives its Job's deletion."""
         self._left: set[Key] = set()
         """Experiments that are gone, or were made anew, while pods of theirs are still there."""
+        self._blames: dict[str, tuple[Blame, ...]] = {}
+        """By uid of an Experiment: its attempts that failed on a node of what may be the node's. Few have any."""
         self._tombstones: OrderedDict[str, None] = OrderedDict()
 
     # --- read ------------------------------------------------------------------------------------------------------
@@ -68,6 +73,14 @@ class Store:
         return [experiments[other] for other in keys if other != key]
 
     def jobs(self, experiment: ExperimentView) -> list[JobView]:
+        """Of its attempts."""
+        return [job for job in self._own_jobs(experiment) if not is_debug(job)]
+
+    def debug_job(self, experiment: ExperimentView) -> JobView | None:
+        """That of a pod to look around in."""
+        return next((job for job in self._own_jobs(experiment) if is_debug(job)), None)
+
+    def _own_jobs(self, experiment: ExperimentView) -> list[JobView]:
         jobs = self._views[Kind.JOB]
         return [jobs[key] for key in self._children.get(experiment.meta.uid, ())]
 
@@ -106,6 +119,10 @@ class Store:
     def all_pods(self) -> Iterator[PodView]:
         return iter(self._views[Kind.POD].values())
 
+    def blames(self) -> Iterator[Blame]:
+        """Of all Experiments."""
+        return chain.from_iterable(self._blames.values())
+
     def nodes(self) -> dict[str, NodeView]:
         """By name."""
         return {key.name: view for key, view in self._views[Kind.NODE].items()}
@@ -114,6 +131,16 @@ class Store:
 
     def upsert(self, kind: Kind, view: View) -> tuple[Any | None, Any] | None:
         """(what was there, what is there now), or None where nothing changed because what is known is newer."""
+        change = self._upsert(kind, view)
+        if change is not None and isinstance(view, ExperimentView):
+            blames = blames_of(view.meta.uid, view.status)
+            if blames:
+                self._blames[view.meta.uid] = blames
+            else:
+                self._blames.pop(view.meta.uid, None)
+        return change
+
+    def _upsert(self, kind: Kind, view: View) -> tuple[Any | None, Any] | None:
         meta = view.meta
         if meta.uid in self._tombstones:
             return None
@@ -168,6 +195,7 @@ class Store:
 
     def _remove(self, kind: Kind, view: Any) -> None:
         self._bury(view.meta.uid)
+        self._blames.pop(view.meta.uid, None)
         self._unindex(kind, view)
         del self._views[kind][view.meta.key]
         if kind is Kind.EXPERIMENT:

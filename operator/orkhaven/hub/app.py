@@ -39,6 +39,7 @@ from orkhaven.hub.query.revisions import Revisions
 from orkhaven.hub.query.service import Unknown
 from orkhaven.hub.query.tables import Tables
 from orkhaven.hub.settings import HubSettings
+from orkhaven.hub.silence import Silence
 from orkhaven.hub.storage.ingest import Ingest
 from orkhaven.hub.storage.store import Store, open_store
 from orkhaven.hub.telemetry import Telemetry
@@ -103,6 +104,9 @@ def create_app(
             )
             await catalogue.start()
             stack.push_async_callback(catalogue.close)
+            silence = Silence(catalogue, gateway, store.reader, writer, clock=clocks.steady())
+            listening = asyncio.create_task(silence.run(), name="hub-silence")
+            stack.callback(listening.cancel)
             boards = Tables(catalogue, revisions, store.reader, clock=clocks.monotonic)
             warming = asyncio.create_task(_warm(catalogue, boards))
             stack.callback(warming.cancel)
@@ -121,6 +125,7 @@ def create_app(
                 store=store,
                 writer=writer,
                 flusher=flusher,
+                silence=silence,
                 queries=Queries(catalogue, revisions, boards, store.reader),
                 write_auth=WriteAuth(gateway, settings, clock=clocks.monotonic),
                 read_auth=ReadAuthorizer(gateway, settings, clock=clocks.monotonic),

@@ -19,6 +19,7 @@ from orkhaven.hub.logs.grep import Grep
 from orkhaven.hub.ports import Gateway
 from orkhaven.hub.query import Queries
 from orkhaven.hub.settings import HubSettings
+from orkhaven.hub.silence import Silence
 from orkhaven.hub.storage.store import Store
 from orkhaven.hub.telemetry import Telemetry
 from orkhaven.hub.writer import Writer
@@ -49,6 +50,7 @@ class Hub:
     store: Store
     writer: Writer
     flusher: Flusher
+    silence: Silence
     queries: Queries
     write_auth: WriteAuth
     read_auth: ReadAuthorizer

@@ -57,6 +57,9 @@ def _metric(metric: MetricSummary, objective: contract.Objective | None) -> dict
 
 def _progress(run: RunSnapshot) -> dict[str, Any]:
     progress: dict[str, Any] = {"step": run.step}
+    pace = pace_of(run)
+    if pace is not None:
+        progress["secondsPerStep"] = pace
     if run.total_steps is not None:
         progress["totalSteps"] = run.total_steps
         eta = eta_of(run)
@@ -75,6 +78,13 @@ def eta_of(run: RunSnapshot) -> datetime | None:
         return None
     end = run.time + (run.total_steps - run.step) * seconds / steps
     return datetime.fromtimestamp(end, UTC) if end <= MAX_TIME else None
+
+
+def pace_of(run: RunSnapshot) -> float | None:
+    """Mean seconds that a step of the present attempt took, to two digits, so that it seldom changes. None before the
+    second step, and where the trainer's clock went backwards."""
+    steps, seconds = run.step - run.first_step, run.time - run.first_time
+    return float(f"{seconds / steps:.2g}") if steps > 0 and seconds > 0 else None
 
 
 def digest_of(status: Mapping[str, Any]) -> str:

@@ -62,7 +62,8 @@ class People:
         return list(answer.get("items") or [])
 
     async def patch(self, token: str, kind: str, namespace: str, name: str, body: Body, *, uid: str) -> Body:
-        """Merge patch of that very object. Raises ApiError: Forbidden, NotFound, Invalid; Conflict for a namesake."""
+        """Merge patch of that very object. Raises ApiError: Forbidden, NotFound, Invalid; Conflict for a namesake, and
+        where `body` has a metadata.resourceVersion that is not the object's any more."""
         resource = RESOURCES[kind]
         try:
             return await self._client.request(
@@ -71,7 +72,7 @@ class People:
                 verb="patch",
                 resource=resource.plural,
                 query={"fieldManager": FIELD_MANAGER},
-                body={**body, "metadata": {"uid": uid}},
+                body={**body, "metadata": {**body.get("metadata", {}), "uid": uid}},
                 content_type=MERGE_PATCH,
                 seconds=SECONDS,
                 token=token,

@@ -110,6 +110,25 @@ _EARLY = "spec.earlyStopping"
 
 WRONG_SWEEPS = [
     Wrong(
+        "other parameters from the old checkpoint",
+        {"spec.rerun": [{"id": "a", "fromCheckpoint": True, "overrides": {"params": {"batch_size": 4}}}]},
+        "spec.rerun[0].fromCheckpoint",
+        "other params or another image are another run",
+    ),
+    Wrong(
+        "another image from the old checkpoint",
+        {"spec.rerun": [{"id": "a", "fromCheckpoint": True, "overrides": {"image": "trainer:2"}}]},
+        "spec.rerun[0].fromCheckpoint",
+        "other params or another image are another run",
+    ),
+    Wrong(
+        "a rerun's id that is no label",
+        {"spec.rerun": [{"id": "OOM 1"}]},
+        "spec.rerun[0].id",
+        "lower-case letters, digits and '-' only",
+    ),
+    Wrong("a rerun without id", {"spec.rerun": [{"select": {}}]}, "spec.rerun[0].id", "Required", rule=False),
+    Wrong(
         "an unknown rule of early stopping",
         _stopping("Mean"),
         f"{_EARLY}.algorithm",
@@ -156,6 +175,26 @@ WRONG_SWEEPS = [
     ),
     Wrong(
         "a patient median", _stopping("Median", patience=3), f"{_EARLY}.patience", "Patience, and no other algorithm"
+    ),
+    Wrong(
+        "a circuit breaker of one failure",
+        {"spec.failurePolicy": {"stopOnCluster": {"minFailures": 1}}},
+        "spec.failurePolicy.stopOnCluster.minFailures",
+        "greater than or equal to 2",
+        rule=False,
+    ),
+    Wrong(
+        "a circuit breaker of none at all",
+        {"spec.failurePolicy": {"stopOnCluster": {"share": 0}}},
+        "spec.failurePolicy.stopOnCluster.share",
+        "a share of at least 0.05, such as 0.5",
+    ),
+    Wrong(
+        "a circuit breaker of more than all",
+        {"spec.failurePolicy": {"stopOnCluster": {"share": 1.5}}},
+        "spec.failurePolicy.stopOnCluster.share",
+        "less than or equal to 1",
+        rule=False,
     ),
     Wrong("no objective", {"spec.objective": ABSENT}, "spec.objective", "Required", rule=False),
     Wrong("an empty metric", {"spec.objective.metric": ""}, "spec.objective.metric", "at least 1 char", rule=False),
@@ -413,6 +452,7 @@ def _env(**fields: Any) -> dict[str, Any]:
 
 
 R = "spec.resources"
+RETRY = "spec.retry"
 
 WRONG_EXPERIMENTS = [
     Wrong(
@@ -426,6 +466,44 @@ WRONG_EXPERIMENTS = [
         rule=False,
         kind="Experiment",
     ),
+    _wrong(
+        "nothing to change after out of memory",
+        {f"{RETRY}.outOfMemory": {}},
+        f"{RETRY}.outOfMemory",
+        "says nothing of what to change: set memoryFactor (such as 1.5), params, or both",
+    ),
+    _wrong(
+        "a most without a factor",
+        {f"{RETRY}.outOfMemory": {"params": {"batch_size": 4}, "maxMemory": "32Gi"}},
+        f"{RETRY}.outOfMemory.maxMemory",
+        "maxMemory is where memoryFactor ends: set that too (such as 1.5), or leave maxMemory out",
+    ),
+    _wrong(
+        "a factor of nothing",
+        {f"{RETRY}.outOfMemory": {"memoryFactor": 1.5}},
+        f"{RETRY}.outOfMemory.memoryFactor",
+        "memoryFactor needs resources.memory: the limit that it raises",
+    ),
+    _wrong(
+        "a most that is none",
+        {f"{R}.memory": "16Gi", f"{RETRY}.outOfMemory": {"memoryFactor": 1.5, "maxMemory": "16384Mi"}},
+        f"{RETRY}.outOfMemory.maxMemory",
+        "maxMemory has to be more than resources.memory: else there is nothing to raise",
+    ),
+    _wrong(
+        "a factor of one",
+        {f"{R}.memory": "16Gi", f"{RETRY}.outOfMemory": {"memoryFactor": 1}},
+        f"{RETRY}.outOfMemory.memoryFactor",
+        "at least 1.1, such as 1.5",
+    ),
+    _wrong(
+        "no parameter to change",
+        {f"{RETRY}.outOfMemory": {"params": {}}},
+        f"{RETRY}.outOfMemory.params",
+        "at least 1",
+        rule=False,
+    ),
+    _wrong("a stall after no time", {"spec.stallTimeout": "0s"}, "spec.stallTimeout", "a length of time above 0"),
     _wrong("params that are no object", {"spec.params": [1]}, "spec.params", "must be of type object", rule=False),
     _wrong("a seed below 0", {"spec.seed": -1}, "spec.seed", "greater than or equal to 0", rule=False),
     _wrong("gpus as a fraction", {f"{R}.gpus": 0.5}, f"{R}.gpus", "must be of type integer", rule=False),
@@ -597,6 +675,22 @@ RIGHT = [
         "List of trials",
         {"spec.search.algorithm": "List", P: ABSENT, "spec.trials": [{"a.b": 1}, {"a": {"b": None}}, {}]},
     ),
+    Right(
+        "reruns of every kind",
+        {
+            "spec.rerun": [
+                {"id": "all"},
+                {"id": "scratch", "select": {"clusters": ["c3f2a1"]}, "fromCheckpoint": False},
+                {
+                    "id": "oom",
+                    "select": {"reasons": ["OutOfMemoryKilled"], "params": {"batch_size": [16, None]}},
+                    "overrides": {"resources": {"memory": "32Gi", "gpus": 0}, "env": [{"name": "A", "value": ""}]},
+                    "fromCheckpoint": True,
+                },
+                {"id": "fix", "overrides": {"image": "trainer:2", "params": {"batch_size": 4}}},
+            ]
+        },
+    ),
     Right("Sobol over ranges", {"spec.search": {"algorithm": "Sobol", "maxTrials": 10}, P: [LR]}),
     Right("TPE over everything", {"spec.search": {"algorithm": "TPE", "maxTrials": 10}}),
     Right("CMAES over ranges", {"spec.search": {"algorithm": "CMAES", "maxTrials": 10}, P: [{**LR, "when": {}}]}),
@@ -640,4 +734,27 @@ RIGHT = [
     Right("a node label with a prefix", {"spec.nodeSelector": {"nvidia.com/gpu.product": "A100"}}, kind="Experiment"),
     Right("an image by digest", {"spec.image": "r.example:5000/a/b@sha256:" + "0" * 64}, kind="Experiment"),
     Right("no objective", {"spec.objective": ABSENT}, kind="Experiment"),
+    Right(
+        "more memory, and a smaller batch",
+        {
+            f"{R}.memory": "16Gi",
+            f"{RETRY}": {
+                "limit": 3,
+                "outOfMemory": {"memoryFactor": 1.5, "maxMemory": "64Gi", "params": {"batch_size": 4, "model.x": None}},
+            },
+        },
+        kind="Experiment",
+    ),
+    Right("a smaller batch alone", {f"{RETRY}.outOfMemory.params": {"batch_size": 4}}, kind="Experiment"),
+    Right("a stall after an hour", {"spec.stallTimeout": "1h"}, kind="Experiment"),
+    Right(
+        "a circuit breaker",
+        {
+            "spec.failurePolicy": {
+                "maxFailedTrials": 40,
+                "stopOnCluster": {"minFailures": 5, "share": 0.5, "since": "2026-09-01T12:00:00Z"},
+            }
+        },
+    ),
+    Right("a circuit breaker as usual", {"spec.failurePolicy": {"stopOnCluster": {}}}),
 ]

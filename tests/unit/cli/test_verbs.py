@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from orkhaven.cli import describe, logs, steer, top, trouble, wait
+from orkhaven.cli import describe, logs, rerun, steer, top, trouble, wait
 from orkhaven.cli import status as status_verb
 from orkhaven.cli.output import Format, redraw
 from orkhaven.client.errors import Invalid, NoHub, NotFound, OrkhavenError
@@ -280,7 +280,7 @@ def test_a_rerun_of_a_pruned_trial_is_not_pruned(api: FakeApi, session: TestSess
     pruned = trial("covid-9f9f9f9f9f", index=9, state="Pruned", reason="EarlyStopped")
     pruned["spec"]["prune"] = {"step": 5, "message": "rung 5", "resume": False}
     api.objects["Experiment", "covid-9f9f9f9f9f"] = pruned
-    assert steer.rerun(session, "covid-9f9f9f9f9f", settings=[], seed=None, new_name=None, apply=False) == 0
+    assert rerun.rerun(session, "covid-9f9f9f9f9f", rerun.Asked(dry_run=True)) == 0
     assert "prune" not in capsys.readouterr().out
 
 
@@ -305,22 +305,6 @@ def test_cancel_asks_and_refuses_what_would_come_back(
         steer.cancel(session, "covid-5f6a7b8c9d", yes=True)
     assert steer.cancel(session, "covid", yes=True) == 0
     assert ("Sweep", "covid") not in api.objects
-
-
-def test_rerun_prints_a_new_run_and_makes_it_on_request(api: FakeApi, session: TestSession, capsys: Capture) -> None:
-    def again(**options: Any) -> None:
-        given = {"settings": [], "seed": None, "new_name": None, "apply": False, **options}
-        steer.rerun(session, "covid-3d4e5f6a7b", **given)
-
-    again()
-    assert "the same run as covid-3d4e5f6a7b" in capsys.readouterr().err
-    again(settings=["loss.name=dice"], apply=True)
-    made = api.objects["Experiment", "covid-3d4e5f6a7b-r1"]
-    assert made["spec"]["params"]["loss"] == {"name": "dice"}
-    assert "ownerReferences" not in made["metadata"]
-    again(seed=3, apply=True)
-    assert api.objects["Experiment", "covid-3d4e5f6a7b-r2"]["spec"]["seed"] == 3
-    assert made["spec"]["dedupe"] == "Never", "made on purpose: no result that is there is the answer"
 
 
 def test_logs_come_from_the_pod_and_else_from_the_hub(api: FakeApi, capsys: Capture) -> None:

@@ -14,11 +14,18 @@ from orkrun import contract
 from tests.unit.core.world import DEFAULTS, World, make_experiment
 
 
-def job(*, attempt: int = 1, defaults: Defaults = DEFAULTS, avoid: tuple[str, ...] = (), **spec: Any) -> dict[str, Any]:
+def job(
+    *,
+    attempt: int = 1,
+    defaults: Defaults = DEFAULTS,
+    avoid: tuple[str, ...] = (),
+    shun: tuple[str, ...] = (),
+    **spec: Any,
+) -> dict[str, Any]:
     labels = {contract.LABEL_SWEEP: "s", contract.LABEL_TRIAL: "7"}
     view = parse_experiment(make_experiment("s-0123456789", labels=labels, **spec))
     return build_job(
-        view, attempt=attempt, defaults=defaults, param_hash="a" * 64, run_hash="b" * 64, avoid_nodes=avoid
+        view, attempt=attempt, defaults=defaults, param_hash="a" * 64, run_hash="b" * 64, avoid=avoid, shun=shun
     )
 
 
@@ -152,13 +159,15 @@ def test_where_it_may_run() -> None:
         resources={"gpus": 1, "gpuModels": ["A100", "H100"], "minGpuMemory": "40Gi"},
         nodeSelector={"zone": "a"},
         tolerations=[{"key": "gpu", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
-        avoid=("n2",),
+        avoid=("n3",),
+        shun=("n2",),
     )
     affinity = spec["affinity"]["nodeAffinity"]
     (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     assert term["matchExpressions"] == [
         {"key": "nvidia.com/gpu.product", "operator": "In", "values": ["A100", "H100"]},
         {"key": "nvidia.com/gpu.memory", "operator": "Gt", "values": ["40959"]},
+        {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["n3"]},
     ]
     (elsewhere,) = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
     assert elsewhere["preference"]["matchExpressions"][0]["values"] == ["n2"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orkhaven.api import Reason
 from orkhaven.api.container import Toleration
 from orkhaven.core.parse import parse_job, parse_pod
-from orkhaven.core.queue import QueuePlan, Request, plan_queue, request_of, wants_release
+from orkhaven.core.queue import Needs, QueuePlan, Request, plan_queue, request_of, wants_release
 from orkhaven.core.views import Key, NodeView, PodView
 from tests.unit.core.world import START, World, make_experiment, make_node, node_views
 
@@ -26,8 +26,7 @@ def request(name: str, gpus: int = 1, *, age: int = 0, sweep: str | None = None,
         experiment=Key("ns", name),
         sweep=Key("ns", sweep) if sweep else None,
         created=START - timedelta(seconds=age),
-        gpus=gpus,
-        **needs,
+        needs=Needs(gpus=gpus, **needs),
     )
 
 
@@ -205,8 +204,12 @@ class TestFromTheStore:
         world.settle()
         found = request_of(world.view(), parse_job(world.job))
         assert found is not None
-        assert (found.gpus, found.gpu_models, found.min_gpu_memory_mib) == (2, ("A100",), 38147)
-        assert (found.sweep, found.job, dict(found.node_selector)) == (Key("ns", "s"), Key("ns", "x-1"), {"a": "b"})
+        assert (found.gpus, found.needs.gpu_models, found.needs.min_gpu_memory_mib) == (2, ("A100",), 38147)
+        assert (found.sweep, found.job, dict(found.needs.node_selector)) == (
+            Key("ns", "s"),
+            Key("ns", "x-1"),
+            {"a": "b"},
+        )
 
     def test_only_the_suspended_job_of_a_run_that_wants_on_waits(self) -> None:
         world = World()

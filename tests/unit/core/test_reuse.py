@@ -249,10 +249,14 @@ def test_a_run_is_known_before_its_status_says_which() -> None:
 def test_a_run_made_again_on_purpose_goes_on_or_starts_anew_but_is_never_answered(
     state: str | None, change: dict[str, Any], want: str
 ) -> None:
-    old = {"spec": {"params": {"lr": 1}, "suspend": True, "dedupe": "Skip"}, "status": {"state": state}}
-    made = rerun_spec(old, {**old["spec"], **change})  # type: ignore[dict-item]
+    spec = {"params": {"lr": 1}, "suspend": True, "dedupe": "Skip", "resumeFrom": "older"}
+    old = {"metadata": {"name": "old"}, "spec": spec, "status": {"state": state}}
+    made = rerun_spec(old, {**spec, **change})
     assert made["dedupe"] == want
+    assert made.get("resumeFrom") == ("old" if want == "Reuse" else None)
     assert "suspend" not in made
+    anew = rerun_spec(old, {**spec, **change}, from_scratch=True)
+    assert (anew["dedupe"], "resumeFrom" in anew) == ("Never", False)
 
 
 OPEN = {"attempts": [{"number": 1, "job": "j"}], "attemptCount": 1}

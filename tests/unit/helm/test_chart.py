@@ -158,6 +158,7 @@ OPERATOR = {
     "orkhaven.io/experiments/status": "patch",
     "batch/jobs": "get list watch create patch delete",
     "/pods": "get list watch",
+    "/configmaps": "list",
     "/events": "get create patch",
 }
 HUB = {

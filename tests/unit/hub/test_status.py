@@ -36,12 +36,12 @@ def run(*metrics: MetricSummary, **fields: Any) -> RunSnapshot:
 
 class TestStatus:
     def test_progress_alone_where_nothing_else_is_known(self) -> None:
-        assert status_of(run()) == {"progress": {"step": 3}, "metrics": {}}
+        assert status_of(run(step=1)) == {"progress": {"step": 1}, "metrics": {}}
 
     def test_eta_follows_the_attempt_s_pace(self) -> None:
         # 2 steps in 20 s, 7 to go: 70 s after the last report at 14:13:40.
         progress = status_of(run(total_steps=10))["progress"]
-        assert progress == {"step": 3, "totalSteps": 10, "eta": "2026-09-21T14:14:50Z"}
+        assert progress == {"step": 3, "totalSteps": 10, "secondsPerStep": 10.0, "eta": "2026-09-21T14:14:50Z"}
 
     @pytest.mark.parametrize(
         "fields",

@@ -18,6 +18,7 @@ from typing import Any
 
 from orkhaven.api import ExperimentSpec
 from orkhaven.api.meta import parse_duration
+from orkhaven.core.user_rules import UserRule
 from orkhaven.core.views import JobView, NodeView, PodView
 from orkrun import contract
 
@@ -89,6 +90,8 @@ class Evidence:
     max_run_time: str | None = None
     image: str = ""
     data_paths: tuple[str, ...] = ()
+    rules: tuple[UserRule, ...] = ()
+    """The users' own, in their order."""
 
 
 def gather(
@@ -100,6 +103,7 @@ def gather(
     nodes: Mapping[str, NodeView],
     known_objective: bool,
     loss: Loss | None = None,
+    rules: tuple[UserRule, ...] = (),
 ) -> Evidence:
     """The evidence of one attempt.
 
@@ -133,6 +137,7 @@ def gather(
         max_run_time=spec.max_run_time,
         image=image,
         data_paths=tuple(volume.mount_path for volume in spec.data),
+        rules=rules,
     )
 
 

@@ -1,43 +1,39 @@
 """From evidence to a cause: an ordered chain of small pure functions, the first that answers wins.
 
 The order is the table of causes in the API reference: what the cluster did to a run comes before what the run says
-about itself, what a kubelet saw before what a log claims. Texts are matched by words that only that failure writes.
+about itself, what a kubelet saw before what a log claims. What a run says is read in `words`; between the two stand the
+rules of the cluster's users (`user_rules`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from orkhaven.api import Reason
+from orkhaven.core.failures.cause import Diagnosis
 from orkhaven.core.failures.evidence import Evidence, Loss
+from orkhaven.core.failures.fingerprint import last_words
+from orkhaven.core.failures.machine import MACHINE, gpu_hardware, shared_memory
+from orkhaven.core.failures.program import PROGRAM, crashed
+from orkhaven.core.failures.words import LONGEST_TEXT, SIGBUS, SIGKILL, by_words, sentence
 from orkrun.contract import ExitCode, Outcome
 
-_SIGKILL, _SIGBUS = 128 + 9, 128 + 7
-_STOPPED = (ExitCode.INTERRUPTED, _SIGKILL, 128 + 2)
+_STOPPED = (ExitCode.INTERRUPTED, SIGKILL, 128 + 2)
 """Exit codes of a container that was told to end: SIGTERM, SIGKILL after the grace period, SIGINT."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
-    """Why an attempt ended, for status.reason and for people."""
-
-    reason: Reason
-    message: str
-    may_pass: bool = True
-    """False: trying again cannot help, whatever the reason's row in the table says."""
+Rule = Callable[[Evidence], Diagnosis | None]
 
 
-Rule = Callable[[Evidence], Cause | None]
-
-
-def classify(evidence: Evidence) -> Cause:
+def classify(evidence: Evidence) -> Diagnosis:
     """The cause of an attempt that did not end well."""
-    return next(cause for rule in CHAIN if (cause := rule(evidence)) is not None)
+    for rule in FACTS:
+        if (found := rule(evidence)) is not None:
+            return found
+    return by_user_rules(evidence) or from_its_words(evidence)
 
 
-def classify_success(evidence: Evidence) -> Cause | None:
+def classify_success(evidence: Evidence) -> Diagnosis | None:
     """Why an attempt that ended with exit code 0 failed all the same; None: it did not."""
     if evidence.objective is None or evidence.has_objective:
         return None
@@ -54,7 +50,7 @@ def classify_success(evidence: Evidence) -> Cause | None:
 # --- what the cluster did ---------------------------------------------------------------------------------------------
 
 
-def disrupted(e: Evidence) -> Cause | None:
+def disrupted(e: Evidence) -> Diagnosis | None:
     """Preempted by the scheduler, evicted by API, by a taint, by the kubelet, or collected with its node."""
     if not e.disruption:
         return None
@@ -66,14 +62,14 @@ def disrupted(e: Evidence) -> Cause | None:
     return _cause(Reason.DRAINED, f"evicted from node {e.node or '?'}: {said}")
 
 
-def lost_node(e: Evidence) -> Cause | None:
+def lost_node(e: Evidence) -> Diagnosis | None:
     """The node is gone or does not answer, so nobody will ever say how the container ended."""
     if e.loss in (Loss.NODE_GONE, Loss.NODE_NOT_READY) or e.pod_reason == "NodeLost":
         return _cause(Reason.NODE_LOST, f"node {e.node or '?'}: {e.loss or e.pod_message or 'lost'}")
     return None
 
 
-def shut_down(e: Evidence) -> Cause | None:
+def shut_down(e: Evidence) -> Diagnosis | None:
     """The node's own graceful shutdown, or a kubelet that took the place back or did not admit the pod at all."""
     if e.pod_reason in ("NodeShutdown", "Terminated", "Shutdown"):
         return _cause(Reason.NODE_LOST, f"node {e.node or '?'} was shut down: {e.pod_message or e.pod_reason}")
@@ -82,7 +78,7 @@ def shut_down(e: Evidence) -> Cause | None:
     return None
 
 
-def over_its_disk(e: Evidence) -> Cause | None:
+def over_its_disk(e: Evidence) -> Diagnosis | None:
     """The kubelet evicts for the node's sake (Drained), but also a pod that wrote more than it may (its own fault)."""
     if e.pod_reason != "Evicted":
         return None
@@ -91,7 +87,7 @@ def over_its_disk(e: Evidence) -> Cause | None:
     return _cause(Reason.DRAINED, f"evicted from node {e.node or '?'}: {e.pod_message or 'pressure'}")
 
 
-def taken_away(e: Evidence) -> Cause | None:
+def taken_away(e: Evidence) -> Diagnosis | None:
     """Somebody deleted the pod or its Job. The Job's own deadline does that too: Timeout below."""
     if e.deadline:
         return None
@@ -128,157 +124,46 @@ HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerC
 """Waiting reasons that waiting does not cure."""
 
 
-def image(e: Evidence) -> Cause | None:
+def image(e: Evidence) -> Diagnosis | None:
     if e.waiting_reason not in IMAGE_REASONS:
         return None
     message = f"image {e.image} cannot be pulled: {e.waiting_message or e.waiting_reason}"
     return _cause(Reason.IMAGE_PULL, message, may_pass=e.waiting_reason not in HOPELESS)
 
 
-def container_config(e: Evidence) -> Cause | None:
+def container_config(e: Evidence) -> Diagnosis | None:
     if e.waiting_reason in CONFIG_REASONS:
         return _cause(Reason.CONFIG_ERROR, f"the container cannot be created: {e.waiting_message or e.waiting_reason}")
     if e.terminated_reason in ("StartError", "ContainerCannotRun"):
-        return _cause(Reason.CONFIG_ERROR, f"the container cannot be started: {_last_line(e.text)}")
+        return _cause(Reason.CONFIG_ERROR, f"the container cannot be started: {last_words(e.text)}")
     return None
 
 
-def deadline(e: Evidence) -> Cause | None:
+def deadline(e: Evidence) -> Diagnosis | None:
     if e.deadline:
         return _cause(Reason.TIMEOUT, f"ran longer than maxRunTime ({e.max_run_time}) and was stopped")
     return None
 
 
-# --- what it died of --------------------------------------------------------------------------------------------------
-
-
-def memory_killed(e: Evidence) -> Cause | None:
-    """The kernel's OOM killer. A child that it takes does not always show as OOMKilled: then 137, or a loader's
-    word."""
+def oom_killed(e: Evidence) -> Diagnosis | None:
+    """The kernel's OOM killer, as the kubelet saw it, or as exit code 137 of a container with a limit tells. A child
+    that it takes shows in words only."""
     limit = f"its memory limit of {e.memory}" if e.memory else "the node's memory"
     if e.terminated_reason == "OOMKilled":
         return _cause(Reason.OUT_OF_MEMORY_KILLED, f"killed for taking more than {limit}")
-    if e.exit_code == _SIGKILL and e.memory:
+    if e.exit_code == SIGKILL and e.memory:
         return _cause(Reason.OUT_OF_MEMORY_KILLED, f"killed (exit code 137), most likely at {limit}")
-    if re.search(r"DataLoader worker .*killed by signal: Killed", e.text):
-        return _cause(Reason.OUT_OF_MEMORY_KILLED, f"a data loader worker was killed, most likely at {limit}")
     return None
 
 
-def cuda_memory(e: Evidence) -> Cause | None:
-    return _said(
-        e,
-        Reason.CUDA_OUT_OF_MEMORY,
-        r"CUDA out of memory|torch(\.cuda)?\.OutOfMemoryError|CUDA error: out of memory"
-        r"|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation",
-    )
-
-
-def gpu_hardware(e: Evidence) -> Cause | None:
+def refused_device(e: Evidence) -> Diagnosis | None:
+    """The device plugin could not hand out what the scheduler had counted."""
     if e.pod_reason == "UnexpectedAdmissionError":
         return _cause(Reason.GPU_HARDWARE, f"node {e.node or '?'} could not hand out its device: {e.pod_message}")
-    return _said(
-        e,
-        Reason.GPU_HARDWARE,
-        r"\bXid\b|uncorrectable (NVLink|ECC) error|\bECC error|fallen off the bus|GPU is lost"
-        r"|cudaErrorECCUncorrectable|no CUDA-capable device|CUDA driver initialization failed"
-        r"|cudaErrorHardwareStackError",
-    )
-
-
-def infrastructure(e: Evidence) -> Cause | None:
-    if e.exit_code == ExitCode.TRY_AGAIN:
-        return _cause(Reason.INFRASTRUCTURE, _sentence(e))
-    return _said(
-        e,
-        Reason.INFRASTRUCTURE,
-        r"NCCL[^\n]*(timeout|timed out)|ncclSystemError|ncclRemoteError|ncclInternalError"
-        r"|Watchdog caught collective operation timeout|Connection reset by peer|ConnectionResetError"
-        r"|Connection refused|Connection timed out|ConnectTimeout|ReadTimeout|Temporary failure in name resolution"
-        r"|Stale (NFS )?file handle|Remote I/O error|Transport endpoint is not connected|\[Errno 5\] Input/output error"
-        r"|\b50[0234]\b[^\n]{0,40}(Server Error|Bad Gateway|Unavailable|Gateway Time-?out)|\bSlowDown\b",
-    )
-
-
-def shared_memory(e: Evidence) -> Cause | None:
-    """Before a full disk: torch says "No space left on device" of its own segments in /dev/shm too."""
-    if e.exit_code == _SIGBUS:
-        return _cause(
-            Reason.SHARED_MEMORY, f"bus error (exit code {_SIGBUS}), most likely /dev/shm is full: {_sentence(e)}"
-        )
-    return _said(
-        e,
-        Reason.SHARED_MEMORY,
-        r"\bBus error\b|insufficient shared memory|out of shared memory|(shm|mmap)[^\n]*</torch_"
-        r"|unable to write to file </torch_|unable to (open|allocate) shared memory",
-    )
-
-
-def disk_full(e: Evidence) -> Cause | None:
-    return _said(e, Reason.DISK_FULL, r"No space left on device|\[Errno 28\]|Disk quota exceeded|\[Errno 122\]")
-
-
-def data_error(e: Evidence) -> Cause | None:
-    if e.exit_code == ExitCode.DATA_ERROR:
-        return _cause(Reason.DATA_ERROR, _sentence(e))
-    # A program that keeps no contract: a file error that names a place among the data.
-    for path in e.data_paths:
-        here = re.escape(path.rstrip("/"))
-        pattern = (
-            rf"(FileNotFound|Permission|NotADirectory|IsADirectory|UnidentifiedImage)Error\b[^\n]*['\" ]{here}(/|\b)"
-        )
-        if cause := _said(e, Reason.DATA_ERROR, pattern):
-            return cause
     return None
 
 
-def import_error(e: Evidence) -> Cause | None:
-    return _said(e, Reason.IMPORT_ERROR, r"^(ModuleNotFoundError|ImportError)\b.*")
-
-
-def invalid_params(e: Evidence) -> Cause | None:
-    """Exit code 64 of the contract, or argparse's own way to say it."""
-    if e.exit_code == ExitCode.INVALID_PARAMS:
-        return _cause(Reason.INVALID_PARAMS, _sentence(e))
-    if e.exit_code == 2:
-        return _said(e, Reason.INVALID_PARAMS, r"^\S+: error: .*|^Error: (No such option|Invalid value).*")
-    return None
-
-
-def contract_config(e: Evidence) -> Cause | None:
-    """Exit codes of the contract that are about the run's surroundings: its config, its output folder."""
-    if e.exit_code == ExitCode.CONFIG_ERROR:
-        return _cause(Reason.CONFIG_ERROR, _sentence(e))
-    if e.exit_code == ExitCode.CANNOT_CREATE:
-        return _cause(Reason.CONFIG_ERROR, f"the output folder cannot be written: {_sentence(e)}")
-    return None
-
-
-def diverged(e: Evidence) -> Cause | None:
-    if e.record is not None and e.record.failure_type.rpartition(".")[2] == "Diverged":
-        return _cause(Reason.DIVERGED, e.record.failure_message or "a value is not finite any more")
-    return _said(
-        e,
-        Reason.DIVERGED,
-        r"\b(loss|gradient|grad_norm|metric|objective)\b[^\n]{0,60}\b(is|are|became|was) (nan|inf)\b.*",
-    )
-
-
-def stopped_from_outside(e: Evidence) -> Cause | None:
-    """SIGTERM or SIGKILL of which the cluster knows nothing; it counts, or a program that always ends so would never
-    end."""
-    if e.exit_code in (ExitCode.INTERRUPTED, _SIGKILL) and (e.record is None or e.record.outcome != Outcome.FAILED):
-        return _cause(
-            Reason.INFRASTRUCTURE, f"stopped by a signal (exit code {e.exit_code}) that the cluster knows nothing of"
-        )
-    return None
-
-
-def user_exception(e: Evidence) -> Cause:
-    return _cause(Reason.USER_EXCEPTION, _sentence(e))
-
-
-CHAIN: tuple[Rule, ...] = (
+FACTS: tuple[Rule, ...] = (
     disrupted,  # preemption, drain, taint, node pressure, pod garbage collection
     lost_node,  # the node cannot be asked any more
     shut_down,  # graceful node shutdown; the kubelet had no room
@@ -287,55 +172,94 @@ CHAIN: tuple[Rule, ...] = (
     image,  # the image cannot be had
     container_config,  # Secret, key or command missing
     deadline,  # maxRunTime
-    memory_killed,  # the kernel's OOM killer
-    cuda_memory,  # the GPU's memory
-    gpu_hardware,  # Xid, ECC, off the bus
-    infrastructure,  # NCCL, connections, storage; exit code 75
-    shared_memory,  # /dev/shm
-    disk_full,  # no space left
-    data_error,  # exit code 65, missing or unreadable data
-    import_error,  # a module the image lacks
-    invalid_params,  # exit code 64
-    contract_config,  # exit codes 73, 78
-    diverged,  # NaN, Inf
-    stopped_from_outside,  # a signal out of nowhere
-    user_exception,  # everything else
+    oom_killed,  # the kernel's OOM killer
+    refused_device,
+)
+"""What the cluster says. No rule of a user's comes before it."""
+
+
+# --- the users' own rules ---------------------------------------------------------------------------------------------
+
+RULED_TEXT = 16 * 1024
+"""Characters from the end that a rule of the user's looks at."""
+
+
+def by_user_rules(e: Evidence) -> Diagnosis | None:
+    """The first that a line fits; that line is the message."""
+    if not e.rules:
+        return None
+    lines = e.text[-RULED_TEXT:].splitlines() or [e.pod_message or e.job_message]
+    for rule in e.rules:
+        line = next((line for line in reversed(lines) if rule.pattern.search(line)), None)
+        if line is not None:
+            message = f"{line.strip()[:600]} (rule {rule.name})"
+            return Diagnosis(
+                reason=rule.reason, message=message, action=rule.action, suggestion=rule.suggestion, rule=rule.name
+            )
+    return None
+
+
+# --- what it died of --------------------------------------------------------------------------------------------------
+
+
+def from_its_words(e: Evidence) -> Diagnosis:
+    """What the program says: by an exit code of the contract, which it chose itself, else by its last words."""
+    if e.exit_code in _CONTRACT:
+        return by_words(e, MACHINE) or _by_contract(e)
+    return (
+        by_words(e, (*MACHINE, *PROGRAM))
+        or by_loud_words(e)
+        or by_exit_code(e)
+        or Diagnosis(reason=Reason.USER_EXCEPTION, message=sentence(e))
+    )
+
+
+def by_loud_words(e: Evidence) -> Diagnosis | None:
+    """Words that mean the same wherever they stand, even beside an exception that has none."""
+    return next(
+        (found for rule in (gpu_hardware, shared_memory, crashed) if (found := rule(e, e.text[-LONGEST_TEXT:]))), None
+    )
+
+
+_CONTRACT = frozenset(
+    {
+        ExitCode.TRY_AGAIN,
+        ExitCode.DATA_ERROR,
+        ExitCode.INVALID_PARAMS,
+        ExitCode.CONFIG_ERROR,
+        ExitCode.CANNOT_CREATE,
+    }
 )
 
 
-# --- words ------------------------------------------------------------------------------------------------------------
+def _by_contract(e: Evidence) -> Diagnosis:
+    if e.exit_code == ExitCode.TRY_AGAIN:
+        return _cause(Reason.INFRASTRUCTURE, sentence(e))
+    if e.exit_code == ExitCode.DATA_ERROR:
+        return _cause(Reason.DATA_ERROR, sentence(e))
+    if e.exit_code == ExitCode.INVALID_PARAMS:
+        return _cause(Reason.INVALID_PARAMS, sentence(e))
+    if e.exit_code == ExitCode.CANNOT_CREATE:
+        return _cause(Reason.CONFIG_ERROR, f"the output folder cannot be written: {sentence(e)}")
+    return _cause(Reason.CONFIG_ERROR, sentence(e))
 
 
-def _cause(reason: Reason, message: str, *, may_pass: bool = True) -> Cause:
-    return Cause(reason=reason, message=message, may_pass=may_pass)
-
-
-def _said(e: Evidence, reason: Reason, pattern: str) -> Cause | None:
-    """A cause where the text has the pattern; its sentence is the record's, else the line that has it."""
-    found = re.search(pattern, e.text, re.MULTILINE | re.IGNORECASE)
-    if found is None:
-        return None
-    start = e.text.rfind("\n", 0, found.start()) + 1
-    end = e.text.find("\n", found.end())
-    line = e.text[start : len(e.text) if end < 0 else end].strip()
-    recorded = e.record is not None and e.record.failure_message
-    return _cause(reason, _sentence(e) if recorded and re.search(pattern, _sentence(e), re.IGNORECASE) else line)
-
-
-def _sentence(e: Evidence) -> str:
-    """What it said of itself, in one line."""
-    record = e.record
-    if record is not None and (record.failure_message or record.failure_type):
-        own = record.failure_type.startswith("orkrun.")
-        return (
-            record.failure_message if own else ": ".join(p for p in (record.failure_type, record.failure_message) if p)
+def by_exit_code(e: Evidence) -> Diagnosis | None:
+    """A program that says nothing of use, but whose exit code does."""
+    if e.exit_code == SIGBUS:
+        message = f"bus error (exit code {SIGBUS}), most likely /dev/shm is full: {sentence(e)}"
+        return _cause(Reason.SHARED_MEMORY, message)
+    if e.exit_code in (126, 127) and not e.record:
+        what = "cannot be run" if e.exit_code == 126 else "is not there"
+        return _cause(Reason.CONFIG_ERROR, f"its command {what} (exit code {e.exit_code}): {sentence(e)}")
+    # SIGTERM or SIGKILL of which the cluster knows nothing; it counts, or a program that always ends so would never
+    # end.
+    if e.exit_code in (ExitCode.INTERRUPTED, SIGKILL) and (e.record is None or e.record.outcome != Outcome.FAILED):
+        return _cause(
+            Reason.INFRASTRUCTURE, f"stopped by a signal (exit code {e.exit_code}) that the cluster knows nothing of"
         )
-    if last := _last_line(e.text):
-        return last if e.exit_code is None else f"{last} (exit code {e.exit_code})"
-    if e.exit_code is not None:
-        return f"ended with exit code {e.exit_code} and said nothing"
-    return e.pod_message or e.job_message or e.pod_reason or "ended without a word"
+    return None
 
 
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+def _cause(reason: Reason, message: str, *, may_pass: bool = True) -> Diagnosis:
+    return Diagnosis(reason=reason, message=message, may_pass=may_pass)

@@ -8,12 +8,17 @@ from datetime import datetime
 
 from orkhaven.api import Reason, SweepSpec
 from orkhaven.api.experiment import Direction, State
+from orkhaven.api.reasons import CLUSTER_REASONS
+from orkhaven.api.retry import AvoidedNode
 from orkhaven.api.stopping import StoppingAlgorithm
 from orkhaven.core.leaderboard import leaderboard
 from orkhaven.core.outcome import to_prune
 from orkhaven.core.search import TrialSource
 from orkhaven.core.search.history import Answer
 from orkhaven.core.status import holds
+from orkhaven.core.sweep.breaker import tripped
+from orkhaven.core.sweep.lineage import lineage
+from orkhaven.core.sweep.rerun import look_at
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
 
 
@@ -111,7 +116,7 @@ class Stop:
 
 
 class Observed:
-    """A sweep with its children as they are now."""
+    """A sweep with its children as they are now. `children`: one for each trial, see `lineage`."""
 
     def __init__(
         self,
@@ -123,10 +128,16 @@ class Observed:
         defaults: Defaults,
         now: datetime,
         answer: Answer | None = None,
+        avoided: Sequence[AvoidedNode] = (),
     ) -> None:
+        self.avoided = avoided
+        """Nodes that all runs go past."""
         self.answer = answer
         """To what was asked at an earlier look."""
+        self.family = lineage(children)
+        children = self.family.current
         self.sweep, self.spec, self.source, self.children = sweep, spec, source, children
+        self.reruns = look_at(sweep, spec, self.family, now=now)
         self.defaults, self.now = defaults, now
         self.repeats = spec.search.repeats
         self.tally = Tally.of(children)
@@ -140,6 +151,12 @@ class Observed:
         )
         """Who leads, best first."""
         self.stop = self._stop()
+        self.tripped = (
+            tripped(spec.failure_policy.stop_on_cluster, children, stored=sweep.status.conditions)
+            if self.stop is None
+            else None
+        )
+        """Why the circuit breaker has stopped it."""
         self.canary = Canary.of(children, min(spec.canary, self.total))
 
     def _stop(self) -> Stop | None:
@@ -156,16 +173,23 @@ class Observed:
                 f"{objective.goal:.6g}: no more trials are started",
             )
         limit = self.spec.failure_policy.max_failed_trials
-        if limit is not None and len(self.tally.failed) > limit:
+        again = self.reruns.waiting
+        left = [child for child in self.tally.failed if child.trial not in again] if again else self.tally.failed
+        failed = sum(child.status.reason not in CLUSTER_REASONS for child in left)
+        if limit is not None and failed > limit:
+            others = len(left) - failed
+            beside = f" ({others} more failed of what is the cluster's, and do not count)" if others else ""
             return Stop(
                 TOO_MANY_FAILED,
-                f"{len(self.tally.failed)} trials failed, more than failurePolicy.maxFailedTrials ({limit}): no more "
-                "are started",
+                f"{failed} trials failed{beside}, more than failurePolicy.maxFailedTrials ({limit}): no more are "
+                "started",
             )
         return None
 
     @property
     def over(self) -> bool:
+        if self.reruns.pending is not None:
+            return False
         if self.stop is not None:
             # What was held back before it started stays Suspended, for a person to resume.
             return not self.tally.running and not self.tally.queued

@@ -8,15 +8,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orkhaven.api import SweepSpec
+from orkhaven.api.policy import STOPPED_ON_CLUSTER
+from orkhaven.api.retry import AvoidedNode
 from orkhaven.api.sweep import SweepState
 from orkhaven.core.actions import Action, DeleteSweep, Note, Plan, SuspendExperiment
 from orkhaven.core.search import Asked, TrialSource, trial_params
 from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
+from orkhaven.core.sweep.lineage import is_rerun, lineage
 from orkhaven.core.sweep.observed import STOPS, Observed, is_held
+from orkhaven.core.sweep.rerun import MAX_MADE, next_reruns, unseen
 from orkhaven.core.sweep.status import SPEC_SUSPEND, dump, notes_of, status_of
 from orkhaven.core.sweep.stopping import next_stops
-from orkhaven.core.sweep.trials import MAX_CREATIONS, next_trials
+from orkhaven.core.sweep.trials import AGAIN_SECONDS, MAX_CREATIONS, next_trials
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
 
 MAX_TRIES = 1000
@@ -36,18 +40,21 @@ def plan_sweep(
     defaults: Defaults,
     now: datetime,
     answer: Answer | None = None,
+    avoided: Sequence[AvoidedNode] = (),
 ) -> Plan:
     """What is to be done for `sweep`, and its status.
 
-    `children`: all Experiments that it controls. `answer`: to the `ask` of an earlier plan. A sweep that is being
+    `children`: all Experiments that it controls. `answer`: to the `ask` of an earlier plan. `avoided`: nodes
+    that all runs go past. A sweep that is being
     deleted gets an empty plan, a finished one at most its own deletion once ttlSecondsAfterFinished has passed.
     """
     if sweep.meta.deleting:
         return Plan()
-    if holds(sweep.status.conditions, "Finished"):
+    if holds(sweep.status.conditions, "Finished") and not unseen(sweep):
         _sources.pop(sweep.meta.uid, None)
         return _retire(sweep, now)
-    own = [child for child in children if child.meta.owner_uid == sweep.meta.uid]
+    every = [child for child in children if child.meta.owner_uid == sweep.meta.uid]
+    own = lineage(every).first
     if sweep.spec is None:
         return _refuse(sweep, sweep.invalid or "spec: cannot be read", started=bool(own), now=now)
     try:
@@ -60,7 +67,7 @@ def plan_sweep(
         repeats = sweep.spec.search.repeats
         combinations = {child.trial // repeats for child in own if child.trial is not None}
         source.hear(answer, made=len(combinations), now=now)
-    return _look(Observed(sweep, sweep.spec, source, own, defaults=defaults, now=now, answer=answer))
+    return _look(Observed(sweep, sweep.spec, source, every, defaults=defaults, now=now, answer=answer, avoided=avoided))
 
 
 def _source(sweep: SweepView, spec: SweepSpec, children: Sequence[ExperimentView]) -> TrialSource:
@@ -120,17 +127,27 @@ def _look(seen: Observed) -> Plan:
     actions: list[Action] = []
     requeue: float | None = None
     ask: Ask | None = None
+    reruns, more = seen.reruns, False
     if not seen.over:
+        if not seen.spec.suspend:
+            again_made, reruns, more = next_reruns(
+                seen.sweep, seen.spec, seen.reruns, family=seen.family, most=MAX_MADE
+            )
+            actions += again_made
         stopped, again = next_stops(seen)
         asked, requeue = _hold_or_resume(seen)
         actions += [*stopped, *asked]
         requeue = again if requeue is None else requeue
-        if not seen.spec.suspend and seen.stop is None:
+        if more:
+            # What failed goes before what was never tried, once its selection is in the stored status.
+            requeue = 0.0 if reruns.fresh else AGAIN_SECONDS
+        elif not seen.spec.suspend and seen.stop is None and seen.tripped is None:
             resumed = sum(not action.suspend for action in asked)
             made, ask, again = next_trials(seen, resumed=resumed - len(stopped))
             actions += made
             requeue = again if again is not None else requeue
-    status = status_of(seen, actions)
+        requeue = _and_until(seen, requeue)
+    status = status_of(seen, actions, reruns)
     if seen.over and seen.spec.ttl_seconds_after_finished is not None:
         requeue = float(seen.spec.ttl_seconds_after_finished)
     return Plan(
@@ -142,22 +159,36 @@ def _look(seen: Observed) -> Plan:
     )
 
 
+def _and_until(seen: Observed, requeue: float | None) -> float | None:
+    """The next look, at the latest when a node is used again."""
+    ends = [(node.until - seen.now).total_seconds() for node in seen.avoided if node.until is not None]
+    return min([*ends, *([] if requeue is None else [requeue])], default=None)
+
+
 def _hold_or_resume(seen: Observed) -> tuple[list[SuspendExperiment], float | None]:
     """Passes a suspension on to the children, and takes back what was passed on: that it was, is in the stored status.
     A child that a person suspended by hand while the sweep runs is left alone. With the seconds until the next look."""
     stored, tally = seen.sweep.status.conditions, seen.tally
     suspended = reason_of(stored, "Suspended") == SPEC_SUSPEND
     stopped = reason_of(stored, "Running") in STOPS
-    if (seen.spec.suspend and not suspended) or (seen.stop is not None and not stopped):
+    broken = reason_of(stored, "Suspended") == STOPPED_ON_CLUSTER
+    tripped = seen.tripped is not None and not seen.spec.suspend
+    if (
+        (seen.spec.suspend and not suspended)
+        or (seen.stop is not None and not stopped)
+        or (tripped and not broken and not suspended)
+    ):
         # First the status write that remembers it: were that lost after a child is suspended, nobody would know
         # later whether a person had done it, and it would stay so for ever.
         return [], 0.0
     if seen.spec.suspend:
         return _ask([child for child in tally.unfinished if not is_held(child)], suspend=True), None
-    if seen.stop is not None:
+    if seen.stop is not None or tripped:
         # Those that run finish; those that wait are not started any more.
-        return _ask([child for child in tally.queued if not is_held(child)], suspend=True), None
-    if suspended or stopped:
+        # A goal that is reached does not hold back what a person had run again; a cause behind most failures does.
+        waiting = [child for child in tally.queued if not is_held(child) and (tripped or not is_rerun(child))]
+        return _ask(waiting, suspend=True), None
+    if suspended or stopped or broken:
         return _ask([child for child in tally.unfinished if is_held(child)], suspend=False), None
     return [], None
 

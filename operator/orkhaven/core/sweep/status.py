@@ -8,13 +8,15 @@ from typing import Any, Literal
 
 from orkhaven.api import SweepStatus
 from orkhaven.api.meta import Condition
+from orkhaven.api.policy import CANARY_FAILED, STOPPED_ON_CLUSTER
 from orkhaven.api.search import Algorithm
-from orkhaven.api.sweep import CANARY_FAILED, GpuHours, SweepState, TrialCounts
+from orkhaven.api.sweep import GpuHours, SweepState, TrialCounts
 from orkhaven.core.actions import Action, CreateExperiment, Note
 from orkhaven.core.failures.clusters import failure_clusters
 from orkhaven.core.search.listing import duplicates_message, listed_duplicates
 from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
 from orkhaven.core.sweep.observed import GOAL_REACHED, Observed
+from orkhaven.core.sweep.rerun import Reruns, rerun_notes
 from orkhaven.core.views import ExperimentView
 
 SPEC_SUSPEND = "SpecSuspend"
@@ -22,12 +24,13 @@ DUPLICATE_TRIALS = "DuplicateTrials"
 SEARCH_UNAVAILABLE = "SearchUnavailable"
 
 
-def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
-    """`actions`: what is about to be done."""
+def status_of(seen: Observed, actions: Sequence[Action], reruns: Reruns) -> SweepStatus:
+    """`actions`: what is about to be done; `reruns`: as they are then."""
     tally, stored = seen.tally, seen.sweep.status
     making = any(isinstance(action, CreateExperiment) for action in actions)
     created = len(seen.children)
     board = seen.board
+    clusters = failure_clusters(tally.failed, succeeded=tally.succeeded, names=seen.source.names)
     state = _state(seen, making=making)
     progress = f"{tally.ended}/{seen.total}"
     return SweepStatus(
@@ -45,17 +48,21 @@ def status_of(seen: Observed, actions: Sequence[Action]) -> SweepStatus:
             reused=tally.reused,
             skipped=len(tally.skipped),
             pruned=len(tally.pruned),
+            replaced=len(seen.family.replaced),
         ),
         progress=progress,
         best=board[0] if board else None,
         leaderboard=board,
-        failure_clusters=failure_clusters(tally.failed),
+        reruns=list(reruns.records),
+        avoided_nodes=list(seen.avoided) if seen.avoided and not seen.over else None,
+        failure_clusters=clusters.listed,
+        other_failures=clusters.others,
         gpu_hours=GpuHours(
             succeeded=_hours(tally.succeeded),
-            failed=_hours(tally.failed),
+            failed=_hours([*tally.failed, *seen.family.replaced]),
             pruned=_hours(tally.pruned),
             running=_hours(tally.unfinished),
-            total=_hours(seen.children),
+            total=_hours([*seen.children, *seen.family.replaced]),
         ),
         start_time=stored.start_time or _started(seen, making=making),
         completion_time=_ended(seen) if seen.over else None,
@@ -75,7 +82,7 @@ def _ended(seen: Observed) -> datetime:
 def _state(seen: Observed, *, making: bool) -> SweepState:
     if seen.over:
         return SweepState.SUCCEEDED if seen.well else SweepState.FAILED
-    if (seen.spec.suspend or seen.canary.failed) and not seen.tally.running and not seen.tally.queued:
+    if (seen.spec.suspend or seen.tripped or seen.canary.failed) and not seen.tally.running and not seen.tally.queued:
         return SweepState.SUSPENDED
     return SweepState.RUNNING if seen.children or making else SweepState.PENDING
 
@@ -130,6 +137,8 @@ def _conditions(seen: Observed, state: SweepState) -> list[Condition]:
 def _suspended(seen: Observed, conditions: Conditions) -> None:
     if seen.spec.suspend and not seen.over:
         conditions.set("Suspended", "True", reason=SPEC_SUSPEND)
+    elif seen.tripped is not None and not seen.over:
+        conditions.set("Suspended", "True", reason=STOPPED_ON_CLUSTER, message=seen.tripped.message)
     elif seen.canary.failed and not seen.over:
         conditions.set("Suspended", "True", reason=CANARY_FAILED, message=_of_canary(seen))
     else:
@@ -166,9 +175,11 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
     trouble = None if seen.over else seen.source.trouble
     if trouble is not None and reason_of(stored.conditions, "Running") != trouble.reason:
         notes.append(Note(type="Warning", reason=trouble.reason, message=clip(trouble.message, 1000)))
-    known = {cluster.reason for cluster in stored.failure_clusters}
+    notes += rerun_notes(stored.reruns, status.reruns)
+    # One Event a cluster, not a failure.
+    known = {cluster.id or cluster.reason for cluster in stored.failure_clusters}
     for cluster in status.failure_clusters:
-        if cluster.reason not in known:
+        if not known & {cluster.id, cluster.reason}:
             message = f"{cluster.reason} in {cluster.samples[0]}: {cluster.message}. {cluster.suggestion}"
             notes.append(Note(type="Warning", reason="TrialFailed", message=clip(message, 1000)))
     if seen.tally.pruned and not stored.trials.pruned:
@@ -179,6 +190,10 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
         notes.append(Note(type="Normal", reason="Suspended", message="all GPUs are given back"))
     if reason_of(status.conditions, "Suspended") == CANARY_FAILED != reason_of(stored.conditions, "Suspended"):
         notes.append(Note(type="Warning", reason=CANARY_FAILED, message=clip(_of_canary(seen), 1000)))
+    if reason_of(status.conditions, "Suspended") == STOPPED_ON_CLUSTER != reason_of(stored.conditions, "Suspended"):
+        message = seen.tripped.message if seen.tripped else ""
+        notes.append(Note(type="Warning", reason=STOPPED_ON_CLUSTER, message=clip(message, 1000)))
+    notes += _avoided_notes(seen, status)
     if seen.stop is not None and seen.stop.reason == GOAL_REACHED and not holds(stored.conditions, "GoalReached"):
         notes.append(Note(type="Normal", reason=GOAL_REACHED, message=clip(seen.stop.message, 1000)))
     if status.state in (SweepState.SUCCEEDED, SweepState.FAILED):
@@ -188,6 +203,20 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
         kind = "Normal" if status.state is SweepState.SUCCEEDED else "Warning"
         notes.append(Note(type=kind, reason=status.state.value, message=message))
     return notes
+
+
+def _avoided_notes(seen: Observed, status: SweepStatus) -> list[Note]:
+    known = {one.node for one in seen.sweep.status.avoided_nodes or ()}
+    return [
+        Note(
+            type="Warning",
+            reason="NodeAvoided",
+            message=f"node {one.node}: {one.reason} in {one.experiments} experiments within an hour; runs go past it "
+            f"until {one.until:%H:%M:%S} UTC, where another node fits",
+        )
+        for one in status.avoided_nodes or ()
+        if one.node not in known
+    ]
 
 
 def _spared(seen: Observed) -> str:

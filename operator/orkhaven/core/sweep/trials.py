@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from orkhaven.api import GROUP, VERSION
 from orkhaven.api.experiment import Objective
 from orkhaven.core.actions import CreateExperiment
-from orkhaven.core.identity import LABEL_DIGITS, child_name, param_hash, seed_of_repeat
+from orkhaven.core.identity import child_name, seed_of_repeat
 from orkhaven.core.search import Asked
 from orkhaven.core.search.history import Ask
 from orkhaven.core.sweep.asking import MAX_ASKED, Asking, Chosen
+from orkhaven.core.sweep.child import child_body
 from orkhaven.core.sweep.observed import Observed, is_held, is_leaving, waits_for_twin
-from orkrun import contract
 
 MAX_CREATIONS = 50
 """Experiments made in one plan: a plan is carried out in one go, and others want their turn."""
@@ -40,8 +39,10 @@ def next_trials(seen: Observed, *, resumed: int) -> tuple[list[CreateExperiment]
         room, again = MAX_CREATIONS, AGAIN_SECONDS
     end = min(seen.total, seen.source.total * seen.repeats) if seen.canary.sings else seen.canary.wanted
     there = {child.trial for child in seen.children}
-    taken = {child.meta.key.name for child in seen.children}
-    chosen = Chosen(seen.source, seen.answer, seen.children, seen.repeats) if isinstance(seen.source, Asked) else None
+    taken = {child.meta.key.name for child in (*seen.children, *seen.family.replaced)}
+    chosen = (
+        Chosen(seen.source, seen.answer, seen.family.first, seen.repeats) if isinstance(seen.source, Asked) else None
+    )
     made: list[CreateExperiment] = []
     unknown: dict[int, None] = {}
     for number in range(end):
@@ -90,37 +91,13 @@ def _child(seen: Observed, number: int, params: dict[str, Any], taken: set[str])
     repeat = number % seen.repeats
     seed = seed_of_repeat(seen.spec.template.seed, repeat)
     ladder = seen.spec.early_stopping.ladder() if seen.spec.early_stopping else []
-    key = seen.sweep.meta.key
     objective = Objective(metric=seen.spec.objective.metric, direction=seen.spec.objective.direction)
-    return {
-        "apiVersion": f"{GROUP}/{VERSION}",
-        "kind": "Experiment",
-        "metadata": {
-            "name": _name(seen, number, params, seed, taken),
-            "namespace": key.namespace,
-            "labels": {
-                contract.LABEL_MANAGED_BY: contract.MANAGED_BY,
-                contract.LABEL_SWEEP: key.name,
-                contract.LABEL_TRIAL: str(number),
-                contract.LABEL_PARAM_HASH: param_hash(params)[:LABEL_DIGITS],
-            },
-            "ownerReferences": [
-                {
-                    "apiVersion": f"{GROUP}/{VERSION}",
-                    "kind": "Sweep",
-                    "name": key.name,
-                    "uid": seen.sweep.meta.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": False,
-                }
-            ],
-        },
-        "spec": {
-            **template,
-            **({"seed": seed} if repeat else {}),
-            **({"dedupe": seen.spec.dedupe.value} if seen.spec.dedupe is not None else {}),
-            "params": params,
-            "objective": objective.to_dict(),
-            **({"rungs": ladder} if ladder else {}),
-        },
+    spec = {
+        **template,
+        **({"seed": seed} if repeat else {}),
+        **({"dedupe": seen.spec.dedupe.value} if seen.spec.dedupe is not None else {}),
+        "params": params,
+        "objective": objective.to_dict(),
+        **({"rungs": ladder} if ladder else {}),
     }
+    return child_body(seen.sweep, _name(seen, number, params, seed, taken), spec, trial=number)

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from orkhaven.hub import lines
 from orkhaven.hub.api.schemas import ErrorBody, IngestAnswer
 from orkhaven.hub.auth import bearer
-from orkhaven.hub.context import hub_of, storage_trouble
+from orkhaven.hub.context import Hub, hub_of, storage_trouble
 from orkhaven.hub.errors import HttpError, error_body, unavailable
 from orkhaven.hub.storage.ingest import Outcome, Post
 from orkhaven.hub.writer import BusyError
@@ -85,6 +85,15 @@ async def post_metrics(request: Request, namespace: Namespace, experiment: Name)
     nevertheless.
     """
     hub = hub_of(request)
+    try:
+        return await _take_in(request, hub, namespace, experiment)
+    except HttpError as error:
+        if error.status >= 500:
+            hub.silence.deaf()  # it spoke, and was not heard
+        raise
+
+
+async def _take_in(request: Request, hub: Hub, namespace: str, experiment: str) -> JSONResponse:
     token = bearer(request.headers.get("authorization"))
     run = await hub.write_auth.run_of(token, namespace, experiment)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -1,5 +1,5 @@
 """Changes that a person makes from a page: merge patches of the resource, its deletion (there is no cancelled state to
-patch it into), and failed runs made once more; all sent with that person's own token.
+patch it into), and a single run made once more; all sent with that person's own token.
 
 The API server decides, and its audit log names the person. A page only offers what a SelfSubjectAccessReview allows.
 """
@@ -8,36 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
+from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
-from orkhaven.api import GROUP
-from orkhaven.api.experiment import rerun_names, rerun_spec
-from orkhaven.api.sweep import resumed
+from orkhaven.api.experiment import rerun_spec
+from orkhaven.api.policy import resumed
+from orkhaven.api.rerun import Rerun, rerun_id, with_rerun
+from orkhaven.api.rules import problems
 from orkhaven.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 from orkhaven.hub.api.ingest import Name, Namespace
 from orkhaven.hub.context import hub_of
 from orkhaven.hub.errors import HttpError, unavailable
 from orkhaven.hub.pages.context import pages_of, viewer_in
-from orkhaven.hub.pages.data import asked, resource
+from orkhaven.hub.pages.data import resource
 from orkhaven.hub.pages.render import PageRoute, url
 from orkhaven.hub.pages.security import HEADERS, form_of, require_csrf
 from orkhaven.hub.pages.views.experiments import again
-from orkhaven.hub.query.rows import ExperimentRow
 from orkhaven.hub.session import Viewer
 from orkrun import contract
 
 MAX_PARALLELISM = 10_000
 MAX_SEED = 2**31 - 1
-MAX_RERUNS = 100
-"""By one click."""
-MOST_NAMED = 20
-"""Of the list that a rerun leads to; a filter has room for so many names."""
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -102,45 +99,53 @@ async def run_again(request: Request, namespace: Namespace, name: Name) -> Respo
 
 @router.post("/n/{namespace}/sweeps/{name}/rerun")
 async def rerun_failed(request: Request, namespace: Namespace, name: Name) -> Response:
-    """The failed runs of one cause once more, as Experiments of their own: what `kubectl ork rerun` makes."""
+    """The failed trials of one cause once more, in their places: the entry of spec.rerun that `kubectl ork rerun`
+    writes."""
     token, form = await _person(request, namespace)
-    hub = hub_of(request)
-    with asked():
-        rows = await hub.queries.rows(namespace, name)
-        taken = dict(hub.queries.catalogue.experiments(namespace))
-    chosen = [row for row in rows if row.state == "Failed" and row.reason == form.get("reason")]
-    chosen = sorted(chosen, key=lambda row: row.name)[:MAX_RERUNS]
-    if not chosen:
-        raise HttpError(404, "NotFound", f"No run of {name} has failed by {form.get('reason', '')!r} any more.")
-    made: list[str] = []
-    for row in chosen:
-        new = free_name(row.name, taken)
-        if new is None:
-            continue  # it is being run again: a second click makes no second run
-        old = await resource(hub, "Experiment", namespace, row.name)
-        body = {
-            "apiVersion": f"{GROUP}/v1alpha1",
-            "kind": "Experiment",
-            "metadata": {"name": new, "namespace": namespace},
-            "spec": rerun_spec(old, old["spec"]),
-        }
-        with answered("Experiment", new, namespace, so_far=f"{len(made)} of {len(chosen)} were made. "):
-            await hub.gateway.people().create(token, "Experiment", namespace, body)
-        made.append(new)
-    if not made:
-        raise HttpError(409, "UnderWay", f"All {len(chosen)} of them are being run again already.")
-    shown = f"name in ({', '.join(json.dumps(one) for one in made)})" if len(made) <= MOST_NAMED else None
-    return _see_other(url("n", namespace, "experiments", filter=shown))
+    body = await resource(hub_of(request), "Sweep", namespace, name)
+    entry = entry_of(form, day=datetime.now(UTC).date())
+    clusters = (body.get("status") or {}).get("failureClusters") or []
+    if not any(form.get("cluster") in (one.get("id"), one.get("reason")) for one in clusters):
+        raise HttpError(404, "NotFound", f"No trial of {name} has failed by {form.get('cluster', '')!r} any more.")
+    entries = with_rerun(body, entry)
+    if entries is None:
+        raise HttpError(409, "AskedAlready", f"Rerun {entry['id']} was asked for already: the same is done once a day.")
+    version = {"resourceVersion": body["metadata"]["resourceVersion"]}
+    with answered("Sweep", name, namespace):
+        await (
+            hub_of(request)
+            .gateway.people()
+            .patch(
+                token,
+                "Sweep",
+                namespace,
+                name,
+                {"metadata": version, "spec": {"rerun": entries}},
+                uid=body["metadata"]["uid"],
+            )
+        )
+    return _see_other(url("n", namespace, "sweeps", name) + "#failures")
 
 
-def free_name(name: str, taken: Mapping[str, ExperimentRow]) -> str | None:
-    """The first that nobody has; None where an earlier rerun of it has not ended."""
-    for candidate in rerun_names(name):
-        if candidate not in taken:
-            return candidate
-        if candidate != name and not taken[candidate].finished:
-            break
-    return None
+def entry_of(form: Mapping[str, str], *, day: date) -> dict[str, Any]:
+    """What the form asks for. Raises HttpError 400."""
+    cluster = form.get("cluster", "")
+    overrides: dict[str, Any] = {}
+    if memory := form.get("memory", "").strip():
+        overrides["resources"] = {"memory": memory}
+    if image := form.get("image", "").strip():
+        overrides["image"] = image
+    entry: dict[str, Any] = {"select": {"reasons" if form.get("by") == "reason" else "clusters": [cluster]}}
+    if overrides:
+        entry["overrides"] = overrides
+    if form.get("scratch"):
+        entry["fromCheckpoint"] = False
+    entry["id"] = rerun_id(entry, day)
+    try:
+        Rerun.model_validate(entry)
+    except ValidationError as error:
+        raise HttpError(400, "BadRerun", "; ".join(problems(error))) from error
+    return entry
 
 
 async def _person(request: Request, namespace: str) -> tuple[str, dict[str, str]]:
@@ -156,27 +161,28 @@ async def _person(request: Request, namespace: str) -> tuple[str, dict[str, str]
 
 
 @contextlib.contextmanager
-def answered(kind: str, name: str, namespace: str, *, so_far: str = "") -> Iterator[None]:
+def answered(kind: str, name: str, namespace: str) -> Iterator[None]:
     """What the API server says to a change, as HttpError."""
     try:
         yield
     except NotFound:
         raise HttpError(404, "NotFound", f"There is no {kind} {name!r} in namespace {namespace!r} any more.") from None
     except Forbidden as error:
-        raise HttpError(403, "MayNotChange", f"{so_far}The API server does not let you: {error}") from error
+        raise HttpError(403, "MayNotChange", f"The API server does not let you: {error}") from error
     except Invalid as error:
-        raise HttpError(400, "Refused", f"{so_far}The API server refuses the change: {error}") from error
+        raise HttpError(400, "Refused", f"The API server refuses the change: {error}") from error
     except (AlreadyExists, Conflict) as error:
-        raise HttpError(409, "Conflict", f"{so_far}Somebody was faster: {error}. Load the page again.") from error
+        raise HttpError(409, "Conflict", f"Somebody was faster: {error}. Load the page again.") from error
     except ApiError as error:
-        raise unavailable(f"{so_far}The change may or may not have been made: {error}") from error
+        raise unavailable(f"The change may or may not have been made: {error}") from error
 
 
 async def _change(request: Request, kind: str, namespace: str, name: str) -> Response:
     token, form = await _person(request, namespace)
     cancels = form.get("action") == "cancel"
     body = await resource(hub_of(request), kind, namespace, name)
-    spec = {} if cancels else spec_of(kind, form, body)
+    now = datetime.fromtimestamp(hub_of(request).clocks.wall(), UTC)
+    spec = {} if cancels else spec_of(kind, form, body, now=now)
     uid = body["metadata"]["uid"]
     if form.get("uid", uid) != uid:
         raise HttpError(409, "Replaced", f"This {kind} was deleted and made anew meanwhile: load its page again.")
@@ -200,13 +206,13 @@ def _see_other(path: str) -> Response:
     return RedirectResponse(path, status_code=303, headers={**HEADERS, "Cache-Control": "no-store"})
 
 
-def spec_of(kind: str, form: dict[str, str], body: Mapping[str, Any]) -> dict[str, Any]:
+def spec_of(kind: str, form: dict[str, str], body: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
     """What the form changes in the resource as it is now. Raises HttpError 400."""
     match form.get("action"):
         case "suspend":
             return {"suspend": True}
         case "resume":
-            return resumed(body.get("status"))
+            return resumed(body.get("status"), now=now)
         case "parallelism" if kind == "Sweep":
             return {"parallelism": _whole(form, "parallelism", most=MAX_PARALLELISM)}
     raise HttpError(400, "UnknownAction", "There is no such action.")

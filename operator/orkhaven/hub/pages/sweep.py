@@ -103,6 +103,8 @@ async def sweep(
         default_x=x.key,
         default_y=y.key,
         failures=row.status.get("failureClusters") or [],
+        reruns=row.status.get("reruns") or [],
+        others=row.status.get("otherFailures"),
         has_band=bool(schema.varying),
         **board,
     )
@@ -192,6 +194,8 @@ async def failures(request: Request, namespace: Namespace, name: Name) -> Respon
         name=name,
         sweep=view,
         failures=found,
+        reruns=row.status.get("reruns") or [],
+        others=row.status.get("otherFailures"),
         allowed=await allowed(request, viewer, kind="Sweep", namespace=namespace, name=name),
     )
 

@@ -14,7 +14,20 @@ SWEEP_COLUMNS = (
     "skipped", "running", "queued", "gpuHours", "owner", "created",
 )  # fmt: skip
 EXPERIMENT_COLUMNS = "sweep,trial,state,reason,objective,objectiveStep,step,attempts,node,gpu,created,started,ended"
-FAILURE_COLUMNS = ("reason", "count", "message", "suggestion", "samples")
+FAILURE_COLUMNS = (
+    "reason",
+    "count",
+    "message",
+    "suggestion",
+    "samples",
+    "id",
+    "signature",
+    "where",
+    "correlates",
+    "nodes",
+    "firstSeen",
+    "lastSeen",
+)
 
 
 def sweep_line(row: SweepRow) -> dict[str, Any]:
@@ -38,7 +51,9 @@ def failure_lines(row: SweepRow) -> list[dict[str, Any]]:
     found = []
     for one in row.status.get("failureClusters") or ():
         line: dict[str, Any] = {key: one.get(key) or None for key in FAILURE_COLUMNS}
-        found.append({**line, "samples": " ".join(one.get("samples") or ())})
+        common = "; ".join(str(each.get("text")) for each in one.get("correlates") or ()) or None
+        nodes = " ".join(f"{each.get('name')}={each.get('count')}" for each in one.get("nodes") or ()) or None
+        found.append({**line, "samples": " ".join(one.get("samples") or ()), "correlates": common, "nodes": nodes})
     return found
 
 

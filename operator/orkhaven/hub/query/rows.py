@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from orkhaven.api.sweep import held_by_canary
+from orkhaven.api.policy import held_reason
 from orkhaven.hub.ports import Body, is_finished
 from orkrun import contract
 
@@ -77,6 +77,8 @@ class ExperimentRow:
     sweep: str | None
     trial: int | None
     """Index in the sweep's search."""
+    rerun_of: str | None
+    """The Experiment that failed and in whose place it is."""
     params: Mapping[str, Json]
     """Nested, as in the spec."""
     seed: int
@@ -152,6 +154,7 @@ def experiment_row(body: Body) -> ExperimentRow:
         created=metadata.get("creationTimestamp"),
         sweep=_shared(labels.get(contract.LABEL_SWEEP)),
         trial=int(trial) if trial.isdecimal() else None,
+        rerun_of=labels.get(contract.LABEL_RERUN_OF),
         params=_compact(spec.get("params") or {}),
         seed=spec.get("seed") or 0,
         param_hash=_shared(status.get("paramHash") or labels.get(contract.LABEL_PARAM_HASH)),
@@ -205,7 +208,7 @@ def sweep_row(body: Body) -> SweepRow:
         algorithm=(spec.get("search") or {}).get("algorithm") or "Grid",
         parameters=tuple(parameter["name"] for parameter in spec.get("parameters") or ()),
         parallelism=spec.get("parallelism"),
-        suspended=bool(spec.get("suspend")) or held_by_canary(body.get("status")),
+        suspended=bool(spec.get("suspend")) or held_reason(body.get("status")) is not None,
         finished=is_finished(body),
         status=body.get("status") or {},
     )

@@ -1,7 +1,8 @@
 """Tables of sweeps, made when somebody asks for one and kept up to date after that.
 
-A table is made anew only where a run was deleted; otherwise what changed is put into it: at once for what the cluster
-says, and at most every `REFRESH_SECONDS` for what the store knows. Of one event loop; the store is read in threads.
+A table is made anew only where a run was deleted, or replaced by a rerun; otherwise what changed is put into it: at
+once for what the cluster says, and at most every `REFRESH_SECONDS` for what the store knows. Of one event loop; the
+store is read in threads.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from orkhaven.hub.query.catalogue import Catalogue
 from orkhaven.hub.query.fields import field as ref
 from orkhaven.hub.query.revisions import Revisions, Scope
+from orkhaven.hub.query.rows import ExperimentRow
 from orkhaven.hub.query.table import Table
 from orkhaven.hub.storage.read import Reader, RunChange
 
@@ -102,7 +104,9 @@ class Tables:
         revision = self._revisions.of(*scope)
         if entry is not None and entry.seen == revision:
             return entry
-        rows = self._catalogue.experiments(*scope)
+        rows = (
+            _without_replaced(self._catalogue.experiments(*scope)) if scope[1] else self._catalogue.experiments(*scope)
+        )
         if entry is None or not entry.table.covers(rows):
             entry = self._entries[scope] = _Entry(next(self._generations))
         entry.table.put(rows.values())
@@ -136,3 +140,9 @@ class Tables:
                 break
             del self._entries[scope], self._locks[scope]
             cells -= entry.table.cells
+
+
+def _without_replaced(rows: Mapping[str, ExperimentRow]) -> Mapping[str, ExperimentRow]:
+    """A sweep's trials: of one that failed and was run again, what took its place."""
+    replaced = {row.rerun_of for row in rows.values() if row.rerun_of is not None}
+    return {name: row for name, row in rows.items() if name not in replaced} if replaced else rows

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, selec
 from sqlalchemy.orm import aliased
 
 from orkhaven.hub.storage.engine import Engines
+from orkhaven.hub.storage.kept import Log
 from orkhaven.hub.storage.models import Line, MetricName, Point, Run, Summary
 from orkhaven.hub.storage.rungs import RungValue, from_text, rungs_of
 
@@ -156,6 +157,19 @@ class Reader:
             if uid is not None:
                 return _snapshot(connection, Run.uid == uid)
             return _snapshot(connection, Run.namespace == namespace, Run.name == name)
+
+    def heard(self, uids: list[str]) -> dict[str, float]:
+        """By uid: when a report or a line of its log came last, in seconds since the epoch by the hubs' clock."""
+        found: dict[str, float] = {}
+        with self._engine.connect() as connection:
+            for at in range(0, len(uids), 500):
+                some = uids[at : at + 500]
+                for table in (Run, Log):
+                    for uid, updated in connection.execute(
+                        select(table.uid, func.max(table.updated)).where(table.uid.in_(some)).group_by(table.uid)
+                    ):
+                        found[uid] = max(updated, found.get(uid, 0.0))
+        return found
 
     def best_of_sweep(self, namespace: str, sweep: str) -> dict[str, tuple[float, int]]:
         """By uid, (value, step) of each run's own objective."""

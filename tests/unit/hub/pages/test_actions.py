@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from orkhaven.hub.pages.actions import free_name
 from tests.unit.hub.conftest import until
 from tests.unit.hub.fakes import NAMESPACE, FakeCluster
 from tests.unit.hub.pages.conftest import Browser, add_sweep
@@ -93,6 +92,29 @@ async def test_what_a_canary_holds_offers_to_go_on_without_it(changer: Browser, 
     assert fake_cluster.patched[-1][-1] == {"spec": {"suspend": False, "canary": 0}}
 
 
+async def test_what_has_stopped_itself_says_why_and_offers_to_go_on(
+    changer: Browser, fake_cluster: FakeCluster
+) -> None:
+    held = {
+        "type": "Suspended",
+        "status": "True",
+        "reason": "StoppedOnCluster",
+        "message": "5 of the last 10 trials failed of DataError",
+        "lastTransitionTime": "2026-09-01T10:00:00Z",
+    }
+    avoided = [{"node": "gpu-3", "reason": "GpuHardware", "experiments": 3}]
+    add_sweep(fake_cluster, status={"state": "Running", "conditions": [held], "avoidedNodes": avoided})
+    await changer.hub.settled()
+    page = (await changer.get(f"/n/{NAMESPACE}/sweeps/sweep")).text
+    assert "5 of the last 10 trials failed of DataError" in page
+    assert "gpu-3 (GpuHardware)" in page
+    assert 'value="resume"' in page
+    await changer.client.post(CHANGE, data={"action": "resume", "csrf": await changer.csrf()})
+    spec = fake_cluster.patched[-1][-1]["spec"]
+    assert spec["suspend"] is False
+    assert spec["failurePolicy"]["stopOnCluster"]["since"].endswith("Z")
+
+
 async def test_a_pruned_trial_offers_to_go_on_and_a_failed_one_does_not(
     changer: Browser, fake_cluster: FakeCluster
 ) -> None:
@@ -151,16 +173,10 @@ async def test_a_trial_that_its_sweep_would_make_again_is_not_cancelled(
 
 @pytest.fixture
 async def failed(changer: Browser, fake_cluster: FakeCluster) -> Browser:
-    """Two runs out of memory and one that diverged, and whoever may make Experiments."""
-    clusters = [{"reason": "CudaOutOfMemory", "count": 2}, {"reason": "Diverged", "count": 1}]
-    add_sweep(fake_cluster, status={"state": "Running", "failureClusters": clusters})
-    for name, reason in (("a", "CudaOutOfMemory"), ("b", "CudaOutOfMemory"), ("c", "Diverged")):
-        fake_cluster.add_run(name, sweep="sweep", params={"lr": name})
-        body = fake_cluster.objects["Experiment", NAMESPACE, name]
-        body["status"] = {"state": "Failed", "reason": reason}
-        body["spec"]["suspend"] = True
-        fake_cluster.touch("Experiment", NAMESPACE, name)
-    fake_cluster.changers.add(("user-of-reader", "create", "Experiment"))
+    """A sweep with two causes of failure, one of them known by its cluster, and whoever may patch Sweeps."""
+    clusters = [{"id": "c3f2a1", "reason": "CudaOutOfMemory", "count": 2}, {"reason": "Diverged", "count": 1}]
+    reruns = [{"id": "before", "selected": 3, "created": 3, "succeeded": 2, "failed": 1, "message": "said so"}]
+    add_sweep(fake_cluster, status={"state": "Running", "failureClusters": clusters, "reruns": reruns})
     await changer.hub.settled()
     return changer
 
@@ -171,39 +187,56 @@ RERUN = f"/n/{NAMESPACE}/sweeps/sweep/rerun"
 async def test_the_failed_of_one_cause_are_run_again_as_the_person_and_a_second_click_does_nothing(
     failed: Browser, fake_cluster: FakeCluster
 ) -> None:
-    assert "Run again" in (await failed.get(f"/n/{NAMESPACE}/sweeps/sweep")).text
-    form = {"reason": "CudaOutOfMemory", "csrf": await failed.csrf()}
+    page = (await failed.get(f"/n/{NAMESPACE}/sweeps/sweep")).text
+    assert page.count("Rerun these") == 2
+    assert "said so" in page
+    form = {"by": "cluster", "cluster": "c3f2a1", "memory": " 32Gi ", "image": "", "csrf": await failed.csrf()}
     answer = await failed.client.post(RERUN, data=form)
-    assert answer.status_code == 303
-    assert "a-r1" in answer.headers["location"]
-    assert fake_cluster.created == [("user-of-reader", "Experiment", f"{name}-r1") for name in ("a", "b")]
-    made = fake_cluster.objects["Experiment", NAMESPACE, "a-r1"]
-    assert made["spec"] == {"params": {"lr": "a"}, "dedupe": "Reuse"}
-    assert "labels" not in made["metadata"]
-    await failed.hub.settled()
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/n/{NAMESPACE}/sweeps/sweep#failures")
+    who, *_, body = fake_cluster.patched[-1]
+    (entry,) = body["spec"]["rerun"]
+    assert who == "user-of-reader"
+    assert entry["select"] == {"clusters": ["c3f2a1"]}
+    assert entry["overrides"] == {"resources": {"memory": "32Gi"}}
+    assert entry["id"].startswith("c3f2a1-")
+    assert body["metadata"]["resourceVersion"]
+    patched = len(fake_cluster.patched)
     assert (await failed.client.post(RERUN, data=form)).status_code == 409
-    assert len(fake_cluster.created) == 2
+    assert len(fake_cluster.patched) == patched
 
 
-async def test_who_may_make_no_experiments_cannot_run_again(failed: Browser, fake_cluster: FakeCluster) -> None:
+async def test_a_cause_without_a_cluster_is_run_again_by_its_reason_from_the_start(
+    failed: Browser, fake_cluster: FakeCluster
+) -> None:
+    form = {"by": "reason", "cluster": "Diverged", "scratch": "1", "csrf": await failed.csrf()}
+    assert (await failed.client.post(RERUN, data=form)).status_code == 303
+    (entry,) = fake_cluster.patched[-1][-1]["spec"]["rerun"]
+    assert entry["select"] == {"reasons": ["Diverged"]}
+    assert entry["fromCheckpoint"] is False
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ({"cluster": "Timeout"}, 404, "No trial of sweep has failed by"),
+        ({"memory": "much"}, 400, "overrides.resources.memory"),
+        ({"image": "no spaces please"}, 400, "overrides.image"),
+        ({"cluster": ""}, 400, "select.clusters[0]"),
+    ],
+    ids=["a cause that nobody died of", "no memory", "no image", "nothing"],
+)
+async def test_what_cannot_be_run_again_is_said(
+    failed: Browser, fake_cluster: FakeCluster, change: dict[str, str], status: int, words: str
+) -> None:
+    form = {"by": "cluster", "cluster": "c3f2a1", "csrf": await failed.csrf(), **change}
+    answer = await failed.client.post(RERUN, data=form)
+    assert answer.status_code == status
+    assert words in answer.text
+    assert fake_cluster.patched == []
+
+
+async def test_who_may_not_patch_the_sweep_cannot_run_again(failed: Browser, fake_cluster: FakeCluster) -> None:
     fake_cluster.changers.clear()
-    answer = await failed.client.post(RERUN, data={"reason": "Diverged", "csrf": await failed.csrf()})
-    assert answer.status_code == 403
-    assert "0 of 1 were made" in answer.text
-    assert fake_cluster.created == []
-
-
-async def test_a_cause_that_nobody_died_of_is_said(failed: Browser) -> None:
-    answer = await failed.client.post(RERUN, data={"reason": "Timeout", "csrf": await failed.csrf()})
-    assert answer.status_code == 404
-
-
-def test_a_rerun_takes_the_next_free_name_unless_one_is_under_way() -> None:
-    def row(finished: bool) -> object:
-        return type("Row", (), {"finished": finished})()
-
-    assert free_name("x", {}) == "x-r1"
-    assert free_name("x", {"x-r1": row(True)}) == "x-r2"  # type: ignore[dict-item]
-    assert free_name("x-r1", {"x": row(True), "x-r1": row(True)}) == "x-r2"  # type: ignore[dict-item]
-    assert free_name("x", {"x-r1": row(False)}) is None  # type: ignore[dict-item]
-    assert len(free_name("y" * 57, {}) or "") == 57
+    form = {"by": "cluster", "cluster": "c3f2a1", "csrf": await failed.csrf()}
+    assert (await failed.client.post(RERUN, data=form)).status_code == 403
+    assert fake_cluster.patched == []

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from orkhaven.api.experiment import TERMINAL_STATES, rerun_spec
+from orkhaven.api.retry import avoided_in_words, changes_in_words
 from orkhaven.hub.pages.text import parse_time
 from orkhaven.hub.pages.views.timeline import Timeline, timeline
 from orkhaven.hub.query.rows import flatten
@@ -57,6 +58,8 @@ class ExperimentView:
     value_step: int | None
     gpu_hours: float
     reused_from: str | None
+    rerun_of: str | None
+    """The Experiment that failed and in whose place it is."""
     """Who did the work: its history, log and files are there."""
     attempt_count: int
     attempts: tuple[AttemptView, ...]
@@ -70,6 +73,12 @@ class ExperimentView:
     asks: str
     """What it needs to start, in words."""
     retry_at: str | None
+    changes: str
+    """What retries have changed."""
+    avoided: str
+    """Nodes that its next attempts go past, and why."""
+    silent_since: str | None
+    """Since when nothing is heard of a run that runs."""
     when: Timeline | None
 
     @property
@@ -114,6 +123,7 @@ def experiment_view(body: Mapping[str, Any], *, now: datetime) -> ExperimentView
         value_step=reached.get("step"),
         gpu_hours=float(status.get("gpuSeconds") or 0) / 3600,
         reused_from=status.get("reusedFrom"),
+        rerun_of=(body["metadata"].get("labels") or {}).get(contract.LABEL_RERUN_OF),
         attempt_count=int(status.get("attemptCount") or len(attempts)),
         attempts=tuple(_attempt(one, now=now) for one in attempts),
         conditions=tuple(status.get("conditions") or ()),
@@ -129,6 +139,9 @@ def experiment_view(body: Mapping[str, Any], *, now: datetime) -> ExperimentView
         seed=int(spec.get("seed") or 0),
         asks=_asks(spec),
         retry_at=status.get("retryAt"),
+        changes=changes_in_words(status.get("overrides")),
+        avoided=avoided_in_words(status.get("avoid")),
+        silent_since=(progress.get("silent") or {}).get("since") if status.get("state") == "Running" else None,
         when=timeline(body, now=now),
     )
 

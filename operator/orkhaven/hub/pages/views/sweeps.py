@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from orkhaven.api.policy import held_message
+from orkhaven.api.retry import avoided_in_words
 from orkhaven.api.sweep import SweepSpec
 from orkhaven.hub.pages.text import parse_time
 from orkhaven.hub.query.lists import OWNER_LABEL
@@ -77,6 +79,8 @@ class SweepView:
     finished: str | None
     seconds_left: float | None
     """By the mean pace since the first trial; None before one has ended and after the end."""
+    avoided: str
+    """Nodes that its runs go past, and why."""
     suggestion: str
     """For a sweep without a state: what is missing."""
 
@@ -103,7 +107,8 @@ def sweep_view(row: SweepRow, *, now: datetime) -> SweepView:
         name=row.name,
         uid=row.uid,
         state=state,
-        state_note=_note(status.get("conditions") or [], state),
+        state_note=held_message(status) or _note(status.get("conditions") or [], state),
+        avoided=avoided_in_words(status.get("avoidedNodes")),
         suspended=row.suspended,
         parallelism=row.parallelism if row.parallelism is not None else DEFAULT_PARALLELISM,
         metric=row.objective.metric,

@@ -1,0 +1,91 @@
+"""The way in: what has to be refused, what is over, and whom to ask about the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from datetime import datetime
+
+from orkhaven.api import Reason
+from orkhaven.api.experiment import Dedupe, State
+from orkhaven.core.actions import Plan
+from orkhaven.core.attempts import observe
+from orkhaven.core.experiment.attempt import after, look
+from orkhaven.core.experiment.draft import Around, Draft, hashes_of
+from orkhaven.core.experiment.first import first
+from orkhaven.core.outcome import is_over
+from orkhaven.core.overrides import effective
+from orkhaven.core.retention import retire
+from orkhaven.core.reuse import Twin, dedupe_of, own_folder
+from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView, Why
+
+
+def plan_experiment(
+    exp: ExperimentView,
+    *,
+    jobs: Sequence[JobView],
+    pods: Sequence[PodView],
+    nodes: Mapping[str, NodeView],
+    waiting: Why | str | None,
+    twins: Sequence[Twin] = (),
+    left: Sequence[PodView] = (),
+    avoided: Set[str] = frozenset(),
+    defaults: Defaults,
+    now: datetime,
+) -> Plan:
+    """What is to be done for `exp`, and its status.
+
+    `nodes`: by name. `waiting`: what the queue says it waits for (`QueuePlan.reasons`); None: it has not looked yet.
+    `twins`: the namespace's other Experiments with its run hash; `left`: pods of deleted ones. `avoided`: nodes that
+    all runs go past. One that is being deleted gets an empty plan, a finished one at most the removal of what it leaves
+    behind: its status never changes.
+    """
+    if exp.meta.deleting:
+        return Plan()
+    if is_over(exp):
+        return retire(exp, jobs=jobs, defaults=defaults, now=now)
+    draft = Draft(exp, now=now)
+    if exp.spec is None:
+        return draft.refuse(exp.invalid or "spec: cannot be read")
+    try:
+        spec = effective(exp.spec, exp.status.overrides)
+        hashes = hashes_of(spec, defaults)
+    except ValueError as error:
+        return draft.refuse(f"spec.params: {error}")
+    why = Why(Reason.WAITING_FOR_GPUS, waiting) if isinstance(waiting, str) else waiting
+    around = Around(
+        spec=spec,
+        jobs=[job for job in jobs if job.meta.owner_uid == exp.meta.uid],
+        pods=pods,
+        nodes=nodes,
+        twins=twins,
+        left=left,
+        why=why or Why(Reason.WAITING_FOR_GPUS, "waits for its turn in the queue"),
+        avoided=avoided,
+        defaults=defaults,
+    )
+    return _run(draft, around, hashes)
+
+
+def _run(draft: Draft, around: Around, hashes: tuple[str, str]) -> Plan:
+    stored = draft.exp.status
+    draft.param_hash = hashes[0]
+    draft.run_hash = draft.run_hash or hashes[1]
+    fresh = not stored.attempts and around.spec.resume_from is None
+    if fresh and dedupe_of(around.spec, around.defaults) is Dedupe.NEVER:
+        draft.output_folder = own_folder(draft.run_hash, draft.exp.meta.uid)
+    if stored.state is State.PRUNED:
+        draft.completion_time = None  # a person lets it go on
+    jobs = around.jobs
+    number = max([job.attempt for job in jobs] + [attempt.number for attempt in draft.attempts], default=0)
+    if number == 0:
+        first(draft, around)
+        return draft.plan()
+    if not draft.attempts or draft.attempts[-1].number < number:
+        # Its Job was made, but the status write after it was lost.
+        draft.open(number, avoid=next((job.avoid for job in jobs if job.attempt == number), ()))
+    seen = observe(number, jobs=jobs, pods=around.pods, job_name=draft.attempts[-1].job)
+    if draft.attempts[-1].reason is None:
+        look(draft, around, seen)
+    else:
+        after(draft, around, seen, recorded=True)
+    return draft.plan()

@@ -1,0 +1,129 @@
+"""What makes two failures the same: exception type, masked message and the project's own innermost frame.
+
+Neither line numbers nor frames of libraries count, so that a fingerprint outlives restarts, edits elsewhere in a file
+and other versions of what lies underneath. Where the text tells of no exception, its last telling lines stand for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from orkhaven.api import Reason
+from orkhaven.core.failures.evidence import Evidence, Record
+from orkhaven.core.failures.mask import mask
+from orkhaven.core.failures.traces import Raised, fatal
+
+SIGNATURE = 240
+"""Characters of a signature."""
+_ID = 8
+_LAST_LINES = 40
+
+_ONE_CAUSE = frozenset(
+    {
+        Reason.PREEMPTED,
+        Reason.DRAINED,
+        Reason.NODE_LOST,
+        Reason.TIMEOUT,
+        Reason.OUT_OF_MEMORY_KILLED,
+        Reason.CUDA_OUT_OF_MEMORY,
+        Reason.SHARED_MEMORY,
+        Reason.METRIC_MISSING,
+    }
+)
+"""Causes whose words and places are chance: memory runs out wherever it happens to be asked for. One cluster each."""
+_ANYWHERE = frozenset(
+    {Reason.GPU_HARDWARE, Reason.INFRASTRUCTURE, Reason.DISK_FULL, Reason.DIVERGED, Reason.IMAGE_PULL}
+)
+"""Causes that have kinds, told apart by their words, but no place in the code."""
+
+_TELLING = re.compile(
+    r"error|fatal|fail|exception|abort|cannot|can't|could not|unable|denied|killed|panic|refused|not found|no such"
+    r"|invalid|missing|NaN|assert",
+    re.IGNORECASE,
+)
+_NOISE = re.compile(
+    r"^\s*$|^[\s=*#~_.-]+$|\d+%\|.*\|.*\d+/\d+|^\s*(?:\^|~)+"
+    r"|^(?:exitcode|error_file|traceback|time|host|rank|pid)\s*:|"
+    r"To enable traceback see|^\s*warnings\.warn|Process finished|^Compile with|^For debugging consider"
+    r"|^Some kernels|"
+    r"core dumped\)?$(?<!Aborted)"
+)
+_LOCATION = re.compile(r"^(?P<path>.*?):\d+ in (?P<name>.+)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """What a failure is recognised by."""
+
+    id: str
+    """Eight hexadecimal digits."""
+    signature: str
+    """The same for people: type and message without what varies, then where."""
+
+
+def fingerprint(reason: str, message: str, evidence: Evidence | None = None) -> Fingerprint:
+    """`message`: the cause in a sentence, which counts where the machine told of it and not the run."""
+    kind, said, where = _parts(reason, message, evidence)
+    line = mask(_node_free(said, evidence))
+    digest = hashlib.sha256("\n".join((str(reason), kind, line, where)).encode()).hexdigest()[:_ID]
+    shown = f"{kind}: {line}" if kind and line else kind or line
+    return Fingerprint(id=digest, signature=_clipped(f"{shown} ({where})" if where else shown))
+
+
+def _parts(reason: str, message: str, evidence: Evidence | None) -> tuple[str, str, str]:
+    """(type, message, place)."""
+    if reason in _ONE_CAUSE:
+        return "", "", ""
+    if evidence is None or not evidence.text:
+        return "", message, ""
+    record = evidence.record
+    if record is not None and record.failure_type.startswith("orkrun."):
+        # The program's own sentence about it.
+        return record.failure_type.removeprefix("orkrun."), _first(record.failure_message), _place(record)
+    chain = fatal(evidence.text)
+    if chain:
+        root = chain[0]
+        where = _in_project(root) or _in_project(chain[-1]) or (_place(record) if record else "")
+        return root.kind.rpartition(".")[2], _first(root.message), "" if reason in _ANYWHERE else where
+    if record is not None and record.failure_type:
+        kind = record.failure_type.rpartition(".")[2]
+        return kind, _first(record.failure_message), "" if reason in _ANYWHERE else _place(record)
+    return "", last_words(evidence.text) or message, ""
+
+
+def last_words(text: str) -> str:
+    """The line of the end that tells most, of a text without exceptions."""
+    lines = [line.strip() for line in text.splitlines()[-_LAST_LINES:] if not _NOISE.search(line)]
+    return next((line for line in reversed(lines) if _TELLING.search(line)), lines[-1] if lines else "")
+
+
+def _first(message: str) -> str:
+    """The first line; with the next where it only announces that."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    return f"{lines[0]} {lines[1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+
+
+def _in_project(raised: Raised) -> str:
+    return mask_frame(raised.frames[-1]) if raised.frames else ""
+
+
+def mask_frame(frame: str) -> str:
+    """Cells of notebooks and the like have numbers for names."""
+    return re.sub(r"\d{3,}", "#", frame)
+
+
+def _place(record: Record) -> str:
+    found = _LOCATION.match(record.location or "")
+    return f"{'/'.join(found['path'].split('/')[-2:])} {found['name']}" if found else ""
+
+
+def _node_free(text: str, evidence: Evidence | None) -> str:
+    return text.replace(evidence.node, "<node>") if evidence is not None and len(evidence.node) > 3 else text
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= SIGNATURE else text[: SIGNATURE - 1] + "…"

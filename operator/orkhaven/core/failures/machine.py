@@ -1,0 +1,139 @@
+"""Words of what the machine did to a run: memory, devices, disks, network."""
+
+from __future__ import annotations
+
+from orkhaven.api import Reason
+from orkhaven.core.failures.cause import Diagnosis
+from orkhaven.core.failures.evidence import Evidence
+from orkhaven.core.failures.words import Rule, said, words
+
+_CUDA_MEMORY = words(
+    r"CUDA out of memory|(?:HIP|MPS backend) out of memory|torch(\.cuda)?\.OutOfMemoryError"
+    r"|CUDA(?: runtime)? error:? out of memory"
+    r"|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation|cuda runtime error \(2\)"
+    r"|OOM when allocating tensor|RESOURCE_EXHAUSTED: Out of memory|Cuda failure 'out of memory'"
+    r"|cudaMalloc(?:Async)? failed: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
+    r"|failed to allocate memory on (?:the )?GPU"
+)
+
+
+def cuda_memory(e: Evidence, text: str) -> Diagnosis | None:
+    """The GPU's memory, in the words of torch, cuBLAS, cuDNN, NCCL, TensorFlow and JAX."""
+    return said(e, text, Reason.CUDA_OUT_OF_MEMORY, _CUDA_MEMORY)
+
+
+_HOST_MEMORY = words(
+    r"DataLoader worker .*killed by signal: Killed|^(?:numpy\.\S*)?_?(?:Array)?MemoryError\b|std::bad_alloc"
+    r"|DefaultCPUAllocator: (?:can't|not enough|cannot) |\[Errno 12\]|Cannot allocate memory"
+    r"|Unable to allocate [\d.]+ [KMGT]iB"
+    r"|oom-kill(?:er)? event|Out of memory: Kill(?:ed)? process|Memory cgroup out of memory"
+    r"|(?:exitcode|Signal) ?:? ?-?9\b[^\n]*SIGKILL|exitcode\s*: -9\b|died with <Signals\.SIGKILL"
+)
+
+
+def host_memory(e: Evidence, text: str) -> Diagnosis | None:
+    """The node's memory: an allocation that was refused, or a child that the kernel's OOM killer took."""
+    return said(e, text, Reason.OUT_OF_MEMORY_KILLED, _HOST_MEMORY)
+
+
+_HARDWARE = words(
+    r"\bXid\b(?=[ (:]|$)|uncorrectable (NVLink|ECC) error|\bECC error|fallen off the bus|GPU is lost"
+    r"|cudaErrorECCUncorrectable"
+    r"|no CUDA-capable device|CUDA driver initialization failed|cudaErrorHardwareStackError"
+    r"|device\(s\) is/are busy or unavailable"
+    r"|Unable to determine the device handle for|RmInitAdapter failed|cudaErrorSystemNotReady"
+    r"|system not yet initialized"
+    r"|Failed to initialize NVML|CUDA unknown error - this may be due to|cudaErrorDevicesUnavailable"
+    r"|row remapping fail"
+    r"|nvidia-container-cli: (?:detection|device) error|hardware stack error|NVLink (?:fatal )?error"
+)
+
+
+def gpu_hardware(e: Evidence, text: str) -> Diagnosis | None:
+    """The GPU itself, or its node's driver, is not well: another node may do."""
+    return said(e, text, Reason.GPU_HARDWARE, _HARDWARE)
+
+
+_SETUP = words(
+    r"no kernel image is available for execution|driver version is insufficient"
+    r"|NVIDIA driver on your system is too old"
+    r"|Found no NVIDIA driver on your system|is not compatible with the current PyTorch installation"
+    r"|Torch not compiled with CUDA enabled"
+    r"|cudaErrorNoKernelImageForDevice|cudaErrorInsufficientDriver|CUDA error: invalid device ordinal"
+    r"|unsatisfied condition: cuda"
+    r"|forward compatibility was attempted on non supported HW"
+    r"|provided PTX was compiled with an unsupported toolchain"
+    r"|FlashAttention only supports|unsupported gpu architecture"
+)
+
+
+def gpu_setup(e: Evidence, text: str) -> Diagnosis | None:
+    """Image, driver and GPU do not fit together, or the run got no GPU (or fewer) than it uses."""
+    return said(e, text, Reason.GPU_SETUP, _SETUP)
+
+
+_SHARED = words(
+    r"\bBus error\b|insufficient shared memory|out of shared memory|(shm|mmap)[^\n]*</?torch_"
+    r"|unable to write to file </torch_"
+    r"|unable to (open|allocate) shared memory|Error while creating shared memory segment|shm_open"
+    r"|shared memory object </torch_"
+    r"|size of /dev/shm"
+)
+
+
+def shared_memory(e: Evidence, text: str) -> Diagnosis | None:
+    """Before a full disk: torch and NCCL say "No space left on device" of their segments in /dev/shm too."""
+    return said(e, text, Reason.SHARED_MEMORY, _SHARED)
+
+
+_DISK = words(
+    r"No space left on device|\[Errno 28\]|Disk quota exceeded|\[Errno 122\]"
+    r"|PytorchStreamWriter failed writing file"
+    r"|unexpected pos \d+ vs \d+|not enough free space on (?:the )?(?:disk|device)|errno = 28\b"
+    r"|\[Errno 27\] File too large"
+    r"|database or disk is full"
+    r"|\d+ requested and \d+ written|sqlite3\.OperationalError: disk I/O error"
+)
+
+
+def disk_full(e: Evidence, text: str) -> Diagnosis | None:
+    """A volume is full, or a quota. torch's writer says only that it got no further."""
+    return said(e, text, Reason.DISK_FULL, _DISK)
+
+
+_INFRASTRUCTURE = words(
+    r"NCCL[^\n]*(timeout|timed out)|nccl(System|Remote|Internal)Error"
+    r"|NCCL (?:error|WARN)[^\n]*(?:system|remote|internal) error"
+    r"|Watchdog caught collective operation timeout|watchdog (?:thread terminated|got stuck)|Monitored ?Barrier"
+    r"|heartbeat monitor timed out"
+    r"|Connection reset by peer|ConnectionResetError|Connection refused|Connection timed out"
+    r"|Connection closed by|ConnectTimeout|ReadTimeout"
+    r"|Temporary failure in name resolution|Name or service not known|Stale (NFS )?file handle|Remote I/O error"
+    r"|Transport endpoint is not connected|\[Errno 5\] Input/output error|^\S*Input/output error"
+    r"|RendezvousTimeoutError|RendezvousConnectionError"
+    r"|\b50[0234]\b[^\n]{0,40}(Server Error|Bad Gateway|Unavailable|Gateway Time-?out|Internal)|\bSlowDown\b"
+    r"|Too Many Requests"
+    r"|Socket Timeout|EndpointConnectionError|RemoteDisconnected|IncompleteRead|SSLEOFError|Max retries exceeded"
+    r"|Network is unreachable"
+    r"|No route to host|Address already in use|\[Errno (?:98|104|107|110|111|113|116|121)\]"
+    r"|Timed out (?:after \d+ \w+ )?waiting for clients"
+    r"|(?:wait|store|client socket has) timed? ?out|\bBroken ?pipe\b|Gloo connectFullMesh failed"
+    r"|connect\(\) timed out"
+    r"|failed with Input/output error|Timed out (?:after \d+ \w+ )?waiting|gloo/transport"
+)
+
+
+def infrastructure(e: Evidence, text: str) -> Diagnosis | None:
+    """Network, storage, or the other ranks."""
+    return said(e, text, Reason.INFRASTRUCTURE, _INFRASTRUCTURE)
+
+
+MACHINE: tuple[Rule, ...] = (
+    cuda_memory,  # before CUDA's other errors
+    shared_memory,  # before memory and disk: "Cannot allocate" and "No space left" are said of its segments too
+    host_memory,
+    gpu_hardware,
+    gpu_setup,
+    disk_full,
+)
+"""What the machine did, whatever the program says by its exit code."""
