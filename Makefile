@@ -87,6 +87,10 @@ screenshots: setup  ## The README's pictures of the dashboard, from a made-up cl
 study: setup  ## What wrong masks cost: about 30 minutes on 2 cores, goes on where it was stopped
 	$(PY) -m tools.study
 
+.PHONY: record
+record: setup  ## The recorded trainings that tests look up: about an hour on 2 cores, goes on where it was stopped
+	$(PY) -m tools.record
+
 .PHONY: recipe
 recipe: setup  ## COVID-SemiSeg's recipe, cross-validated, on the CPU (DATA=folder): hours
 	$(PY) -m tools.recipe "$(DATA)"

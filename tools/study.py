@@ -36,8 +36,9 @@ PLAIN = Recipe("dice_ce", {"loss": {"name": "dice_ce"}})
 ROBUST = Recipe(
     "robust",
     {
-        "loss": {"name": "nr_dice_gce"},
-        "teacher": {"weight": 1.0, "skip_above": 2.0},
+        "loss": {"name": "dice_ce"},
+        "ema": {"decay": 0.97},
+        "teacher": {"weight": 1.0, "decay": 0.97},
     },
 )
 RECIPES = (

@@ -26,7 +26,7 @@ from orkhaven.core.search.points import Points
 from orkhaven.core.search.random import hashed
 from orkhaven.core.search.suggest import Suggester
 from orkhaven.engine.asker import WorkerAsker
-from tests.bench.search_runs import BRANIN, HARTMANN, RASTRIGIN, TRAINING, Problem, optunas, ours, spec_of
+from tests.bench.search_runs import BRANIN, HARTMANN, RASTRIGIN, RECORDED, TRAINING, Problem, optunas, ours, spec_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "bench-search.md"
 BEGIN, END = "<!-- the bench writes from here -->", "<!-- to here -->"
@@ -36,7 +36,7 @@ ASKED = 40
 MOST_OF_OPTUNA = 0.25
 """Of its CPU time for the next trial: 241 ms were measured, 50 ms are the bar."""
 CASES = [
-    *((Algorithm.TPE, problem, problem.trials) for problem in (BRANIN, HARTMANN, RASTRIGIN, TRAINING)),
+    *((Algorithm.TPE, problem, problem.trials) for problem in (BRANIN, HARTMANN, RASTRIGIN, TRAINING, RECORDED)),
     *((Algorithm.CMAES, problem, problem.trials) for problem in (BRANIN, HARTMANN, RASTRIGIN)),
     # A Gaussian process is for few trials, and takes its time for each.
     *((Algorithm.GP, problem, 40) for problem in (BRANIN, HARTMANN, TRAINING)),

@@ -242,6 +242,8 @@ async def sweeps(
         async for body in api.watch(f"/apis/batch/v1/namespaces/{namespace}/jobs"):
             conditions = body.get("status", {}).get("conditions", [])
             uid = body["metadata"]["uid"]
+            if body["metadata"].get("labels", {}).get(contract.LABEL_SWEEP) not in names:
+                continue
             if uid not in over and any(c["type"] == "Complete" and c["status"] == "True" for c in conditions):
                 over.add(uid)
                 seen.ended.append(time.monotonic())

@@ -8,10 +8,13 @@ both. So each question comes while others run, as in a sweep.
 from __future__ import annotations
 
 import heapq
+import itertools
+import json
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -24,6 +27,7 @@ from orkhaven.core.search.random import hashed
 from orkhaven.core.search.suggest import Suggester
 
 PARALLEL = 4
+TRAININGS = Path(__file__).parents[1] / "recorded" / "trainings.json"
 Overlay = Mapping[str, Any]
 
 
@@ -111,10 +115,28 @@ def _suggest_mixed(trial: optuna.Trial) -> dict[str, Any]:
     return o
 
 
+def recorded() -> Problem:
+    """Real trainings by `ctseg`, looked up: every combination of a small grid was trained once. The best value is the
+    table's."""
+    table = json.loads(TRAININGS.read_text(encoding="utf-8"))
+    grid: dict[str, list[Any]] = table["grid"]
+    values = {tuple(one["params"][name] for name in grid): max(one["values"]) for one in table["trainings"]}
+    assert set(values) == set(itertools.product(*grid.values()))
+    best = max(values.values())
+    return Problem(
+        f"{len(values)} recorded trainings, {len(grid)}",
+        [{"name": name, "values": list(choices)} for name, choices in grid.items()],
+        lambda o: best - values[tuple(o[name] for name in grid)],
+        lambda trial: {name: trial.suggest_categorical(name, choices) for name, choices in grid.items()},
+        30,
+    )
+
+
 BRANIN = Problem("Branin, 2", _ranges(2, 0, 1), _branin, _floats(2, 0, 1), 60)
 HARTMANN = Problem("Hartmann, 6", _ranges(6, 0, 1), _hartmann, _floats(6, 0, 1), 100)
 RASTRIGIN = Problem("Rastrigin, 4", _ranges(4, -5.12, 5.12), _rastrigin, _floats(4, -5.12, 5.12), 150)
 TRAINING = Problem("mixed with conditions, 6", MIXED, _mixed, _suggest_mixed, 100)
+RECORDED = recorded()
 
 
 def spec_of(parameters: Sequence[dict[str, Any]], algorithm: Algorithm, *, trials: int, seed: int) -> SweepSpec:

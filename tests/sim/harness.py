@@ -16,7 +16,7 @@ from typing import Any
 from orkhaven.core import sweep as planner
 from orkhaven.core.actions import Note
 from orkhaven.core.views import Defaults, Key, Meta
-from orkhaven.engine.engine import Engine
+from orkhaven.engine.engine import Engine, Tuning
 from orkhaven.engine.parsers import OURS, PARSERS
 from orkhaven.engine.ports import Asker, Kind
 from orkhaven.engine.resync import Resync
@@ -127,6 +127,7 @@ class Simulation:
             asker=self._real_asker or self.asker,
             defaults=self.defaults,
             random=random.Random(0).random,
+            tuning=Tuning(writes_at_once=1),
         )
         self.resync = Resync(self.engine, self.cluster, meters=self.telemetry)
         self.pending: list[Event] = []

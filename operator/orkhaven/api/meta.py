@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -64,6 +65,7 @@ class Model(BaseModel):
     """What the fields owe each other. A subclass adds to those of its bases."""
 
     @classmethod
+    @functools.cache
     def all_rules(cls) -> Rules:
         return tuple(rule for base in reversed(cls.__mro__) for rule in base.__dict__.get("rules", ()))
 

@@ -46,6 +46,9 @@ class Tuning:
     """Numbers of the loop, in seconds; see `config.OperatorSettings` for why."""
 
     workers: int = 8
+    writes_at_once: int = 16
+    """Of one plan. One after the other, fifty new trials took longer than their predecessors ran, and the sweep's
+    status waited for the last. 1: in their order, without an event loop."""
     sweep_interval: float = 1.0
     queue_interval: float = 0.2
     backoff_base: float = 0.5
@@ -92,6 +95,7 @@ class Engine:
             defaults=self.rules.defaults,
             learn=self.learn,
             again=lambda key: self.add(Task(Kind.SWEEP, key)),
+            at_once=self.tuning.writes_at_once,
         )
         self._wake = asyncio.Event()
 

@@ -1,9 +1,11 @@
-"""Carries out a plan's actions, in order, and hands every answer to the store at once. Decides nothing."""
+"""Carries out a plan's actions and hands every answer to the store at once. Decides nothing."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 from orkhaven.core.actions import (
     Action,
@@ -24,6 +26,34 @@ from orkhaven.errors import NotFound
 from orkhaven.logs import about
 
 log = logging.getLogger(__name__)
+
+
+T = TypeVar("T")
+
+
+async def side_by_side(do: Callable[[T], Awaitable[None]], things: Iterable[T], *, at_once: int) -> None:
+    """`do` for each, begun in their order, at most `at_once` at a time.
+
+    Raises what the first of them raised, once all that were under way have ended; no other is begun after it.
+    """
+    if at_once == 1:
+        for thing in things:
+            await do(thing)
+        return
+    left, failed = iter(things), list[BaseException]()
+
+    async def work() -> None:
+        for thing in left:
+            if failed:
+                return
+            try:
+                await do(thing)
+            except BaseException as error:  # noqa: BLE001 (raised below, once nothing is under way)
+                failed.append(error)
+
+    await asyncio.gather(*(work() for _ in range(at_once)))
+    if failed:
+        raise failed[0]
 
 
 class Executor:

@@ -6,12 +6,13 @@ one; Events come after that write, so that none tells of what did not happen.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from orkhaven.core.actions import Action, CreateExperiment, CreateJob, Note, Plan, PruneExperiment
+from orkhaven.core.actions import Action, CreateExperiment, CreateJob, Note, Plan, PruneExperiment, SuspendJob
 from orkhaven.core.experiment import plan_experiment
 from orkhaven.core.outcome import is_over
 from orkhaven.core.reuse import Twin
@@ -19,7 +20,7 @@ from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.sweep import plan_sweep
 from orkhaven.core.views import Defaults, ExperimentView, Key, SweepView, Why
 from orkhaven.engine.admission import plan_admission
-from orkhaven.engine.executor import Executor
+from orkhaven.engine.executor import Executor, side_by_side
 from orkhaven.engine.ports import OPERATOR_MANAGER, Asker, Body, Clock, EventSink, Gateway, Kind, Meters
 from orkhaven.engine.status import differs, ended_attempts
 from orkhaven.engine.store import Store
@@ -61,8 +62,10 @@ class Reconciler:
         defaults: Callable[[str], Defaults],
         learn: Callable[[Kind, Body], None],
         again: Callable[[Key], None],
+        at_once: int,
     ) -> None:
-        """`again`: has a sweep looked at. `defaults`: those of a namespace."""
+        """`again`: has a sweep looked at. `defaults`: those of a namespace. `at_once`: writes of one plan under way at a
+        time."""
         self._gateway = gateway
         self._store = store
         self._clock = clock
@@ -72,6 +75,7 @@ class Reconciler:
         self._asker = asker
         self._learn = learn
         self._again = again
+        self._at_once = at_once
         self._asking: set[str] = set()
         """Uids of the sweeps whose question is not answered yet: one at a time."""
         self._answers: dict[str, Answer] = {}
@@ -161,24 +165,33 @@ class Reconciler:
         plan = plan_admission(self._store, foreign_gpus=self.foreign_gpus, now=self._clock.now())
         before, self._waiting = self._waiting, dict(plan.reasons)
         changed = {key for key in before.keys() | self._waiting.keys() if before.get(key) != self._waiting.get(key)}
-        failed = False
-        for action in plan.release:
+        failed: list[SuspendJob] = []
+
+        async def release(action: SuspendJob) -> None:
             try:
                 await self._executor.execute(action)
             except (Conflict, NotFound):
                 # Changed since: one Job's race must not keep the others waiting. Read it, then decide anew.
-                failed = True
+                failed.append(action)
                 await self._refresh(Kind.JOB, action.key, action.uid)
+
+        await side_by_side(release, plan.release, at_once=self._at_once)
         result = "conflict" if failed else "changed" if plan.release else "unchanged"
-        return Outcome(result=result, retry=failed, also=tuple(sorted(changed)))
+        return Outcome(result=result, retry=bool(failed), also=tuple(sorted(changed)))
 
     async def _carry_out(self, kind: Kind, view: SweepView | ExperimentView, plan: Plan) -> Outcome:
         key, uid = view.meta.key, view.meta.uid
         log.debug("plan", extra=about(kind, *key, actions=[type(a).__name__ for a in plan.actions]))
-        overtaken = False
+        overtaken: list[Action] = []
+
+        async def execute(action: Action) -> None:
+            if not await self._execute(action):
+                overtaken.append(action)
+
         try:
-            for action in plan.actions:
-                overtaken |= not await self._execute(action)
+            # In order, but what is the same for many (fifty new trials) side by side.
+            for _, alike in itertools.groupby(plan.actions, key=type):
+                await side_by_side(execute, alike, at_once=self._at_once)
             wrote = await self._write_status(kind, view, plan)
         except Unavailable as error:
             return Outcome(result=f"error-{error.code}", retry=True, again_after=error.retry_after)

@@ -15,8 +15,10 @@ import logging
 import os
 import random
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
@@ -89,6 +91,7 @@ class Client:
         seconds: float = 30.0,
     ) -> None:
         self.configuration = configuration
+        _settle_proxy(configuration)
         self._reload = reload
         self._on_call = on_call
         self._timeout = seconds
@@ -206,7 +209,11 @@ class Client:
         if self._byte_streams is None:
             own = copy.copy(self.configuration)
             own.connection_pool_maxsize = 0  # aiohttp's word for no limit
-            own.client_session_kwargs = {"read_bufsize": BYTES_BUFFER, "auto_decompress": False}
+            own.client_session_kwargs = {
+                **own.client_session_kwargs,
+                "read_bufsize": BYTES_BUFFER,
+                "auto_decompress": False,
+            }
             self._byte_streams = RESTClientObject(own)
         # The kubelet answers at once, but the API server first has to reach it.
         open_ = functools.partial(self._open, self._byte_streams, path, query, accept="*/*", seconds=self._timeout)
@@ -297,6 +304,15 @@ class Client:
             _request_timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_TIMEOUT),
         )
         return response.status, response.headers, await response.read()
+
+
+def _settle_proxy(configuration: Configuration) -> None:
+    """Looks the environment's proxy up once. aiohttp would read the environment and ~/.netrc in a thread for each
+    request, which was a tenth of the operator's CPU time."""
+    configuration.client_session_kwargs = {"trust_env": False}
+    address = urlsplit(configuration.host)
+    if configuration.proxy is None and address.hostname and not urllib.request.proxy_bypass(address.netloc):
+        configuration.proxy = urllib.request.getproxies().get(address.scheme)
 
 
 async def connect(

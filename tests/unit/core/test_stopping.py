@@ -21,7 +21,7 @@ from orkhaven.api.stopping import MAX_RUNGS, EarlyStopping
 from orkhaven.core.stopping import Run, Stop, bracket_of, bracket_weights, decide
 
 MAX, MIN = Direction.MAXIMIZE, Direction.MINIMIZE
-TABLE = Path(__file__).parents[2] / "sim" / "curves.json"
+TABLE = Path(__file__).parents[2] / "recorded" / "trainings.json"
 
 
 def rule(algorithm: str, **fields: Any) -> EarlyStopping:
