@@ -64,8 +64,8 @@ class Reconciler:
         again: Callable[[Key], None],
         at_once: int,
     ) -> None:
-        """`again`: has a sweep looked at. `defaults`: those of a namespace. `at_once`: writes of one plan under way at a
-        time."""
+        """`again`: has a sweep looked at. `defaults`: those of a namespace. `at_once`: writes of one plan under way at
+        a time."""
         self._gateway = gateway
         self._store = store
         self._clock = clock
