@@ -67,7 +67,7 @@ def decide(
     return Retry(backoff(retries_used + 1, uid=uid, attempt=number, defaults=defaults), counted=True)
 
 
-_FREE = frozenset(reason.value for reason, policy in POLICIES.items() if policy is Policy.FREE)
+_FREE = frozenset(str(reason) for reason, policy in POLICIES.items() if policy is Policy.FREE)
 
 
 def backoff(failures: int, *, uid: str, attempt: int, defaults: Defaults) -> float:
