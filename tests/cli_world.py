@@ -180,6 +180,13 @@ def covid() -> list[Body]:
                     "message": "loss.gamma: -2.0 is below 0",
                     "samples": ["covid-3d4e5f6a7b", "covid-4e5f6a7b8c"],
                     "suggestion": "Correct the parameter and submit a new sweep.",
+                    "id": "c3f2a1b0",
+                    "signature": "InvalidParams: loss.gamma: # is below #",
+                    "where": "losses/focal.py:12 in __init__",
+                    "correlates": [{"text": "loss.gamma=-2 in 2/2, 0/3 of the successful"}],
+                    "nodes": [{"name": "gpu-1", "count": 2}],
+                    "firstSeen": T0,
+                    "lastSeen": T0,
                 }
             ],
             "gpuHours": {"total": 4.25, "succeeded": 3.5, "failed": 0.25, "running": 0.5},

@@ -45,7 +45,7 @@ FAILED: Body = {
     "step": 12,
     "failure": {
         "type": "builtins.RuntimeError",
-        "message": "The size of tensor a (512) must match the size of tensor b (256) at non-singleton dimension 3",
+        "message": "the loader gave 512 rows where the plan of this epoch has 256 of them, at place 3 of fold 2",
         "location": "trainer/ctseg/training/loop.py:212 in train_step",
         "excerpt": "\n".join(['  File "/app/trainer/ctseg/training/loop.py", line 212, in train_step'] * 60),
     },

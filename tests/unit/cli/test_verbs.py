@@ -215,6 +215,8 @@ def test_failures_are_told_by_cause(session: TestSession, capsys: Capture) -> No
     out = capsys.readouterr().out
     assert "2 of 5 ended trials failed, of one cause" in out
     assert "kubectl ork why covid-3d4e5f6a7b" in out
+    for part in ("cluster c3f2a1b0", "losses/focal.py:12", "loss.gamma=-2 in 2/2, 0/3 of the successful", "gpu-1 (2)"):
+        assert part in out
 
 
 @pytest.mark.parametrize(

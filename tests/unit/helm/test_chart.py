@@ -15,6 +15,7 @@ import yaml
 
 from orkhaven.config import LogSettings, OperatorSettings
 from orkhaven.hub.settings import HubSettings
+from orkhaven.operator_main import settings_rules
 from tests.cluster import programs
 
 CHART = Path(__file__).resolve().parents[3] / "helm" / "orkhaven"
@@ -294,7 +295,10 @@ def test_the_operators_environment_are_its_settings(render: Render, monkeypatch:
                     "imagePullPolicy": "Never",
                     "outputClaim": "out",
                 },
-                "operator": {"settings": {"retryBaseSeconds": 1.5, "resyncSeconds": 5000000, "workers": 4}},
+                "operator": {
+                    "settings": {"retryBaseSeconds": 1.5, "resyncSeconds": 5000000, "workers": 4},
+                    "failureRules": [{"name": "a", "pattern": "x\\d", "reason": "Odd", "action": "Never"}],
+                },
             }
         ),
         "operator",
@@ -306,6 +310,8 @@ def test_the_operators_environment_are_its_settings(render: Render, monkeypatch:
     assert (settings.image_pull_policy, settings.output_claim) == ("Never", "out")
     assert settings.hub_url == "http://orkhaven-hub.system.svc"
     assert (settings.retry_base_seconds, settings.resync_seconds, settings.workers) == (1.5, 5_000_000, 4)
+    (rule,) = settings_rules(settings)
+    assert (rule.name, rule.pattern.text, rule.reason, rule.action) == ("a", r"x\d", "Odd", "Never")
     assert (settings.lease_name, settings.lease_identity) == ("orkhaven-operator", "pod-1")
     assert env["ORKHAVEN_LEASE_NAMESPACE"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
     assert {name.removeprefix("ORKHAVEN_").lower() for name in env} <= set(OperatorSettings.model_fields)
@@ -337,7 +343,7 @@ def test_every_setting_that_the_schema_allows_is_one(
     own = {
         "operator": {
             *("log_level", "log_format", "namespaces", "trainer_image", "image_pull_policy", "output_claim", "hub_url"),
-            *("lease_name", "lease_namespace", "lease_identity", "http_host", "http_port"),
+            *("failure_rules", "lease_name", "lease_namespace", "lease_identity", "http_host", "http_port"),
         },
         "hub": {"host", "port", "database_url", "namespaces", "output_root", "output_claim"},
     }

@@ -114,7 +114,8 @@ def invalid_params(e: Evidence, text: str) -> Diagnosis | None:
 
 
 _CONFIG = words(
-    r"yaml\.(?:scanner\.ScannerError|parser\.ParserError|constructor|reader|composer)|omegaconf\.|hydra\.errors"
+    r"mapping values are not allowed here|yaml\.(?:scanner\.ScannerError|parser\.ParserError|constructor"
+    r"|reader|composer)|omegaconf\.|hydra\.errors"
     r"|MissingConfigException|configparser\.|MissingMandatoryValue|ConfigAttributeError"
     r"|TOMLDecodeError|Read-only file system|\[Errno 30\]|executable file not found in \$PATH|exec format error"
     r"|command not found|can't open file '"

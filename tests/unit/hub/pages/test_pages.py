@@ -209,6 +209,7 @@ async def test_one_run_or_nine_cannot_be_compared(browser: Browser, runs: list[s
 @pytest.mark.parametrize("text", HOSTILE, ids=["script", "image", "quote", "template", "rtl", "long", "svg"])
 async def test_hostile_texts_stay_texts_on_every_page(browser: Browser, fake_cluster: FakeCluster, text: str) -> None:
     failure = {"reason": text[:60], "message": text, "suggestion": text, "samples": [text], "count": 1}
+    failure |= {"id": text, "where": text, "correlates": [{"text": text}], "nodes": [{"name": text, "count": 1}]}
     add_sweep(
         fake_cluster,
         spec={"objective": {"metric": text, "direction": "Maximize"}},
