@@ -6,7 +6,8 @@ May import pydantic and the standard library, nothing else of orkhaven.
 from orkhaven.api.experiment import Experiment, ExperimentSpec, ExperimentStatus, RunTemplate
 from orkhaven.api.meta import GROUP, VERSION
 from orkhaven.api.reasons import Reason
-from orkhaven.api.sweep import Sweep, SweepSpec, SweepStatus
+from orkhaven.api.sweep import Sweep, SweepSpec
+from orkhaven.api.sweep_status import SweepStatus
 
 __all__ = [
     "GROUP",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 from orkhaven.api.experiment import TERMINAL_STATES, Direction, ObjectiveStatus, State
-from orkhaven.api.sweep import LeaderboardRow
+from orkhaven.api.sweep_status import LeaderboardRow
 from orkhaven.core.overrides import effective
 from orkhaven.core.search.space import lookup
 from orkhaven.core.views import ExperimentView

@@ -154,7 +154,7 @@ def plan_queue(
     `pods`: ours, those that have not ended; one that is bound to a node holds its GPUs there. `foreign_gpus`: by node,
     what pods that are not ours hold. `running`: Jobs that are released and not finished; those without a bound pod get
     a place before anybody waiting. `parallelism`: by sweep, how many of its trials may hold a place (one that is
-    missing here has no limit). `stopped`: sweeps that start no more trials.
+    missing here has no limit). `stopped`: Experiments whose sweep starts no more trials.
     """
     del now  # Order is by creation; nothing depends on the time yet.
     live = [pod for pod in pods if pod.phase not in POD_PHASES_ENDED]
@@ -209,7 +209,7 @@ def _why_not(
             return Why(Reason.NO_FITTING_NODE, misfit)
     if stopping:
         return Why(Reason.WAITING_FOR_GPUS, "waits until its pod, which was told to stop, has ended")
-    if request.sweep is not None and request.sweep in stopped:
+    if request.sweep is not None and request.experiment in stopped:
         return Why(Reason.WAITING_FOR_GPUS, f"is not started: sweep {request.sweep.name} starts no more trials")
     if request.sweep is not None and request.sweep in parallelism:
         limit = parallelism[request.sweep]

@@ -47,7 +47,16 @@ def plan_admission(
 
 
 def _stopped(store: Store, waiting: Iterable[Request]) -> set[Key]:
-    """Sweeps of those that wait, which start no more trials."""
-    keys = {request.sweep for request in waiting if request.sweep is not None}
-    sweeps = [sweep for key in keys if (sweep := store.sweep(key)) is not None]
-    return {sweep.meta.key for sweep in sweeps if starts_no_more(sweep, store.children(sweep))}
+    """Experiments of those that wait, whose sweep starts no more of its trials."""
+    by_sweep: dict[Key, list[Key]] = {}
+    for request in waiting:
+        if request.sweep is not None:
+            by_sweep.setdefault(request.sweep, []).append(request.experiment)
+    stopped = set()
+    for key, experiments in by_sweep.items():
+        sweep = store.sweep(key)
+        stop = starts_no_more(sweep, store.children(sweep)) if sweep is not None else None
+        if stop is not None:
+            children = [child for one in experiments if (child := store.experiment(one)) is not None]
+            stopped |= {child.meta.key for child in children if stop.holds_back(child)}
+    return stopped

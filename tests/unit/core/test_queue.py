@@ -140,7 +140,7 @@ class TestParallelism:
         assert cluster.released(request("a", 0, sweep="s"), request("b", 0, sweep="s")) == ["a"]
 
     def test_a_sweep_that_starts_no_more_trials_keeps_nothing_from_others(self) -> None:
-        cluster = Cluster(nodes(1), caps={Key("ns", "s"): 2}, stopped={Key("ns", "s")})
+        cluster = Cluster(nodes(1), caps={Key("ns", "s"): 2}, stopped={Key("ns", "a")})
         waiting = [request("a", age=9, sweep="s"), request("b", sweep="t")]
         assert cluster.released(*waiting) == ["b"]
         assert cluster.why(*waiting) == {"a": "is not started: sweep s starts no more trials"}

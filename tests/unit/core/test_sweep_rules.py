@@ -28,7 +28,7 @@ def condition(world: SweepWorld, kind: str) -> dict[str, Any]:
 
 
 def known(world: SweepWorld) -> bool:
-    return starts_no_more(world.view(), [parse_experiment(body) for body in world.children.values()])
+    return starts_no_more(world.view(), [parse_experiment(body) for body in world.children.values()]) is not None
 
 
 class TestRepeats:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orkhaven.api import Reason
-from orkhaven.api.sweep import Correlation, FailureCluster, OtherFailures, Place
+from orkhaven.api.sweep_status import Correlation, FailureCluster, OtherFailures, Place
 from orkhaven.core.failures.correlate import Correlator, Found
 from orkhaven.core.failures.suggestions import for_cluster, suggestion
 from orkhaven.core.retry import POLICIES, Policy

@@ -5,10 +5,11 @@ running any more. It Succeeded if all trials ended, at least one of them succeed
 failed; else it Failed. Nothing is remembered but the status: trials are numbered, children carry their number, and a
 number without a child is made again.
 
-`plan` decides, from what `observed` adds up; `trials` makes the next children, `status` says what became of it.
+`plan` decides, from what `observed` adds up; `trials` makes the next children, `rerun` those of failed ones once more;
+`stops` says why no more are started, `status` what became of it.
 """
 
-from orkhaven.core.sweep.observed import starts_no_more
 from orkhaven.core.sweep.plan import forget, plan_sweep
+from orkhaven.core.sweep.stops import starts_no_more
 
 __all__ = ["forget", "plan_sweep", "starts_no_more"]

@@ -50,6 +50,8 @@ def tripped(
 
 
 def _worst(rule: StopOnCluster, children: Sequence[ExperimentView]) -> Tripped | None:
+    if sum(child.status.state is State.FAILED for child in children) < rule.min_failures:
+        return None
     last = math.ceil(rule.min_failures / rule.share - 1e-9)
     ended = heapq.nlargest(last, (child for child in children if _counts(child, rule.since)), key=_order)
     counts = Counter(cluster_of(child) for child in ended if child.status.state is State.FAILED)

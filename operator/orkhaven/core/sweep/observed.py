@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from orkhaven.api import Reason, SweepSpec
-from orkhaven.api.experiment import Direction, State
-from orkhaven.api.reasons import CLUSTER_REASONS
+from orkhaven.api.experiment import State
 from orkhaven.api.retry import AvoidedNode
-from orkhaven.api.stopping import StoppingAlgorithm
 from orkhaven.core.leaderboard import leaderboard
 from orkhaven.core.outcome import to_prune
 from orkhaven.core.search import TrialSource
 from orkhaven.core.search.history import Answer
-from orkhaven.core.status import holds
-from orkhaven.core.sweep.breaker import tripped
 from orkhaven.core.sweep.lineage import lineage
 from orkhaven.core.sweep.rerun import look_at
+from orkhaven.core.sweep.stops import TOO_MANY_FAILED, ranked, stop_of, stopped_on_cluster
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
 
 
@@ -70,51 +67,6 @@ class Tally:
         return (*self.queued, *self.running, *self.suspended)
 
 
-TOO_MANY_FAILED = "MaxFailedTrials"
-GOAL_REACHED = "GoalReached"
-STOPS = frozenset({TOO_MANY_FAILED, GOAL_REACHED})
-"""Reasons of the condition Running while a sweep that starts no more trials waits for those that run."""
-
-
-def starts_no_more(sweep: SweepView, children: Iterable[ExperimentView]) -> bool:
-    """Whether it is decided that no more trials are started, for the moment until the sweep itself is looked at and
-    holds them back: a GPU that is free by the trial that decided it would be given to the next one meanwhile.
-
-    Of repeats the mean decides, which is not made up here.
-    """
-    spec, conditions = sweep.spec, sweep.status.conditions
-    # What was held back, a person may let go on once the sweep is over.
-    if spec is None or holds(conditions, "Finished"):
-        return False
-    limit, objective = spec.failure_policy.max_failed_trials, spec.objective
-    goal = objective.goal if spec.search.repeats == 1 else None
-    if limit is None and goal is None:
-        return False
-    # Ten thousand of them several times a second: a tuple compares by identity, a set hashes each.
-    failed, ranked = 0, tuple(_ranked(spec))
-    for child in children:
-        status = child.status
-        state = status.state
-        if state is State.FAILED:
-            failed += 1
-        elif (
-            goal is not None
-            and state in ranked
-            and status.objective is not None
-            and _reaches(status.objective.value, goal, objective.direction)
-        ):
-            return True
-    return limit is not None and failed > limit
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Why no more trials are started."""
-
-    reason: str
-    message: str
-
-
 class Observed:
     """A sweep with its children as they are now. `children`: one for each trial, see `lineage`."""
 
@@ -147,44 +99,18 @@ class Observed:
             direction=spec.objective.direction,
             names=source.names,
             repeats=self.repeats,
-            states=_ranked(spec),
+            states=ranked(spec),
         )
         """Who leads, best first."""
-        self.stop = self._stop()
-        self.tripped = (
-            tripped(spec.failure_policy.stop_on_cluster, children, stored=sweep.status.conditions)
-            if self.stop is None
-            else None
+        self.stop = stop_of(
+            spec,
+            best=self.board[0] if self.board else None,
+            failed=self.tally.failed,
+            again=self.reruns.waiting,
         )
+        self.tripped = stopped_on_cluster(spec, children, stored=sweep.status.conditions) if self.stop is None else None
         """Why the circuit breaker has stopped it."""
         self.canary = Canary.of(children, min(spec.canary, self.total))
-
-    def _stop(self) -> Stop | None:
-        objective, best = self.spec.objective, self.board[0] if self.board else None
-        if (
-            objective.goal is not None
-            and best is not None
-            and _reaches(best.value, objective.goal, objective.direction)
-        ):
-            with_repeats = f", the mean of {best.n} repeats" if self.repeats > 1 else ""
-            return Stop(
-                GOAL_REACHED,
-                f"{objective.metric} {best.value:.6g} of {best.experiment}{with_repeats} reaches objective.goal "
-                f"{objective.goal:.6g}: no more trials are started",
-            )
-        limit = self.spec.failure_policy.max_failed_trials
-        again = self.reruns.waiting
-        left = [child for child in self.tally.failed if child.trial not in again] if again else self.tally.failed
-        failed = sum(child.status.reason not in CLUSTER_REASONS for child in left)
-        if limit is not None and failed > limit:
-            others = len(left) - failed
-            beside = f" ({others} more failed of what is the cluster's, and do not count)" if others else ""
-            return Stop(
-                TOO_MANY_FAILED,
-                f"{failed} trials failed{beside}, more than failurePolicy.maxFailedTrials ({limit}): no more are "
-                "started",
-            )
-        return None
 
     @property
     def over(self) -> bool:
@@ -230,17 +156,6 @@ class Canary:
     def sings(self) -> bool:
         """Whether all others may start."""
         return self.reported >= self.wanted
-
-
-def _ranked(spec: SweepSpec) -> frozenset[State]:
-    """Ends that have a rank: Succeeded, and where trials are stopped because they do not get better any more Pruned
-    too, since these have their result. What was stopped because others were better has none."""
-    patient = spec.early_stopping is not None and spec.early_stopping.algorithm is StoppingAlgorithm.PATIENCE
-    return frozenset({State.SUCCEEDED, State.PRUNED}) if patient else frozenset({State.SUCCEEDED})
-
-
-def _reaches(value: float, goal: float, direction: Direction) -> bool:
-    return value >= goal if direction is Direction.MAXIMIZE else value <= goal
 
 
 def waits_for_twin(child: ExperimentView) -> bool:

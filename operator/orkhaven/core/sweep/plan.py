@@ -10,16 +10,17 @@ from typing import Any
 from orkhaven.api import SweepSpec
 from orkhaven.api.policy import STOPPED_ON_CLUSTER
 from orkhaven.api.retry import AvoidedNode
-from orkhaven.api.sweep import SweepState
+from orkhaven.api.sweep_status import SweepState
 from orkhaven.core.actions import Action, DeleteSweep, Note, Plan, SuspendExperiment
 from orkhaven.core.search import Asked, TrialSource, trial_params
 from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
-from orkhaven.core.sweep.lineage import is_rerun, lineage
-from orkhaven.core.sweep.observed import STOPS, Observed, is_held
+from orkhaven.core.sweep.lineage import lineage
+from orkhaven.core.sweep.observed import Observed, is_held
 from orkhaven.core.sweep.rerun import MAX_MADE, next_reruns, unseen
 from orkhaven.core.sweep.status import SPEC_SUSPEND, dump, notes_of, status_of
 from orkhaven.core.sweep.stopping import next_stops
+from orkhaven.core.sweep.stops import STOPS
 from orkhaven.core.sweep.trials import AGAIN_SECONDS, MAX_CREATIONS, next_trials
 from orkhaven.core.views import Defaults, ExperimentView, SweepView
 
@@ -172,21 +173,20 @@ def _hold_or_resume(seen: Observed) -> tuple[list[SuspendExperiment], float | No
     suspended = reason_of(stored, "Suspended") == SPEC_SUSPEND
     stopped = reason_of(stored, "Running") in STOPS
     broken = reason_of(stored, "Suspended") == STOPPED_ON_CLUSTER
-    tripped = seen.tripped is not None and not seen.spec.suspend
+    stop = seen.stop or seen.tripped
     if (
         (seen.spec.suspend and not suspended)
         or (seen.stop is not None and not stopped)
-        or (tripped and not broken and not suspended)
+        or (seen.tripped is not None and not (seen.spec.suspend or broken or suspended))
     ):
         # First the status write that remembers it: were that lost after a child is suspended, nobody would know
         # later whether a person had done it, and it would stay so for ever.
         return [], 0.0
     if seen.spec.suspend:
         return _ask([child for child in tally.unfinished if not is_held(child)], suspend=True), None
-    if seen.stop is not None or tripped:
+    if stop is not None:
         # Those that run finish; those that wait are not started any more.
-        # A goal that is reached does not hold back what a person had run again; a cause behind most failures does.
-        waiting = [child for child in tally.queued if not is_held(child) and (tripped or not is_rerun(child))]
+        waiting = [child for child in tally.queued if not is_held(child) and stop.holds_back(child)]
         return _ask(waiting, suspend=True), None
     if suspended or stopped or broken:
         return _ask([child for child in tally.unfinished if is_held(child)], suspend=False), None

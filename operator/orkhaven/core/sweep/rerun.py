@@ -57,6 +57,11 @@ class Reruns:
         return frozenset(number for record in self.records for number in numbers_of(record.waiting))
 
 
+def waiting_again(sweep: SweepView, family: Lineage) -> frozenset[int]:
+    """Numbers of the trials that are selected by the stored status and whose Experiment is not made yet."""
+    return Reruns(records=tuple(_counted(record, family) for record in sweep.status.reruns)).waiting
+
+
 def unseen(sweep: SweepView) -> bool:
     """Whether the status lacks an entry, or has one of which Experiments are still to be made."""
     if sweep.spec is None:

@@ -10,13 +10,14 @@ from orkhaven.api import SweepStatus
 from orkhaven.api.meta import Condition
 from orkhaven.api.policy import CANARY_FAILED, STOPPED_ON_CLUSTER
 from orkhaven.api.search import Algorithm
-from orkhaven.api.sweep import GpuHours, SweepState, TrialCounts
+from orkhaven.api.sweep_status import GpuHours, SweepState, TrialCounts
 from orkhaven.core.actions import Action, CreateExperiment, Note
 from orkhaven.core.failures.clusters import failure_clusters
 from orkhaven.core.search.listing import duplicates_message, listed_duplicates
 from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
-from orkhaven.core.sweep.observed import GOAL_REACHED, Observed
+from orkhaven.core.sweep.observed import Observed
 from orkhaven.core.sweep.rerun import Reruns, rerun_notes
+from orkhaven.core.sweep.stops import GOAL_REACHED
 from orkhaven.core.views import ExperimentView
 
 SPEC_SUSPEND = "SpecSuspend"

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from orkhaven.api.sweep import SweepState
+from orkhaven.api.sweep_status import SweepState
 from orkhaven.hub.api.ingest import Namespace
 from orkhaven.hub.context import hub_of
 from orkhaven.hub.pages.context import pages_of, viewer_in
