@@ -44,6 +44,11 @@ def ended(**spec: Any) -> Simulation:
     return sim
 
 
+def reason_of_end(sim: Simulation) -> str:
+    (found,) = (c for c in sim.sweep()["status"]["conditions"] if c["type"] == "Finished" and c["status"] == "True")
+    return str(found["reason"])
+
+
 MEMORY: Body = {
     "id": "oom",
     "select": {"reasons": ["OutOfMemoryKilled"]},
@@ -215,10 +220,37 @@ def test_a_goal_that_is_reached_does_not_hold_back_what_is_run_again() -> None:
     sim.check_quiet()
 
 
-def test_a_sweep_given_up_goes_on_once_its_failures_are_mended() -> None:
-    sim = Simulation()
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_a_goal_that_is_reached_holds_back_what_was_never_run_and_no_rerun(gpus: int) -> None:
+    sim = Simulation(nodes={"a": gpus})
+    sim.apply_sweep(
+        objective={"metric": "val/dice", "goal": 0.1},
+        parallelism=gpus,
+        search={"order": "Sequential"},
+        parameters=[{"name": "lr", "values": [3, 8, 1, 6, 11, 16]}],
+    )
+    sim.settle(mixed)
+    before = sim.sweep()["status"]
+    assert reason_of_end(sim) == "GoalReached"
+    assert before["trials"]["failed"] == 2
+    held = {e["metadata"]["name"] for e in sim.cluster.all("Experiment") if e["spec"].get("suspend")}
+    ask(sim, MEMORY)
+    sim.settle(memory_helps)
+    after = sim.sweep()["status"]
+    assert reason_of_end(sim) == "GoalReached"
+    assert (after["trials"]["failed"], after["trials"]["replaced"]) == (0, 2)
+    assert after["trials"]["succeeded"] == before["trials"]["succeeded"] + 2
+    assert after["trials"]["created"] == before["trials"]["created"]
+    assert {e["metadata"]["name"] for e in sim.cluster.all("Experiment") if e["spec"].get("suspend")} == held
+    sim.check_quiet()
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_a_sweep_given_up_goes_on_once_its_failures_are_mended(gpus: int) -> None:
+    sim = Simulation(nodes={"a": gpus})
     sim.apply_sweep(
         failurePolicy={"maxFailedTrials": 1},
+        parallelism=gpus,
         search={"order": "Sequential"},
         parameters=[{"name": "lr", "values": [3, 8, 13, 1, 6, 11, 16, 21]}],
     )

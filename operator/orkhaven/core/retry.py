@@ -28,18 +28,31 @@ POLICIES: dict[str, Policy] = {
     Reason.DRAINED: Policy.FREE,
     Reason.NODE_LOST: Policy.FREE,
     Reason.IMAGE_PULL: Policy.COUNTED,
+    Reason.CONFIG_ERROR: Policy.NEVER,
+    Reason.TIMEOUT: Policy.NEVER,
+    Reason.OUT_OF_MEMORY_KILLED: Policy.CHANGED,
+    Reason.CUDA_OUT_OF_MEMORY: Policy.CHANGED,
     Reason.GPU_HARDWARE: Policy.COUNTED,
+    Reason.GPU_SETUP: Policy.NEVER,
+    Reason.CUDA_ERROR: Policy.NEVER,
     Reason.INFRASTRUCTURE: Policy.COUNTED,
-    Reason.CRASHED: Policy.COUNTED,
-    Reason.USER_EXCEPTION: Policy.COUNTED,
-    Reason.VOLUME_TIMEOUT: Policy.COUNTED,
+    Reason.DISK_FULL: Policy.NEVER,
+    Reason.SHARED_MEMORY: Policy.NEVER,
+    Reason.DATA_ERROR: Policy.NEVER,
+    Reason.CHECKPOINT_ERROR: Policy.NEVER,
+    Reason.IMPORT_ERROR: Policy.NEVER,
+    Reason.INVALID_PARAMS: Policy.NEVER,
+    Reason.SHAPE_MISMATCH: Policy.NEVER,
+    Reason.DIVERGED: Policy.NEVER,
     Reason.METRIC_MISSING: Policy.ONCE,
     Reason.STALLED: Policy.ONCE,
     Reason.HUNG_AT_START: Policy.ONCE,
-    Reason.OUT_OF_MEMORY_KILLED: Policy.CHANGED,
-    Reason.CUDA_OUT_OF_MEMORY: Policy.CHANGED,
+    Reason.VOLUME_TIMEOUT: Policy.COUNTED,
+    Reason.CRASHED: Policy.COUNTED,
+    Reason.USER_EXCEPTION: Policy.COUNTED,
+    Reason.INVALID_SPEC: Policy.NEVER,
 }
-"""Every other cause: never."""
+"""Every cause of a failed attempt, as in docs/causes."""
 
 _ASKED = {
     Action.NEVER: Policy.NEVER,
@@ -55,10 +68,7 @@ def policy_of(cause: Cause) -> Policy:
         return _ASKED[cause.action]
     if not cause.may_pass:
         return Policy.NEVER
-    return _BY_WORD.get(cause.reason, POLICIES[Reason.USER_EXCEPTION])
-
-
-_BY_WORD = {reason.value: POLICIES.get(reason, Policy.NEVER) for reason in Reason}
+    return POLICIES.get(cause.reason, POLICIES[Reason.USER_EXCEPTION])
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from orkhaven.api.retry import Overrides
 from orkhaven.core.failures import Action, Cause
 from orkhaven.core.overrides import effective, escalated, in_words, is_room
 from orkhaven.core.parse import parse_node
-from orkhaven.core.retry import backoff, decide
+from orkhaven.core.retry import POLICIES, backoff, decide
 from orkhaven.core.views import Defaults
 from tests.unit.core.world import DEFAULTS, DONE, World, make_experiment, make_node
 
@@ -36,6 +36,11 @@ def counts(what: Cause, *, ended: int = 1, used: int = 0, limit: int = 2, change
     return None if again is None else again.counted
 
 
+def test_every_cause_has_its_row() -> None:
+    reasons = list(Reason)
+    assert set(POLICIES) == set(reasons[reasons.index(Reason.PREEMPTED) :])
+
+
 class TestByCause:
     @pytest.mark.parametrize("reason", [Reason.PREEMPTED, Reason.DRAINED, Reason.NODE_LOST])
     def test_what_the_cluster_did_is_free_however_often(self, reason: Reason) -> None:
@@ -48,6 +53,7 @@ class TestByCause:
             Reason.GPU_HARDWARE,
             Reason.INFRASTRUCTURE,
             Reason.VOLUME_TIMEOUT,
+            Reason.CRASHED,
             Reason.USER_EXCEPTION,
         ],
     )
@@ -63,11 +69,15 @@ class TestByCause:
         [
             Reason.CONFIG_ERROR,
             Reason.TIMEOUT,
+            Reason.GPU_SETUP,
+            Reason.CUDA_ERROR,
             Reason.DISK_FULL,
             Reason.SHARED_MEMORY,
             Reason.DATA_ERROR,
+            Reason.CHECKPOINT_ERROR,
             Reason.IMPORT_ERROR,
             Reason.INVALID_PARAMS,
+            Reason.SHAPE_MISMATCH,
             Reason.DIVERGED,
             Reason.INVALID_SPEC,
         ],

@@ -30,9 +30,6 @@ CORRELATED = 16
 """Clusters, from the largest on, for which it is asked what they have in common: a pass over all trials each."""
 
 
-_REASONS = frozenset(Reason)
-
-
 @dataclass(frozen=True, slots=True)
 class Clusters:
     """What a sweep's status says of its failures."""
@@ -89,7 +86,7 @@ def _cluster(number: str, members: list[ExperimentView], correlator: Correlator 
         nodes=_places(child.status.attempts[-1].node for child in members if child.status.attempts),
         images=_places(child.spec.image for child in members if child.spec is not None),
         correlates=[_shown(one) for one in found],
-        retryable=reason not in _REASONS or POLICIES.get(reason, Policy.NEVER) is not Policy.NEVER,
+        retryable=POLICIES.get(reason, POLICIES[Reason.USER_EXCEPTION]) is not Policy.NEVER,
         suggestion=clip(for_cluster(reason, advice, found, count=len(members)), 500),
     )
 

@@ -50,7 +50,9 @@ def tripped(
 
 
 def _worst(rule: StopOnCluster, children: Sequence[ExperimentView]) -> Tripped | None:
-    if sum(child.status.state is State.FAILED for child in children) < rule.min_failures:
+    # Mostly none has so many at any time: that is cheap to see, and which ended last is not.
+    ever = Counter(cluster_of(child) for child in children if child.status.state is State.FAILED)
+    if max(ever.values(), default=0) < rule.min_failures:
         return None
     last = math.ceil(rule.min_failures / rule.share - 1e-9)
     ended = heapq.nlargest(last, (child for child in children if _counts(child, rule.since)), key=_order)

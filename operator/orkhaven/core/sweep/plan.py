@@ -188,7 +188,9 @@ def _hold_or_resume(seen: Observed) -> tuple[list[SuspendExperiment], float | No
         # Those that run finish; those that wait are not started any more.
         waiting = [child for child in tally.queued if not is_held(child) and stop.holds_back(child)]
         return _ask(waiting, suspend=True), None
-    if suspended or stopped or broken:
+    # One that is over, of which what failed is run again: what it held back before it ended goes on too.
+    ended = holds(stored, "Finished") and reason_of(stored, "Finished") in STOPS
+    if suspended or stopped or broken or ended:
         return _ask([child for child in tally.unfinished if is_held(child)], suspend=False), None
     return [], None
 
