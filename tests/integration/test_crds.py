@@ -18,13 +18,13 @@ from tests.unit.api.cases import (
     API_VERSION,
     NAMES,
     RIGHT,
-    WRONG_EXPERIMENTS,
-    WRONG_SWEEPS,
     Right,
     Wrong,
     changed,
     sweep,
 )
+from tests.unit.api.wrong_experiments import WRONG_EXPERIMENTS
+from tests.unit.api.wrong_sweeps import WRONG_SWEEPS
 
 pytestmark = pytest.mark.cluster
 

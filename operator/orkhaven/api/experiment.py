@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
-from itertools import count
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -21,39 +18,6 @@ Json = Any
 """Any JSON value; kept as it is written (x-kubernetes-preserve-unknown-fields)."""
 
 EXPERIMENT_NAME = NameRule(limit=57, why='its Jobs are named after it, with "-" and the attempt at the end')
-
-
-def rerun_names(name: str) -> Iterator[str]:
-    """What an Experiment that repeats `name` may be called, the first choice first: with -r1, -r2 and so on at the end;
-    an ending of that kind is replaced.
-    """
-    base = re.sub(r"-r[0-9]+$", "", name)
-    for number in count(1):
-        ending = f"-r{number}"
-        yield base[: EXPERIMENT_NAME.limit - len(ending)].rstrip("-") + ending
-
-
-def rerun_spec(old: Mapping[str, Any], spec: Mapping[str, Any], *, from_scratch: bool = False) -> dict[str, Any]:
-    """`spec` as that of an Experiment that is made on purpose to run `old` again, with what `spec` changes.
-
-    The same run that has not come to its end goes on from its checkpoint, in its folder, unless `from_scratch`.
-    Anything else is run from its start in a folder of its own: what succeeded already is not the answer.
-    """
-    was = old.get("spec") or {}
-    state = (old.get("status") or {}).get("state")
-    identity: tuple[tuple[str, Any], ...] = (
-        ("params", {}),
-        ("seed", 0),
-        ("image", None),
-        ("command", []),
-        ("data", []),
-    )
-    same = all(was.get(name, default) == spec.get(name, default) for name, default in identity)
-    left_out = ("suspend", "prune", "ttlSecondsAfterFinished", "resumeFrom", "debug")
-    kept = {key: value for key, value in spec.items() if key not in left_out}
-    if not same or from_scratch or state in (State.SUCCEEDED, State.SKIPPED):
-        return {**kept, "dedupe": Dedupe.NEVER.value}
-    return {**kept, "resumeFrom": old["metadata"]["name"], "dedupe": Dedupe.REUSE.value}
 
 
 class Direction(StrEnum):

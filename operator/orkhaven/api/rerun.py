@@ -1,4 +1,4 @@
-"""Rerun: which failed trials of a Sweep are run once more, and with what changed.
+"""Rerun: which failed trials of a Sweep are run once more, and with what changed; and one run of its own again.
 
 Owns too how a trial is compared with a selection and what an entry is called, which the operator, the command line, the
 notebooks and the hub have to agree about.
@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
+from itertools import count
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from orkhaven.api.container import EnvVar
-from orkhaven.api.experiment import EXPERIMENT_NAME, Json
+from orkhaven.api.experiment import EXPERIMENT_NAME, Dedupe, Json, State
 from orkhaven.api.meta import Cpu, DnsLabel, Memory, Model, Rules, StatusModel
 from orkhaven.api.rules import Atomic, ListMap, Rule, Transition, matching
 
@@ -211,3 +212,36 @@ def with_rerun(sweep: Mapping[str, Any], entry: Mapping[str, Any]) -> list[Mappi
     for old in done[: max(len(held) + 1 - MAX_RERUNS, 0)]:
         held.remove(old)
     return [*held, entry]
+
+
+def rerun_names(name: str) -> Iterator[str]:
+    """What an Experiment that repeats `name` may be called, the first choice first: with -r1, -r2 and so on at the end;
+    an ending of that kind is replaced.
+    """
+    base = re.sub(r"-r[0-9]+$", "", name)
+    for number in count(1):
+        ending = f"-r{number}"
+        yield base[: EXPERIMENT_NAME.limit - len(ending)].rstrip("-") + ending
+
+
+def rerun_spec(old: Mapping[str, Any], spec: Mapping[str, Any], *, from_scratch: bool = False) -> dict[str, Any]:
+    """`spec` as that of an Experiment that is made on purpose to run `old` again, with what `spec` changes.
+
+    The same run that has not come to its end goes on from its checkpoint, in its folder, unless `from_scratch`.
+    Anything else is run from its start in a folder of its own: what succeeded already is not the answer.
+    """
+    was = old.get("spec") or {}
+    state = (old.get("status") or {}).get("state")
+    identity: tuple[tuple[str, Any], ...] = (
+        ("params", {}),
+        ("seed", 0),
+        ("image", None),
+        ("command", []),
+        ("data", []),
+    )
+    same = all(was.get(name, default) == spec.get(name, default) for name, default in identity)
+    left_out = ("suspend", "prune", "ttlSecondsAfterFinished", "resumeFrom", "debug")
+    kept = {key: value for key, value in spec.items() if key not in left_out}
+    if not same or from_scratch or state in (State.SUCCEEDED, State.SKIPPED):
+        return {**kept, "dedupe": Dedupe.NEVER.value}
+    return {**kept, "resumeFrom": old["metadata"]["name"], "dedupe": Dedupe.REUSE.value}

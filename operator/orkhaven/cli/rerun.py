@@ -109,7 +109,7 @@ def _env(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _one(session: Session, old: Body, asked: Asked) -> int:
-    from orkhaven.api.experiment import rerun_spec
+    from orkhaven.api.rerun import rerun_spec
     from orkhaven.cli.submit import checked
 
     if asked.clusters or asked.reasons or asked.names or asked.match or asked.id:
@@ -161,7 +161,7 @@ def _changed(spec: Body, asked: Asked) -> Body:
 
 
 def _free_name(kube: Kube, name: str) -> str:
-    from orkhaven.api.experiment import rerun_names
+    from orkhaven.api.rerun import rerun_names
 
     taken = set(kube.names("Experiment"))
     return next(one for one in rerun_names(name) if one not in taken)

@@ -11,7 +11,9 @@ from orkhaven.api import ExperimentSpec, SweepSpec
 from orkhaven.api.experiment import EXPERIMENT_NAME, Experiment
 from orkhaven.api.rules import Rule, problems
 from orkhaven.api.sweep import SWEEP_NAME, Sweep
-from tests.unit.api.cases import NAMES, RIGHT, WRONG_EXPERIMENTS, WRONG_SWEEPS, Right, Wrong, experiment, sweep
+from tests.unit.api.cases import NAMES, RIGHT, Right, Wrong, experiment, sweep
+from tests.unit.api.wrong_experiments import WRONG_EXPERIMENTS
+from tests.unit.api.wrong_sweeps import WRONG_SWEEPS
 
 WRONG = [*WRONG_SWEEPS, *WRONG_EXPERIMENTS]
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orkhaven.api.experiment import Dedupe, ExperimentSpec, rerun_spec
+from orkhaven.api.experiment import Dedupe, ExperimentSpec
+from orkhaven.api.rerun import rerun_spec
 from orkhaven.core.identity import is_moving
 from orkhaven.core.parse import parse_experiment
 from orkhaven.core.reuse import Twin, answer, dedupe_of, in_folder, own_folder, run_of

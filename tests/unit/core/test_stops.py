@@ -1,10 +1,11 @@
-"""That the queue and the sweep itself say the same of whether more trials are started."""
+"""Whether more trials are started: the queue knows before the sweep is looked at, and both say the same."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,56 @@ from orkrun import contract
 from tests.unit.core.world import DEFAULTS, START, SweepWorld, make_sweep
 
 TRIALS = 12
+
+
+def grid(count: int, **spec: object) -> SweepWorld:
+    return SweepWorld(make_sweep(parameters=[{"name": "lr", "values": list(range(count))}], **spec))
+
+
+def known(world: SweepWorld) -> bool:
+    """Whether the queue starts no more of it."""
+    return starts_no_more(world.view(), [parse_experiment(body) for body in world.children.values()]) is not None
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "decided"),
+    [
+        ({}, 0.9, False),
+        ({"objective": {"metric": "dice", "goal": 0.8}}, 0.8, True),
+        ({"objective": {"metric": "dice", "goal": 0.8}}, 0.79, False),
+        ({"objective": {"metric": "dice", "goal": 0.8, "direction": "Minimize"}}, 0.7, True),
+        ({"objective": {"metric": "dice", "goal": 0.8}}, None, False),
+        ({"failurePolicy": {"maxFailedTrials": 0}}, None, True),
+        ({"failurePolicy": {"maxFailedTrials": 1}}, None, False),
+        ({"failurePolicy": {"maxFailedTrials": 0}}, 0.5, False),
+    ],
+    ids=["neither", "reached", "below", "below is better", "failed", "too many", "not too many", "none failed"],
+)
+def test_the_queue_knows_before_the_sweep_is_looked_at(
+    spec: dict[str, Any], value: float | None, decided: bool
+) -> None:
+    world = grid(5, parallelism=1, **spec)
+    world.settle()
+    assert not known(world)
+    world.end(world.by_trial()[0], value)
+    assert known(world) is decided
+    world.settle()
+    assert known(world) is decided
+
+
+def test_once_the_sweep_is_over_a_person_may_let_one_go_on_that_was_held_back() -> None:
+    world = grid(5, parallelism=1, objective={"metric": "dice", "goal": 0.8})
+    world.settle()
+    first, *waiting = world.by_trial()
+    world.end(first, 0.9)
+    world.settle()
+    for name in waiting:
+        world.set(name, "Suspended")
+    world.settle()
+    assert world.status["state"] == "Succeeded"
+    assert not known(world)
+
+
 ENDS = ("", "good", "poor", "OutOfMemoryKilled", "DataError", "NodeLost")
 """What becomes of an Experiment: still there, a value that reaches the goal or one that does not, a failure."""
 
@@ -53,7 +104,8 @@ def sweeps(draw: st.DrawFn) -> SweepWorld:
             failed.append(name)
     if draw(st.booleans()):
         world.look()
-    if failed and draw(st.booleans()):
+    again = draw(st.booleans())
+    if failed and again:
         # Two looks: one selects, one makes what was selected, as far as it comes.
         names = draw(st.sets(st.sampled_from(failed), min_size=1))
         world.patch(rerun=[{"id": "again", "select": {"names": sorted(names)}}])

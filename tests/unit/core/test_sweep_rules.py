@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orkhaven.core.parse import parse_experiment
-from orkhaven.core.sweep import forget, starts_no_more
+from orkhaven.core.sweep import forget
 from tests.unit.core.world import SweepWorld, make_sweep
 
 
@@ -25,10 +24,6 @@ def repeated(count: int, repeats: int, **spec: object) -> SweepWorld:
 
 def condition(world: SweepWorld, kind: str) -> dict[str, Any]:
     return next(c for c in world.status["conditions"] if c["type"] == kind)
-
-
-def known(world: SweepWorld) -> bool:
-    return starts_no_more(world.view(), [parse_experiment(body) for body in world.children.values()]) is not None
 
 
 class TestRepeats:
@@ -151,43 +146,6 @@ class TestGoal:
         world.end(second, 0.75)
         world.settle()
         assert "the mean of 2 repeats" in condition(world, "GoalReached")["message"]
-
-    @pytest.mark.parametrize(
-        ("spec", "value", "decided"),
-        [
-            ({}, 0.9, False),
-            ({"objective": {"metric": "dice", "goal": 0.8}}, 0.8, True),
-            ({"objective": {"metric": "dice", "goal": 0.8}}, 0.79, False),
-            ({"objective": {"metric": "dice", "goal": 0.8, "direction": "Minimize"}}, 0.7, True),
-            ({"objective": {"metric": "dice", "goal": 0.8}}, None, False),
-            ({"failurePolicy": {"maxFailedTrials": 0}}, None, True),
-            ({"failurePolicy": {"maxFailedTrials": 1}}, None, False),
-            ({"failurePolicy": {"maxFailedTrials": 0}}, 0.5, False),
-        ],
-        ids=["neither", "reached", "below", "below is better", "failed", "too many", "not too many", "none failed"],
-    )
-    def test_the_queue_knows_before_the_sweep_is_looked_at(
-        self, spec: dict[str, Any], value: float | None, decided: bool
-    ) -> None:
-        world = grid(5, parallelism=1, **spec)
-        world.settle()
-        assert not known(world)
-        world.end(world.by_trial()[0], value)
-        assert known(world) is decided
-        world.settle()
-        assert known(world) is decided
-
-    def test_once_the_sweep_is_over_a_person_may_let_one_go_on_that_was_held_back(self) -> None:
-        world = grid(5, parallelism=1, objective={"metric": "dice", "goal": 0.8})
-        world.settle()
-        first, *waiting = world.by_trial()
-        world.end(first, 0.9)
-        world.settle()
-        for name in waiting:
-            world.set(name, "Suspended")
-        world.settle()
-        assert world.status["state"] == "Succeeded"
-        assert not known(world)
 
     def test_it_is_not_part_of_what_a_trial_is(self) -> None:
         plain, aimed = grid(2), grid(2, objective={"metric": "val/dice", "goal": 0.8})

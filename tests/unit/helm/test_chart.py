@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,82 +13,7 @@ import yaml
 from orkhaven.config import LogSettings, OperatorSettings
 from orkhaven.hub.settings import HubSettings
 from orkhaven.operator_main import settings_rules
-from tests.cluster import programs
-
-CHART = Path(__file__).resolve().parents[3] / "helm" / "orkhaven"
-KUBERNETES = "1.34.0"
-
-Objects = list[dict[str, Any]]
-Render = Callable[..., Objects]
-Helm = Callable[..., subprocess.CompletedProcess[str]]
-# libyaml where it is there: ten times faster on the CRDs.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-@pytest.fixture(scope="session")
-def helm() -> Helm:
-    """Runs helm; skips where it has not been built yet, as a unit test builds nothing."""
-    path = programs.find("helm")
-    if path is None:
-        pytest.skip("helm is not there yet: `make cluster-programs` builds it")
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([path, *arguments], capture_output=True, text=True, check=False, timeout=60)
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def render(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Render:
-    """The objects of `helm template` with the given values (nested dicts). Each set of values is rendered once."""
-
-    @functools.cache
-    def text(values: str, release: str) -> str:
-        done = _template(helm, tmp_path_factory.mktemp("values"), json.loads(values), release)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def run(values: dict[str, Any] | None = None, *, release: str = "orkhaven") -> Objects:
-        found = yaml.load_all(text(json.dumps(values or {}), release), Loader=LOADER)
-        return [entry for entry in found if entry]
-
-    return run
-
-
-@pytest.fixture
-def refusal(helm: Helm, tmp_path: Path) -> Callable[[dict[str, Any]], str]:
-    """What helm says about values that it refuses."""
-
-    def run(values: dict[str, Any]) -> str:
-        done = _template(helm, tmp_path, values, "orkhaven")
-        assert done.returncode != 0, "helm took them"
-        return done.stderr
-
-    return run
-
-
-def _template(helm: Helm, folder: Path, values: dict[str, Any], release: str) -> subprocess.CompletedProcess[str]:
-    path = folder / "values.yaml"
-    path.write_text(yaml.safe_dump(values))
-    return helm("template", release, str(CHART), "-n", "system", "--kube-version", KUBERNETES, "-f", str(path))
-
-
-def _one(objects: Objects, kind: str, name: str) -> dict[str, Any]:
-    (found,) = [o for o in objects if o["kind"] == kind and o["metadata"]["name"] == name]
-    return found
-
-
-def _names(objects: Objects, kind: str) -> list[str]:
-    return sorted(o["metadata"]["name"] for o in objects if o["kind"] == kind)
-
-
-def _env(objects: Objects, component: str) -> dict[str, Any]:
-    (container,) = _pod(objects, component)["containers"]
-    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container["env"]}
-
-
-def _pod(objects: Objects, component: str) -> dict[str, Any]:
-    return _one(objects, "Deployment", f"orkhaven-{component}")["spec"]["template"]["spec"]
+from tests.unit.helm.chart import CHART, KUBERNETES, Helm, Render, env_of, names, one, pod_of
 
 
 def test_helm_lint_finds_nothing(helm: Helm) -> None:
@@ -145,7 +67,7 @@ def test_crds_are_those_of_the_models_and_are_kept(render: Render) -> None:
 
 
 def test_crds_may_be_left_out_or_not_be_kept(render: Render) -> None:
-    assert not _names(render({"crds": {"enabled": False}}), "CustomResourceDefinition")
+    assert not names(render({"crds": {"enabled": False}}), "CustomResourceDefinition")
     for entry in (o for o in render({"crds": {"keep": False}}) if o["kind"] == "CustomResourceDefinition"):
         assert "annotations" not in entry["metadata"]
 
@@ -185,9 +107,9 @@ def _grants(role: dict[str, Any]) -> dict[str, str]:
 
 def test_each_part_may_do_what_it_does_and_no_more(render: Render) -> None:
     objects = render()
-    assert _grants(_one(objects, "ClusterRole", "orkhaven-operator")) == OPERATOR | OPERATOR_EVERYWHERE
-    assert _grants(_one(objects, "ClusterRole", "orkhaven-hub")) == HUB | HUB_EVERYWHERE
-    lease = _one(objects, "Role", "orkhaven-operator-lease")["rules"]
+    assert _grants(one(objects, "ClusterRole", "orkhaven-operator")) == OPERATOR | OPERATOR_EVERYWHERE
+    assert _grants(one(objects, "ClusterRole", "orkhaven-hub")) == HUB | HUB_EVERYWHERE
+    lease = one(objects, "Role", "orkhaven-operator-lease")["rules"]
     assert [(rule["resources"], rule.get("resourceNames"), rule["verbs"]) for rule in lease] == [
         (["leases"], None, ["create"]),
         (["leases"], ["orkhaven-operator"], ["get", "update"]),
@@ -203,13 +125,13 @@ def test_no_rule_has_a_wildcard(render: Render) -> None:
 
 def test_with_namespaces_only_what_has_none_is_granted_everywhere(render: Render) -> None:
     objects = render({"namespaces": ["a", "b"]})
-    assert _grants(_one(objects, "ClusterRole", "orkhaven-operator")) == OPERATOR_EVERYWHERE
-    assert _grants(_one(objects, "ClusterRole", "orkhaven-hub")) == HUB_EVERYWHERE
+    assert _grants(one(objects, "ClusterRole", "orkhaven-operator")) == OPERATOR_EVERYWHERE
+    assert _grants(one(objects, "ClusterRole", "orkhaven-hub")) == HUB_EVERYWHERE
     roles = {(o["metadata"]["namespace"], o["metadata"]["name"]): o for o in objects if o["kind"] == "Role"}
     for namespace in ("a", "b"):
         assert _grants(roles[namespace, "orkhaven-operator"]) == OPERATOR
         assert _grants(roles[namespace, "orkhaven-hub"]) == HUB
-    assert _env(objects, "operator")["ORKHAVEN_NAMESPACES"] == "a,b"
+    assert env_of(objects, "operator")["ORKHAVEN_NAMESPACES"] == "a,b"
 
 
 def test_every_binding_binds_a_role_that_is_there_to_an_account_that_is_there(render: Render) -> None:
@@ -235,7 +157,7 @@ def test_every_binding_binds_a_role_that_is_there_to_an_account_that_is_there(re
 )
 @pytest.mark.parametrize("component", ["operator", "hub"])
 def test_pods_meet_the_restricted_pod_security_standard(render: Render, component: str, values: dict[str, Any]) -> None:
-    pod = _pod(render(values), component)
+    pod = pod_of(render(values), component)
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] == 10001
@@ -258,13 +180,13 @@ def test_pods_meet_the_restricted_pod_security_standard(render: Render, componen
 @pytest.mark.parametrize("component", ["operator", "hub"])
 def test_probes_and_service_find_the_port(render: Render, component: str) -> None:
     objects = render()
-    (container,) = _pod(objects, component)["containers"]
+    (container,) = pod_of(objects, component)["containers"]
     (port,) = container["ports"]
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
-    service = _one(objects, "Service", f"orkhaven-{component}")["spec"]
+    service = one(objects, "Service", f"orkhaven-{component}")["spec"]
     assert [entry["targetPort"] for entry in service["ports"]] == [port["name"]]
-    labels = _one(objects, "Deployment", f"orkhaven-{component}")["spec"]["template"]["metadata"]["labels"]
+    labels = one(objects, "Deployment", f"orkhaven-{component}")["spec"]["template"]["metadata"]["labels"]
     assert service["selector"].items() <= labels.items()
     settings = {"operator": OperatorSettings.model_fields["http_port"], "hub": HubSettings.model_fields["port"]}
     assert port["containerPort"] == settings[component].default
@@ -273,11 +195,11 @@ def test_probes_and_service_find_the_port(render: Render, component: str) -> Non
 def test_the_image_is_that_of_the_charts_version_unless_said_otherwise(render: Render) -> None:
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
     for component in ("operator", "hub"):
-        pod = _pod(render(), component)
+        pod = pod_of(render(), component)
         assert pod["containers"][0]["image"] == f"ghcr.io/orkhaven/operator:{version}"
         assert pod["containers"][0]["args"] == [component]
         image = {"repository": "localhost/orkhaven-operator", "tag": "dev", "pullPolicy": "Never", "pullSecrets": ["s"]}
-        pod = _pod(render({"image": image}), component)
+        pod = pod_of(render({"image": image}), component)
         assert pod["containers"][0]["image"] == "localhost/orkhaven-operator:dev"
         assert pod["containers"][0]["imagePullPolicy"] == "Never"
         assert pod["imagePullSecrets"] == [{"name": "s"}]
@@ -287,7 +209,7 @@ def test_the_image_is_that_of_the_charts_version_unless_said_otherwise(render: R
 
 
 def test_the_operators_environment_are_its_settings(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
-    env = _env(
+    env = env_of(
         render(
             {
                 "trainer": {
@@ -319,7 +241,7 @@ def test_the_operators_environment_are_its_settings(render: Render, monkeypatch:
 
 def test_the_hubs_environment_are_its_settings(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {"maxBodyBytes": 8388608, "retentionDays": 90, "readAuth": "none", "flushSeconds": 2.5}
-    env = _env(render({"hub": {"settings": chosen}, "log": {"level": "DEBUG", "format": "text"}}), "hub")
+    env = env_of(render({"hub": {"settings": chosen}, "log": {"level": "DEBUG", "format": "text"}}), "hub")
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     settings = HubSettings()
@@ -353,71 +275,7 @@ def test_every_setting_that_the_schema_allows_is_one(
 def test_without_a_hub_nothing_of_it_is_there(render: Render) -> None:
     objects = render({"hub": {"enabled": False}})
     assert not [o for o in objects if o["metadata"]["name"].endswith("-hub")]
-    assert "ORKHAVEN_HUB_URL" not in _env(objects, "operator")
-
-
-# --- where the hub keeps its metrics ---
-
-
-def _data(objects: Objects) -> dict[str, Any] | None:
-    return next((volume for volume in _pod(objects, "hub")["volumes"] if volume["name"] == "data"), None)
-
-
-def test_the_hub_keeps_its_file_in_an_empty_dir_by_default(render: Render) -> None:
-    objects = render()
-    assert _data(objects) == {"name": "data", "emptyDir": {}}
-    assert _one(objects, "Deployment", "orkhaven-hub")["spec"]["strategy"] == {"type": "Recreate"}
-    assert not _names(objects, "PersistentVolumeClaim")
-
-
-def test_the_hub_gets_a_volume_where_asked(render: Render) -> None:
-    objects = render({"hub": {"persistence": {"enabled": True, "size": "2Gi", "storageClass": "fast"}}})
-    assert _data(objects) == {"name": "data", "persistentVolumeClaim": {"claimName": "orkhaven-hub"}}
-    claim = _one(objects, "PersistentVolumeClaim", "orkhaven-hub")["spec"]
-    assert claim["storageClassName"] == "fast"
-    assert claim["resources"]["requests"]["storage"] == "2Gi"
-
-
-def test_the_hub_takes_a_claim_that_is_there(render: Render) -> None:
-    objects = render({"hub": {"persistence": {"enabled": True, "existingClaim": "mine"}}})
-    assert _data(objects) == {"name": "data", "persistentVolumeClaim": {"claimName": "mine"}}
-    assert not _names(objects, "PersistentVolumeClaim")
-
-
-def test_with_postgresql_the_hub_has_no_volume_and_the_password_is_in_a_secret(render: Render) -> None:
-    url = "postgresql+psycopg://hub:secret@db/hub"
-    objects = render({"hub": {"database": {"url": url}, "replicas": 2}})
-    assert _data(objects) is None
-    assert _one(objects, "Secret", "orkhaven-hub-database")["stringData"] == {"url": url}
-    assert "secret@db" not in json.dumps(_pod(objects, "hub"))
-    hub = _one(objects, "Deployment", "orkhaven-hub")["spec"]
-    assert (hub["replicas"], hub["strategy"]) == (2, {"type": "RollingUpdate"})
-    objects = render({"hub": {"database": {"existingSecret": "pg", "existingSecretKey": "dsn"}}})
-    assert _env(objects, "hub")["ORKHAVEN_HUB_DATABASE_URL"] == {"secretKeyRef": {"name": "pg", "key": "dsn"}}
-    assert not _names(objects, "Secret")
-
-
-# --- output volumes ---
-
-
-def test_output_volumes_are_mounted_read_only_where_the_hub_looks_for_them(
-    render: Render, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outputs = [{"namespace": "radiology", "claim": "results", "existingClaim": "radiology-results", "subPath": "a/b"}]
-    objects = render({"hub": {"outputs": outputs}, "trainer": {"outputClaim": "results"}})
-    pod = _pod(objects, "hub")
-    claim = {"claimName": "radiology-results", "readOnly": True}
-    assert {"name": "output-0", "persistentVolumeClaim": claim} in pod["volumes"]
-    assert {
-        "name": "output-0",
-        "mountPath": "/outputs/radiology/results",
-        "readOnly": True,
-        "subPath": "a/b",
-    } in pod["containers"][0]["volumeMounts"]
-    for name, value in _env(objects, "hub").items():
-        monkeypatch.setenv(name, value)
-    assert (HubSettings().output_root, HubSettings().output_claim) == (Path("/outputs"), "results")
-    assert "ORKHAVEN_HUB_OUTPUT_ROOT" not in _env(render(), "hub")
+    assert "ORKHAVEN_HUB_URL" not in env_of(objects, "operator")
 
 
 # --- what is refused ---

@@ -86,7 +86,7 @@ def _cluster(number: str, members: list[ExperimentView], correlator: Correlator 
         nodes=_places(child.status.attempts[-1].node for child in members if child.status.attempts),
         images=_places(child.spec.image for child in members if child.spec is not None),
         correlates=[_shown(one) for one in found],
-        retryable=POLICIES.get(reason, POLICIES[Reason.USER_EXCEPTION]) is not Policy.NEVER,
+        retryable=POLICIES.get(reason, POLICIES[Reason.USER_EXCEPTION]) not in (Policy.NEVER, Policy.CHANGED),
         suggestion=clip(for_cluster(reason, advice, found, count=len(members)), 500),
     )
 

@@ -17,9 +17,8 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
-from orkhaven.api.experiment import rerun_spec
 from orkhaven.api.policy import resumed
-from orkhaven.api.rerun import Rerun, rerun_id, with_rerun
+from orkhaven.api.rerun import Rerun, rerun_id, rerun_spec, with_rerun
 from orkhaven.api.rules import problems
 from orkhaven.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 from orkhaven.hub.api.ingest import Name, Namespace

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from orkhaven.api.experiment import TERMINAL_STATES, rerun_spec
+from orkhaven.api.experiment import TERMINAL_STATES
+from orkhaven.api.rerun import rerun_spec
 from orkhaven.api.retry import avoided_in_words, changes_in_words
 from orkhaven.hub.pages.text import parse_time
 from orkhaven.hub.pages.views.timeline import Timeline, timeline

@@ -1,0 +1,188 @@
+"""Experiments that are refused: one for each rule, and for each bound of a field."""
+
+from __future__ import annotations
+
+from tests.unit.api.cases import RETRY, R, Wrong, data, env, wrong
+
+WRONG_EXPERIMENTS = [
+    Wrong(
+        "too many rungs", {"spec.rungs": list(range(1, 18))}, "spec.rungs", "at most 16", rule=False, kind="Experiment"
+    ),
+    Wrong(
+        "pruned at no step",
+        {"spec.prune": {"resume": True}},
+        "spec.prune.step",
+        "Required",
+        rule=False,
+        kind="Experiment",
+    ),
+    wrong(
+        "nothing to change after out of memory",
+        {f"{RETRY}.outOfMemory": {}},
+        f"{RETRY}.outOfMemory",
+        "says nothing of what to change: set memoryFactor (such as 1.5), params, or both",
+    ),
+    wrong(
+        "a most without a factor",
+        {f"{RETRY}.outOfMemory": {"params": {"batch_size": 4}, "maxMemory": "32Gi"}},
+        f"{RETRY}.outOfMemory.maxMemory",
+        "maxMemory is where memoryFactor ends: set that too (such as 1.5), or leave maxMemory out",
+    ),
+    wrong(
+        "a factor of nothing",
+        {f"{RETRY}.outOfMemory": {"memoryFactor": 1.5}},
+        f"{RETRY}.outOfMemory.memoryFactor",
+        "memoryFactor needs resources.memory: the limit that it raises",
+    ),
+    wrong(
+        "a most that is none",
+        {f"{R}.memory": "16Gi", f"{RETRY}.outOfMemory": {"memoryFactor": 1.5, "maxMemory": "16384Mi"}},
+        f"{RETRY}.outOfMemory.maxMemory",
+        "maxMemory has to be more than resources.memory: else there is nothing to raise",
+    ),
+    wrong(
+        "a factor of one",
+        {f"{R}.memory": "16Gi", f"{RETRY}.outOfMemory": {"memoryFactor": 1}},
+        f"{RETRY}.outOfMemory.memoryFactor",
+        "at least 1.1, such as 1.5",
+    ),
+    wrong(
+        "no parameter to change",
+        {f"{RETRY}.outOfMemory": {"params": {}}},
+        f"{RETRY}.outOfMemory.params",
+        "at least 1",
+        rule=False,
+    ),
+    wrong("a stall after no time", {"spec.stallTimeout": "0s"}, "spec.stallTimeout", "a length of time above 0"),
+    wrong("params that are no object", {"spec.params": [1]}, "spec.params", "must be of type object", rule=False),
+    wrong("a seed below 0", {"spec.seed": -1}, "spec.seed", "greater than or equal to 0", rule=False),
+    wrong("gpus as a fraction", {f"{R}.gpus": 0.5}, f"{R}.gpus", "must be of type integer", rule=False),
+    wrong("too many gpus", {f"{R}.gpus": 65}, f"{R}.gpus", "less than or equal to 64", rule=False),
+    wrong("memory in another unit", {f"{R}.memory": "16GB"}, f"{R}.memory", "at least 1Mi, such as 16Gi"),
+    wrong("memory in thousandths", {f"{R}.memory": "16m"}, f"{R}.memory", "at least 1Mi, such as 16Gi"),
+    wrong("no cpu at all", {f"{R}.cpu": 0}, f"{R}.cpu", "CPU cores above 0, such as 4 or 500m"),
+    wrong("a negative cpu", {f"{R}.cpu": "-1"}, f"{R}.cpu", "CPU cores above 0, such as 4 or 500m"),
+    wrong(
+        "more shared memory than memory",
+        {R: {"memory": "1Gi", "sharedMemory": "2048Mi"}},
+        f"{R}.sharedMemory",
+        "sharedMemory counts towards memory: at most as much",
+    ),
+    wrong(
+        "GPU models without a GPU",
+        {R: {"gpus": 0, "gpuModels": ["NVIDIA-A100-SXM4-40GB"]}},
+        f"{R}.gpuModels",
+        "gpuModels needs gpus of at least 1",
+    ),
+    wrong(
+        "GPU memory without a GPU",
+        {R: {"gpus": 0, "minGpuMemory": "16Gi"}},
+        f"{R}.minGpuMemory",
+        "minGpuMemory needs gpus of at least 1",
+    ),
+    wrong("data without a claim", {"spec.data": [{"name": "ct"}]}, "spec.data[0].claim", "Required", rule=False),
+    wrong(
+        "a data name that cannot be",
+        data(name="CT"),
+        "spec.data[0].name",
+        "lower-case letters, digits and '-' only",
+    ),
+    wrong("a claim that cannot be", data(claim="CT_Data"), "spec.data[0].claim", "the name of an object: lower-case"),
+    wrong(
+        "data named twice",
+        {"spec.data": [{"name": "ct", "claim": "a"}, {"name": "ct", "claim": "a", "mountPath": "/b"}]},
+        "spec.data",
+        "two volumes of one name",
+    ),
+    wrong(
+        "a variable named twice",
+        {"spec.env": [{"name": "A", "value": "x"}] * 2},
+        "spec.env[1]",
+        "Duplicate",
+        rule=False,
+    ),
+    wrong(
+        "two volumes at one path",
+        {"spec.data": [{"name": "a", "claim": "a"}, {"name": "b", "claim": "b"}]},
+        "spec.data",
+        "two volumes at one mountPath: give each its own",
+    ),
+    wrong("a relative path", data(mountPath="data"), "spec.data[0].mountPath", "an absolute path such as /data/ct"),
+    wrong("a path that climbs", data(mountPath="/data/../etc"), "spec.data[0].mountPath", "without '..'"),
+    wrong("a mount at /", data(mountPath="/"), "spec.data[0].mountPath", "an absolute path such as /data/ct"),
+    wrong("a mount at /tmp", data(mountPath="/tmp"), "spec.data[0].mountPath", "choose a folder of its own"),
+    wrong("a mount over the output", data(mountPath="/output"), "spec.data[0].mountPath", "such as /data/ct"),
+    wrong("a mount in the output", data(mountPath="/output/x"), "spec.data[0].mountPath", "such as /data/ct"),
+    wrong(
+        "a mount over the contract's file",
+        data(mountPath="/etc/orkhaven"),
+        "spec.data[0].mountPath",
+        "would hide what the container needs",
+    ),
+    wrong("a subPath that climbs", data(subPath="../x"), "spec.data[0].subPath", "a folder below the volume's root"),
+    wrong("no claim for the output", {"spec.output": {}}, "spec.output.claim", "Required", rule=False),
+    wrong(
+        "a run time of nothing", {"spec.maxRunTime": "0h"}, "spec.maxRunTime", "above 0, such as 90s, 30m, 6h or 1d12h"
+    ),
+    wrong("a run time in words", {"spec.maxRunTime": "6 hours"}, "spec.maxRunTime", "such as 90s, 30m, 6h or 1d12h"),
+    wrong("a run time that is empty", {"spec.maxRunTime": ""}, "spec.maxRunTime", "such as 90s, 30m, 6h or 1d12h"),
+    wrong("retries below 0", {"spec.retry.limit": -1}, "spec.retry.limit", "greater than or equal to 0", rule=False),
+    wrong("a variable without a value", env(), "spec.env[0]", "needs either value or secretKeyRef"),
+    wrong(
+        "a variable with two values",
+        env(value="x", secretKeyRef={"name": "s", "key": "k"}),
+        "spec.env[0]",
+        "needs either value or secretKeyRef, not both",
+    ),
+    wrong("a variable of ours", env(name="ORKHAVEN_URL", value="x"), "spec.env[0].name", "are the operator's own"),
+    wrong("a variable with a dash", env(name="A-B", value="x"), "spec.env[0].name", "such as OMP_NUM_THREADS"),
+    wrong(
+        "a Secret that cannot be",
+        env(secretKeyRef={"name": "My Secret", "key": "k"}),
+        "spec.env[0].secretKeyRef.name",
+        "the name of an object: lower-case",
+    ),
+    wrong(
+        "a Secret's key that cannot be",
+        env(secretKeyRef={"name": "s", "key": "a/b"}),
+        "spec.env[0].secretKeyRef.key",
+        "a key of a Secret: letters",
+    ),
+    wrong(
+        "a node label that cannot be",
+        {"spec.nodeSelector": {"gpu type": "a100"}},
+        "spec.nodeSelector",
+        "keys are label names such as example.com/zone",
+    ),
+    wrong(
+        "a node label's value that cannot be",
+        {"spec.nodeSelector": {"zone": "a b"}},
+        "spec.nodeSelector[zone]",
+        "the value of a label",
+    ),
+    wrong(
+        "Exists with a value",
+        {"spec.tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]},
+        "spec.tolerations[0].value",
+        "operator Exists takes no value: leave value out, or use operator Equal",
+    ),
+    wrong(
+        "Equal without a key",
+        {"spec.tolerations": [{"operator": "Equal", "value": "b"}]},
+        "spec.tolerations[0].key",
+        "operator Equal needs a key",
+    ),
+    wrong(
+        "seconds without NoExecute",
+        {"spec.tolerations": [{"key": "a", "operator": "Exists", "tolerationSeconds": 5}]},
+        "spec.tolerations[0].tolerationSeconds",
+        "tolerationSeconds needs effect NoExecute",
+    ),
+    wrong("an empty image", {"spec.image": ""}, "spec.image", "at least 1 char", rule=False),
+    wrong(
+        "an image with a space",
+        {"spec.image": "my trainer:1"},
+        "spec.image",
+        "an image such as registry.example/trainer:1",
+    ),
+]
