@@ -30,7 +30,7 @@ def test_nothing_else_lies_among_the_generated_files(folder: str) -> None:
 @pytest.mark.parametrize("name", [name for name in sorted(FILES) if name.endswith(".yaml")])
 def test_no_key_is_a_truth_value_to_those_who_read_yaml_1_1(name: str) -> None:
     """kubectl and helm do: to them a property `n:` is called `false`."""
-    text = "\n".join(line for line in FILES[name].splitlines() if not line.startswith("{{"))
+    text = "\n".join(line for line in FILES[name].splitlines() if not line.lstrip().startswith("{{"))
     keys = [key for document in yaml.compose_all(text) for key in _keys(document)]
     words = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "~"}
     assert keys
