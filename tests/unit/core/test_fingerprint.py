@@ -180,6 +180,14 @@ def test_memory_is_one_cause_wherever_it_runs_out() -> None:
     assert len(ids) == 1
 
 
+@pytest.mark.parametrize("reason", [Reason.STALLED, Reason.HUNG_AT_START, Reason.VOLUME_TIMEOUT])
+def test_a_hang_is_one_cause_wherever_and_however_long_nothing_was_heard(reason: Reason) -> None:
+    said = ("nothing in 45 s on node a", "nothing in 3 h 20 min on node gpu-17.lab", "nothing in 12 min on node n1")
+    last = (Evidence(text="epoch 3"), Evidence(text="Error: retrying"), None)
+    ids = {fingerprint(reason, what, seen).id for what, seen in zip(said, last, strict=True)}
+    assert len(ids) == 1
+
+
 def test_a_sentence_of_the_contract_counts_as_it_stands() -> None:
     record = Record(
         outcome="Failed", failure_type="orkrun.InvalidParams", failure_message="loss.gamma: -2.0 is below 0"

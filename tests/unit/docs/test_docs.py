@@ -10,6 +10,7 @@ import pytest
 
 import ctseg.__main__ as ctseg
 from orkhaven.api import Reason
+from orkhaven.core.retry import POLICIES
 from tests.documents import PAGES, ROOT, commands, programs
 
 RUN_HERE = {"make", "ctseg"}
@@ -58,3 +59,9 @@ def test_every_cause_has_its_row() -> None:
     }
     missing = [reason for reason in Reason if reason not in waiting and f"`{reason}`" not in page]
     assert not missing
+
+
+def test_what_is_done_about_every_cause_has_its_row() -> None:
+    page = (ROOT / "docs" / "retry.md").read_text()
+    (table,) = re.findall(r"^## One run\n((?:\|.*\n)+)", page, re.MULTILINE)
+    assert not [reason for reason in POLICIES if f"`{reason}`" not in table]

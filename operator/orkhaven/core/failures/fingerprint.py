@@ -30,9 +30,13 @@ _ONE_CAUSE = frozenset(
         Reason.CUDA_OUT_OF_MEMORY,
         Reason.SHARED_MEMORY,
         Reason.METRIC_MISSING,
+        Reason.STALLED,
+        Reason.HUNG_AT_START,
+        Reason.VOLUME_TIMEOUT,
     }
 )
-"""Causes whose words and places are chance: memory runs out wherever it happens to be asked for. One cluster each."""
+"""Causes whose words and places are chance: memory runs out wherever it happens to be asked for, and the last line
+before a silence says nothing of why. One cluster each."""
 _ANYWHERE = frozenset(
     {Reason.GPU_HARDWARE, Reason.INFRASTRUCTURE, Reason.DISK_FULL, Reason.DIVERGED, Reason.IMAGE_PULL}
 )
