@@ -258,6 +258,7 @@ export function start(root) {
 
   const wanted = query().get("attempt");
   if (wanted && [...chooser.options].some((one) => one.value === wanted)) chooser.value = wanted;
-  form.elements.find.value = query().get("find") ?? "";
+  // What somebody has typed before this ran stays.
+  form.elements.find.value ||= query().get("find") ?? "";
   return chooser.value ? open() : say("none", "");
 }
