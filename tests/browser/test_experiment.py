@@ -135,6 +135,7 @@ class TestLog:
             expect(log.locator("[data-status]")).to_have_attribute("data-state", "ended")
             page.press("#find", "Enter")
         expect(log.locator("[data-found]")).to_have_text("1 line")
+        expect(log.locator(".matches mark")).to_have_text("epoch   7")  # once, though it may be searched for twice
         assert query(page)["find"] == ["epoch +7\\b"]
 
     def test_it_goes_on_by_itself_waits_while_one_reads_and_ends(self, page: Page, served: Served) -> None:
