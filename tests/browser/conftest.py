@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from orkhaven.hub.context import Clocks
 from tests.browser.demo import NOW, build
@@ -18,6 +18,8 @@ from tests.unit.hub.fakes import FakeCluster
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu"]
+# A page on a busy machine is slower than Playwright's five seconds, and no less right.
+expect.set_options(timeout=20_000)
 
 
 def wait_for(condition: Callable[[], object], what: str, *, seconds: float = 20) -> None:

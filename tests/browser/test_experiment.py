@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from orkhaven.hub.context import Clocks
 from orkhaven.hub.logs import follower
@@ -117,6 +117,26 @@ class TestLog:
         page.reload()
         log.scroll_into_view_if_needed()
         expect(log.locator("[data-found]")).to_have_text("1 line")
+
+    @pytest.mark.parametrize("sent", ["once it has come", "before it has come"])
+    def test_what_is_typed_before_the_script_has_come_is_searched_for(
+        self, page: Page, served: Served, sent: str
+    ) -> None:
+        held: list[Route] = []
+        page.route("**/js/log.js*", lambda route: held.append(route))
+        log = look_at(page, named(served, "Succeeded")[0], "log")
+        page.fill("#find", "epoch +7\\b")
+        wait_for(lambda: held or page.wait_for_timeout(10), "the script is asked for")
+        if sent == "before it has come":
+            page.unroute("**/js/log.js*")
+            page.press("#find", "Enter")
+        else:
+            held[0].continue_()
+            expect(log.locator("[data-status]")).to_have_attribute("data-state", "ended")
+            page.press("#find", "Enter")
+        expect(log.locator("[data-found]")).to_have_text("1 line")
+        expect(log.locator(".matches mark")).to_have_text("epoch   7")  # once, though it may be searched for twice
+        assert query(page)["find"] == ["epoch +7\\b"]
 
     def test_it_goes_on_by_itself_waits_while_one_reads_and_ends(self, page: Page, served: Served) -> None:
         cluster = served.cluster

@@ -20,7 +20,7 @@ from tests.sim.test_crashes import AtWrite
 from tests.sim.world import World, experiment_of
 
 Curve = list[float | None]
-TABLE = json.loads((Path(__file__).parent / "curves.json").read_text())
+TABLE = Path(__file__).parents[1] / "recorded" / "trainings.json"
 ASHA = {"algorithm": "ASHA", "minSteps": 1, "reductionFactor": 3}
 
 
@@ -72,7 +72,7 @@ FOUR: list[Curve] = [[0.1, 0.2, 0.3, 0.4], [0.3, 0.4, 0.5, 0.6], [0.2, 0.3, 0.4,
 
 
 def test_asha_finds_the_best_of_a_table_for_two_fifths_of_the_epochs() -> None:
-    curves: list[Curve] = TABLE["curves"]
+    curves: list[Curve] = [training["values"] for training in json.loads(TABLE.read_text())["trainings"]]
     sim = Simulation(nodes={"node-a": 8})
     trainings = made(sim, curves, {**ASHA, "minSteps": 3}, parallelism=8)
     sim.settle(trainings, rounds=2000)

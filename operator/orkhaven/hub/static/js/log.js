@@ -22,6 +22,7 @@ export function start(root) {
   let ended = null;
   let following = true;
   let asking = null; // AbortController of what goes on
+  let searches = 0; // the latest counts: two of the same may be under way
 
   const base = (attempt = chooser.value) => `${root.dataset.src}/attempts/${encodeURIComponent(attempt)}/log`;
   // The table of attempts is renewed while the page is open, and knows how they ended.
@@ -67,6 +68,7 @@ export function start(root) {
     root.querySelector("a[download]").href = `${base()}?download=true`;
     view.clear();
     results.replaceChildren();
+    searches++;
     following = true;
     say("connecting", "being fetched …");
     return run(async (signal) => {
@@ -174,6 +176,7 @@ export function start(root) {
   }
 
   async function search() {
+    const mine = ++searches;
     const wanted = form.elements.find.value;
     const note = root.querySelector("[data-found]");
     setQuery({ find: wanted });
@@ -183,17 +186,16 @@ export function start(root) {
       return;
     }
     note.textContent = "searching …";
-    const attempt = chooser.value;
     const url = new URL(base(), location.href);
     url.search = new URLSearchParams({ grep: wanted, limit: 200, context: 2, ignore_case: !form.elements.cased.checked });
     try {
       const found = await load(url);
-      if (chooser.value !== attempt || form.elements.find.value !== wanted) return;
+      if (mine !== searches) return;
       const count = found.matches.length;
       note.textContent = !count ? "no line matches" : `${found.more ? "the first " : ""}${count} ${count === 1 ? "line" : "lines"}`;
       results.append(...found.matches.map((match) => matchItem(match, showMatch)));
     } catch (error) {
-      note.textContent = error.message;
+      if (mine === searches) note.textContent = error.message;
     }
   }
 
@@ -258,6 +260,7 @@ export function start(root) {
 
   const wanted = query().get("attempt");
   if (wanted && [...chooser.options].some((one) => one.value === wanted)) chooser.value = wanted;
-  form.elements.find.value = query().get("find") ?? "";
+  // What somebody has typed before this ran stays.
+  form.elements.find.value ||= query().get("find") ?? "";
   return chooser.value ? open() : say("none", "");
 }
