@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -129,7 +130,8 @@ def table(results: Sequence[Row], size: Size, levels: Sequence[float]) -> str:
         f"over {size.seeds} seed{'s' * (size.seeds > 1)}; {size.patients} phantom patients of {size.slices} slices at "
         f"{size.pixels} pixels, {size.epochs} epochs of {size.model['architecture']}/{size.model['encoder']} from "
         "scratch. A share of each annotator's training masks is spoilt: much too large or small, most lesions missing, "
-        "false ones. `one`: one annotator; the other rules join three. Written by `make study`.",
+        "false ones. `one`: one annotator; the other rules join three. "
+        f"`{ROBUST.name}` is `{json.dumps(ROBUST.params)}`. Written by `make study`.",
         "",
         "| loss | rule | " + " | ".join(f"{level:.0%} wrong" for level in levels) + " |",
         "|---|---|" + "---|" * len(levels),

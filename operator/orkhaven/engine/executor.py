@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from orkhaven.core.actions import (
@@ -37,12 +37,13 @@ _ANY_NODE: Body = {
 T = TypeVar("T")
 
 
-async def side_by_side(do: Callable[[T], Awaitable[None]], things: Iterable[T], *, at_once: int) -> None:
+async def side_by_side(do: Callable[[T], Awaitable[None]], things: Sequence[T], *, at_once: int) -> None:
     """`do` for each, begun in their order, at most `at_once` at a time.
 
     Raises what the first of them raised, once all that were under way have ended; no other is begun after it.
     """
-    if at_once == 1:
+    workers = min(at_once, len(things))
+    if workers <= 1:
         for thing in things:
             await do(thing)
         return
@@ -57,7 +58,7 @@ async def side_by_side(do: Callable[[T], Awaitable[None]], things: Iterable[T], 
             except BaseException as error:  # noqa: BLE001 (raised below, once nothing is under way)
                 failed.append(error)
 
-    await asyncio.gather(*(work() for _ in range(at_once)))
+    await asyncio.gather(*(work() for _ in range(workers)))
     if failed:
         raise failed[0]
 

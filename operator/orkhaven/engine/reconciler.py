@@ -222,7 +222,7 @@ class Reconciler:
         try:
             # In order, but what is the same for many (fifty new trials) side by side.
             for _, alike in itertools.groupby(plan.actions, key=type):
-                await side_by_side(execute, alike, at_once=self._at_once)
+                await side_by_side(execute, tuple(alike), at_once=self._at_once)
             wrote = await self._write_status(kind, view, plan)
         except Unavailable as error:
             if error.status != 429:

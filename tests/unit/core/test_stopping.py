@@ -364,11 +364,14 @@ def test_ten_thousand_trials_cost_as_much_each_as_a_thousand() -> None:
     """n log n: ten times as many cost at most 40 times as much, of CPU time."""
 
     def seconds(count: int) -> float:
+        """Of the quickest of five looks: what else the machine does is in the others."""
         runs = [run(n, *(math.sin(n * k) for k in range(1, 5)), running=n % 20 == 0) for n in range(count)]
-        begun = time.process_time()
-        for _ in range(3):
+        spent = []
+        for _ in range(5):
+            begun = time.process_time()
             decide(ASHA, runs, direction=MAX)
-        return time.process_time() - begun
+            spent.append(time.process_time() - begun)
+        return min(spent)
 
     seconds(1000)
     assert seconds(10_000) < 40 * seconds(1000)

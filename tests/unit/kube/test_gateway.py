@@ -290,3 +290,26 @@ async def test_a_watch_that_fails_says_whether_to_list_anew(answer: Any, error: 
         with pytest.raises(error, match=says):
             await _watched(Gateway(client))
         await client.close()
+
+
+@pytest.mark.parametrize(
+    ("environment", "own", "proxy"),
+    [
+        ({}, None, None),
+        ({"https_proxy": "http://gate:3128"}, None, "http://gate:3128"),
+        ({"https_proxy": "http://gate:3128", "no_proxy": "10.0.0.1"}, None, None),
+        ({"https_proxy": "http://gate:3128"}, "http://of-the-kubeconfig:1", "http://of-the-kubeconfig:1"),
+    ],
+    ids=["none", "the environment's", "not for this server", "the kubeconfig's own"],
+)
+async def test_the_proxy_is_looked_up_once(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], own: str | None, proxy: str | None
+) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    client = Client(Configuration(host="https://10.0.0.1:6443", proxy=own))
+    assert client.configuration.proxy == proxy
+    await client.close()
