@@ -19,7 +19,16 @@ from orkhaven.core.failures import Cause, Evidence
 from orkhaven.core.final import final_fields
 from orkhaven.core.identity import job_name, param_hash, run_hash
 from orkhaven.core.job import build_job, image_of
-from orkhaven.core.outcome import change_notes, conditions_of, failure_of, is_over, lingers, result_words, to_prune
+from orkhaven.core.outcome import (
+    change_notes,
+    conditions_of,
+    failure_of,
+    is_over,
+    lingers,
+    result_words,
+    to_prune,
+    worth_telling,
+)
 from orkhaven.core.retention import retire
 from orkhaven.core.retry import decide
 from orkhaven.core.reuse import (
@@ -440,6 +449,6 @@ class _Planner:
         return Plan(
             actions=tuple(self.actions),
             status=status.to_dict(),
-            notes=tuple(self.notes),
+            notes=worth_telling(self.notes, self.exp),
             requeue_after=min(self.recheck) if self.recheck else None,
         )
