@@ -94,6 +94,21 @@ class ApplyFinalRecord:
     status: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class ReadPod:
+    """Read what a pod's status does not say: the end of its container's log, its Events. The answer comes with a later
+    look, as the pod's `Heard`; that it cannot be read is an answer too."""
+
+    key: Key
+    uid: str
+    experiment: Key
+    """Who looks again then."""
+    log: bool
+    events: bool
+    seconds: float
+    """After which there is an answer, whatever it is."""
+
+
 Action = (
     CreateExperiment
     | CreateJob
@@ -104,6 +119,7 @@ Action = (
     | DeleteExperiment
     | DeleteSweep
     | ApplyFinalRecord
+    | ReadPod
 )
 
 

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 from orkhaven.api import ExperimentStatus, Reason
 from orkhaven.api.experiment import TERMINAL_STATES
+from orkhaven.core.actions import ReadPod
 from orkhaven.core.reuse import run_of
-from orkhaven.core.views import Defaults, ExperimentView, Key, NodeView, PodView
+from orkhaven.core.views import Defaults, ExperimentView, Heard, Key, NodeView, PodView
 from orkhaven.engine.parsers import PARSERS
-from orkhaven.engine.ports import Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Random
+from orkhaven.engine.ports import Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Random, Reader
 from orkhaven.engine.reconciler import Outcome, Reconciler
 from orkhaven.engine.rule_book import RuleBook
 from orkhaven.engine.store import Store, experiment_of_pod
@@ -66,6 +67,7 @@ class Engine:
         events: EventSink,
         meters: Meters,
         asker: Asker,
+        reader: Reader,
         defaults: Defaults,
         random: Random,
         tuning: Tuning | None = None,
@@ -92,8 +94,10 @@ class Engine:
             events=events,
             meters=meters,
             asker=asker,
+            reader=reader,
             defaults=self.rules.defaults,
             learn=self.learn,
+            heard=self.hear,
             again=lambda key: self.add(Task(Kind.SWEEP, key)),
             at_once=self.tuning.writes_at_once,
         )
@@ -135,6 +139,11 @@ class Engine:
                 self.add(Task(Kind.EXPERIMENT, twin.meta.key))
         self._mark(kind, gone)
         return True
+
+    def hear(self, want: ReadPod, heard: Heard) -> None:
+        """What was read of a pod."""
+        self.store.hear(want.key, want.uid, heard)
+        self.add(Task(Kind.EXPERIMENT, want.experiment))
 
     def set_foreign_gpus(self, foreign: dict[str, int]) -> None:
         """GPUs by node that pods of others hold."""

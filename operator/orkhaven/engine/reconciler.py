@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orkhaven.api.retry import AvoidedNode
-from orkhaven.core.actions import Action, CreateExperiment, CreateJob, Note, Plan, PruneExperiment, SuspendJob
+from orkhaven.core.actions import (
+    Action,
+    CreateExperiment,
+    CreateJob,
+    Note,
+    Plan,
+    PruneExperiment,
+    ReadPod,
+    SuspendJob,
+)
 from orkhaven.core.debug import plan_debug
 from orkhaven.core.experiment import plan_experiment
 from orkhaven.core.nodes import avoided_nodes
@@ -22,10 +31,10 @@ from orkhaven.core.reuse import Twin
 from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.status import holds
 from orkhaven.core.sweep import plan_sweep
-from orkhaven.core.views import Defaults, ExperimentView, Key, SweepView, Why
+from orkhaven.core.views import Defaults, ExperimentView, Heard, Key, SweepView, Why
 from orkhaven.engine.admission import plan_admission
 from orkhaven.engine.executor import Executor, side_by_side
-from orkhaven.engine.ports import OPERATOR_MANAGER, Asker, Body, Clock, EventSink, Gateway, Kind, Meters
+from orkhaven.engine.ports import OPERATOR_MANAGER, Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Reader
 from orkhaven.engine.status import differs, ended_attempts
 from orkhaven.engine.store import Store
 from orkhaven.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Unavailable
@@ -63,8 +72,10 @@ class Reconciler:
         events: EventSink,
         meters: Meters,
         asker: Asker,
+        reader: Reader,
         defaults: Callable[[str], Defaults],
         learn: Callable[[Kind, Body], None],
+        heard: Callable[[ReadPod, Heard], None],
         again: Callable[[Key], None],
         at_once: int,
     ) -> None:
@@ -84,7 +95,7 @@ class Reconciler:
         """Uids of the sweeps whose question is not answered yet: one at a time."""
         self._answers: dict[str, Answer] = {}
         """By uid, until the next look."""
-        self._executor = Executor(gateway, store, learn=learn)
+        self._executor = Executor(gateway, store, reader=reader, learn=learn, heard=heard)
         self._waiting: dict[Key, Why] = {}
         """What each waiting experiment waits for, as the queue said last."""
         self._beginning: set[str] = set()

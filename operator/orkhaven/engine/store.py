@@ -15,7 +15,7 @@ from typing import Any
 from orkhaven.core.debug import is_debug
 from orkhaven.core.identity import param_hash
 from orkhaven.core.nodes import Blame, blames_of
-from orkhaven.core.views import ExperimentView, JobView, Key, NodeView, PodView, SweepView
+from orkhaven.core.views import ExperimentView, Heard, JobView, Key, NodeView, PodView, ReadState, SweepView
 from orkhaven.engine.ports import Kind
 from orkrun.contract import LABEL_EXPERIMENT, LABEL_PARAM_HASH
 
@@ -41,6 +41,9 @@ class Store:
         """Experiment -> keys of its pods, by label: a pod outlives its Job's deletion."""
         self._left: set[Key] = set()
         """Experiments that are gone, or were made anew, while pods of theirs are still there."""
+        self._heard: dict[str, Heard] = {}
+        """By uid of a pod: what was read of it, until its attempt's end is in the Experiment's status. A log's end has
+        64 KiB."""
         self._blames: dict[str, tuple[Blame, ...]] = {}
         """By uid of an Experiment: its attempts that failed on a node of what may be the node's. Few have any."""
         self._tombstones: OrderedDict[str, None] = OrderedDict()
@@ -90,8 +93,12 @@ class Store:
         return found if found is not None and found.meta.uid == job.meta.owner_uid else None
 
     def pods(self, experiment: Key) -> list[PodView]:
-        pods = self._views[Kind.POD]
-        return [pods[key] for key in self._pods.get(experiment, ())]
+        """With what was read of them."""
+        pods, heard = self._views[Kind.POD], self._heard
+        found = [pods[key] for key in self._pods.get(experiment, ())]
+        if not heard:
+            return found
+        return [replace(pod, heard=heard[pod.meta.uid]) if pod.meta.uid in heard else pod for pod in found]
 
     def left_behind(self, experiment: ExperimentView) -> list[PodView]:
         """Pods of deleted Experiments of the namespace that had its parameters: they may still be writing."""
@@ -133,12 +140,32 @@ class Store:
         """(what was there, what is there now), or None where nothing changed because what is known is newer."""
         change = self._upsert(kind, view)
         if change is not None and isinstance(view, ExperimentView):
+            self._forget_heard(view)
             blames = blames_of(view.meta.uid, view.status)
             if blames:
                 self._blames[view.meta.uid] = blames
             else:
                 self._blames.pop(view.meta.uid, None)
         return change
+
+    def hear(self, pod: Key, uid: str, heard: Heard) -> None:
+        """What was read of a pod that is still there. What is read later adds to it."""
+        known = self._views[Kind.POD].get(pod)
+        if known is None or known.meta.uid != uid:
+            return
+        before = self._heard.get(uid)
+        if before is not None and heard.log_state is ReadState.UNREAD:
+            heard = replace(heard, log_state=before.log_state, log_tail=before.log_tail)
+        if before is not None and heard.events_state is ReadState.UNREAD:
+            heard = replace(heard, events_state=before.events_state, events=before.events)
+        self._heard[uid] = heard
+
+    def _forget_heard(self, experiment: ExperimentView) -> None:
+        attempts = experiment.status.attempts
+        if self._heard and attempts and attempts[-1].reason is not None:
+            pods = self._views[Kind.POD]
+            for key in self._pods.get(experiment.meta.key, ()):
+                self._heard.pop(pods[key].meta.uid, None)
 
     def _upsert(self, kind: Kind, view: View) -> tuple[Any | None, Any] | None:
         meta = view.meta
@@ -196,6 +223,7 @@ class Store:
     def _remove(self, kind: Kind, view: Any) -> None:
         self._bury(view.meta.uid)
         self._blames.pop(view.meta.uid, None)
+        self._heard.pop(view.meta.uid, None)
         self._unindex(kind, view)
         del self._views[kind][view.meta.key]
         if kind is Kind.EXPERIMENT:
