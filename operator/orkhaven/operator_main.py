@@ -127,6 +127,7 @@ class Operator:
             states=lambda: (view.status.state for view in self.engine.store.experiments()),
             depth=lambda: self.engine.queue.depth(now=clock.monotonic()),
             leading=self.lease.held,
+            avoided=lambda: (node.reason for node in self.engine.reconciler.avoided()),
         )
         self.probes = Probes(
             host=settings.http_host,

@@ -58,6 +58,15 @@ class PruneExperiment:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelExperiment:
+    """Set the label that a failed Experiment is found by, or take it away."""
+
+    key: Key
+    uid: str
+    cluster: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteJob:
     """Delete a Job and, in the background, its pods. One that is gone is success."""
 
@@ -115,6 +124,7 @@ Action = (
     | SuspendJob
     | SuspendExperiment
     | PruneExperiment
+    | LabelExperiment
     | DeleteJob
     | DeleteExperiment
     | DeleteSweep
@@ -131,6 +141,8 @@ class Note:
     """Normal or Warning."""
     reason: str
     message: str
+    about: str = ""
+    """What it tells of, where many objects of one owner may have the same to tell: the first that does is enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

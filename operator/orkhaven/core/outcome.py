@@ -88,18 +88,24 @@ def failure_of(reason: str, message: str, evidence: Evidence | None = None, *, a
     )
 
 
-def change_notes(stored: ExperimentStatus, *, state: State, reason: str, message: str, accepted: bool) -> list[Note]:
-    """Events for what a user wants to know, once each: the state before is the stored one."""
+def change_notes(
+    stored: ExperimentStatus, *, state: State, reason: str, message: str, accepted: bool, trial: bool
+) -> list[Note]:
+    """Events for what a user wants to know, once each: the state before is the stored one.
+
+    `trial`: a sweep's, which tells of its failures itself: once for each cause, where a thousand trials may have it.
+    """
     notes = []
     told = (State.SUCCEEDED, State.FAILED, State.PRUNED, State.SKIPPED, State.SUSPENDED)
-    if state is not stored.state and state in told and accepted:
+    if state is not stored.state and state in told and accepted and not (trial and state is State.FAILED):
         kind = "Warning" if state is State.FAILED else "Normal"
         said = f"{reason}: {message}" if state is State.FAILED else message
         word = reason if reason == Reason.REUSED else state.value
         notes.append(Note(type=kind, reason=word, message=clip(said, 1000)))
     if reason in (Reason.NO_FITTING_NODE, Reason.WAITING_FOR_TWIN) and reason != stored.reason:
         kind = "Warning" if reason == Reason.NO_FITTING_NODE else "Normal"
-        notes.append(Note(type=kind, reason=reason, message=clip(message, 1000)))
+        about = reason if kind == "Warning" else ""
+        notes.append(Note(type=kind, reason=reason, message=clip(message, 1000), about=about))
     return notes
 
 

@@ -75,7 +75,9 @@ class Engine:
     ) -> None:
         """`namespaces`: whose rules for causes are read; empty: all."""
         self.tuning = tuning or Tuning()
-        self.store = Store(run_of=lambda view: run_of(view, defaults))
+        self.store = Store(
+            run_of=lambda view: run_of(view, defaults), blaming=lambda namespace: self.rules.blaming(namespace)
+        )
         self._clock = clock
         self._meters = meters
         self._gateway = gateway
@@ -86,7 +88,7 @@ class Engine:
             longest=self.tuning.backoff_max,
             random=random,
         )
-        self.rules = RuleBook(defaults, gateway, events=events, namespaces=namespaces)
+        self.rules = RuleBook(defaults, gateway, events=events, namespaces=namespaces, changed=self._blame_anew)
         self.reconciler = Reconciler(
             gateway,
             self.store,
@@ -144,6 +146,11 @@ class Engine:
         """What was read of a pod."""
         self.store.hear(want.key, want.uid, heard)
         self.add(Task(Kind.EXPERIMENT, want.experiment))
+
+    def _blame_anew(self) -> None:
+        """Other rules say which failures are a node's."""
+        self.store.blame_anew()
+        self.add(QUEUE_TASK)
 
     def set_foreign_gpus(self, foreign: dict[str, int]) -> None:
         """GPUs by node that pods of others hold."""

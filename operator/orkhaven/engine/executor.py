@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from orkhaven.api.failures import LABEL_CLUSTER
 from orkhaven.core.actions import (
     Action,
     ApplyFinalRecord,
@@ -16,6 +17,7 @@ from orkhaven.core.actions import (
     DeleteExperiment,
     DeleteJob,
     DeleteSweep,
+    LabelExperiment,
     PruneExperiment,
     ReadPod,
     SuspendExperiment,
@@ -106,6 +108,9 @@ class Executor:
                 )
                 self._learn(Kind.EXPERIMENT, body)
                 log.info("told to end early", extra=about(Kind.EXPERIMENT, *key, why=message))
+            case LabelExperiment(key, uid, cluster):
+                labels = {"metadata": {"labels": {LABEL_CLUSTER: cluster}}}
+                self._learn(Kind.EXPERIMENT, await self._gateway.patch(Kind.EXPERIMENT, *key, labels, uid=uid))
             case DeleteJob(key, uid):
                 await self._gateway.delete(Kind.JOB, *key, uid=uid)
                 self._store.mark_deleting(Kind.JOB, key, uid)

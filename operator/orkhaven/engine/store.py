@@ -7,7 +7,7 @@ each object's resourceVersion decides, and a deleted uid never comes back.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -27,9 +27,16 @@ TOMBSTONES = 20_000
 class Store:
     """Not thread-safe: used from the engine's event loop only."""
 
-    def __init__(self, *, run_of: Callable[[ExperimentView], str | None] = lambda view: view.status.run_hash) -> None:
-        """`run_of`: an Experiment's run hash; asked once for one whose status does not say it yet."""
+    def __init__(
+        self,
+        *,
+        run_of: Callable[[ExperimentView], str | None] = lambda view: view.status.run_hash,
+        blaming: Callable[[str], Set[str]] = lambda namespace: frozenset(),
+    ) -> None:
+        """`run_of`: an Experiment's run hash; asked once for one whose status does not say it yet. `blaming`: names of
+        a namespace's rules whose failures are the node's."""
         self._run_of = run_of
+        self._blaming = blaming
         self._runs: dict[tuple[str, str], tuple[Key, ...]] = {}
         """(namespace, run hash) -> Experiments. Nearly all are alone, so these are tuples."""
         self._unsaid: dict[Key, str] = {}
@@ -46,6 +53,8 @@ class Store:
         64 KiB."""
         self._blames: dict[str, tuple[Blame, ...]] = {}
         """By uid of an Experiment: its attempts that failed on a node of what may be the node's. Few have any."""
+        self.blamed = 0
+        """Rises whenever a blame comes or goes."""
         self._tombstones: OrderedDict[str, None] = OrderedDict()
 
     # --- read ------------------------------------------------------------------------------------------------------
@@ -141,12 +150,21 @@ class Store:
         change = self._upsert(kind, view)
         if change is not None and isinstance(view, ExperimentView):
             self._forget_heard(view)
-            blames = blames_of(view.meta.uid, view.status)
-            if blames:
-                self._blames[view.meta.uid] = blames
-            else:
-                self._blames.pop(view.meta.uid, None)
+            self._blame(view)
         return change
+
+    def blame_anew(self) -> None:
+        """The rules have changed."""
+        for view in self.experiments():
+            self._blame(view)
+
+    def _blame(self, view: ExperimentView) -> None:
+        blames = blames_of(view.meta.uid, view.status, rules=self._blaming(view.meta.key.namespace))
+        if blames != self._blames.get(view.meta.uid, ()):
+            self.blamed += 1
+            self._blames[view.meta.uid] = blames
+            if not blames:
+                del self._blames[view.meta.uid]
 
     def hear(self, pod: Key, uid: str, heard: Heard) -> None:
         """What was read of a pod that is still there. What is read later adds to it."""
@@ -222,7 +240,8 @@ class Store:
 
     def _remove(self, kind: Kind, view: Any) -> None:
         self._bury(view.meta.uid)
-        self._blames.pop(view.meta.uid, None)
+        if self._blames.pop(view.meta.uid, None):
+            self.blamed += 1
         self._heard.pop(view.meta.uid, None)
         self._unindex(kind, view)
         del self._views[kind][view.meta.key]

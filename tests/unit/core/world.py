@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from orkhaven.api.failures import LABEL_CLUSTER
 from orkhaven.core.actions import (
     ApplyFinalRecord,
     CreateExperiment,
     CreateJob,
     DeleteJob,
     DeleteSweep,
+    LabelExperiment,
     Plan,
     PruneExperiment,
     ReadPod,
@@ -194,6 +196,10 @@ class World:
                 self.jobs.pop(key.name, None)
                 for name in [name for name in self.pods if name.startswith(f"{key.name}-")]:
                     self.pods[name]["metadata"]["deletionTimestamp"] = stamp(self.now)
+            case LabelExperiment(_, _, cluster):
+                labels = self.experiment["metadata"].setdefault("labels", {})
+                labels.pop(LABEL_CLUSTER, None)
+                labels.update({} if cluster is None else {LABEL_CLUSTER: cluster})
             case ApplyFinalRecord(_, _, fields):
                 self.experiment.setdefault("status", {}).update(json.loads(json.dumps(fields)))
             case _:

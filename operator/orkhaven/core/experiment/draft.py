@@ -79,6 +79,11 @@ class Draft:
         self.gpu_seconds = stored.gpu_seconds
         self.start_time, self.completion_time = stored.start_time, stored.completion_time
 
+    @property
+    def is_trial(self) -> bool:
+        """Whether a sweep has made it."""
+        return self.exp.meta.owner_uid is not None
+
     def refuse(self, why: str) -> Plan:
         """A spec that cannot be run. Where attempts exist already (an older version took it), it is only said, not
         ended."""
@@ -89,7 +94,7 @@ class Draft:
         else:
             self.failure = failure_of(Reason.INVALID_SPEC, why)
             self.completion_time = whole_seconds(self.now)
-        if self.exp.status.reason != Reason.INVALID_SPEC:
+        if self.exp.status.reason != Reason.INVALID_SPEC and not (self.is_trial and not self.attempts):
             self.notes.append(Note(type="Warning", reason=Reason.INVALID_SPEC, message=why))
         return self.plan()
 
@@ -134,14 +139,16 @@ class Draft:
     def note_attempt(self, cause: Cause, what_next: str) -> None:
         number = self.attempts[-1].number
         message = clip(f"attempt {number}: {cause.reason}: {cause.message}; {what_next}", 1000)
-        self.notes.append(Note(type="Warning", reason="AttemptFailed", message=message))
+        about = self.failure.cluster if self.failure is not None else str(cause.reason)
+        self.notes.append(Note(type="Warning", reason="AttemptFailed", message=message, about=about))
 
     def tell_live(self, before: Attempt, attempt: Attempt) -> None:
         if self.state is State.RUNNING and attempt.start_time not in (None, before.start_time):
             message = f"attempt {attempt.number} runs on node {attempt.node}"
             self.notes.append(Note(type="Normal", reason="Started", message=message))
         if self.reason == Reason.PULLING_IMAGE != self.exp.status.reason:
-            self.notes.append(Note(type="Warning", reason=self.reason, message=clip(self.message, 1000)))
+            message = clip(self.message, 1000)
+            self.notes.append(Note(type="Warning", reason=self.reason, message=message, about=self.reason))
 
     # --- the outcome --------------------------------------------------------------------------------------------------
 
@@ -149,7 +156,12 @@ class Draft:
         if self.reading is not None:
             return Plan(actions=(self.reading,), requeue_after=self.reading.seconds)
         self.notes += change_notes(
-            self.exp.status, state=self.state, reason=self.reason, message=self.message, accepted=self.accepted
+            self.exp.status,
+            state=self.state,
+            reason=self.reason,
+            message=self.message,
+            accepted=self.accepted,
+            trial=self.is_trial,
         )
         status = ExperimentStatus(
             observed_generation=self.exp.meta.generation,
