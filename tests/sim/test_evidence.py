@@ -7,10 +7,8 @@ from __future__ import annotations
 import pytest
 
 from orkhaven.api.failures import LABEL_CLUSTER
-from orkhaven.core.views import Key
-from orkhaven.engine.ports import Kind
 from orkhaven.errors import NotFound, Unavailable
-from tests.sim.cluster import Body, stamp
+from tests.sim.cluster import Body
 from tests.sim.harness import NAMESPACE, Crash, Simulation, all_succeed
 from tests.sim.test_crashes import AtWrite
 from tests.sim.test_failures import WRONG_SHAPE, lr_of, three_bugs
@@ -52,9 +50,8 @@ def test_the_log_decides_where_the_last_words_do_not() -> None:
 
 def test_what_was_read_is_not_kept_once_the_end_is_in_the_status() -> None:
     sim = settled()
-    (pod,) = [name for name in sim.cluster.read]
+    assert sim.cluster.read
     assert sim.engine.store._heard == {}
-    assert any(view.meta.key.name == pod for view in sim.engine.store.all_pods()) or True
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -263,5 +260,3 @@ def test_an_end_that_is_never_booked_keeps_a_place_for_a_minute_at_most() -> Non
         sim.step(talks)
         sim.engine.mark_all()
     assert 50 < sim.clock.seconds - ended < 90
-    assert sim.engine.store.all(Kind.SWEEP)[Key(NAMESPACE, "s")]
-    assert stamp(sim.clock.now())
