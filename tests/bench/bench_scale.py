@@ -41,6 +41,8 @@ FEW = 300
 """Trials under the control plane's own limits, which let three Jobs through each second."""
 MANY = 100
 """Sweeps at once."""
+MANY_TRIALS = int(os.environ.get("ORKHAVEN_BENCH_MANY_TRIALS", str(TRIALS)))
+"""Of all of these together."""
 IDLE_SECONDS = 60
 STEADY_MS = 180_000
 """Of a run in the steady state: five hundred of them end about three times a second."""
@@ -131,11 +133,7 @@ def _sweep_of_many(cluster: Cluster, operator: OperatorProcess, table: ScaleRepo
     table.add("operator's CPU against the control plane's", "0.3", f"{spent.cpu['operator'] / control_plane_cpu:.2f}")
     table.add("writes to our API group per trial", "6", f"{(api_writes(operator) - wrote) / TRIALS:.2f}")
     table.add(
-        table.add(
-            "trial finished until the Sweep's status counts it, at the machine's limit",
-            "none",
-            percentiles(watched.lags()),
-        )
+        "trial finished until the Sweep's status counts it, at the machine's limit", "none", percentiles(watched.lags())
     )
     table.add("size of the Sweep object", "100 KiB", f"{watched.largest / 1024:.1f} KiB")
 
@@ -158,7 +156,7 @@ def _steady(cluster: Cluster, operator: OperatorProcess, table: ScaleReport) -> 
 
 
 def _many_sweeps(cluster: Cluster, operator: OperatorProcess, table: ScaleReport, base: Spent) -> None:
-    each = max(1, TRIALS // MANY)
+    each = max(1, MANY_TRIALS // MANY)
     bodies = [sweep(f"many-{number}", each, parallelism=max(1, AT_ONCE // MANY)) for number in range(MANY)]
     with metered(cluster, each * MANY, operator=operator.pid) as spent:
         asyncio.run(sweeps(cluster, "ours", bodies))
@@ -182,7 +180,7 @@ def _restart(cluster: Cluster, operator: OperatorProcess, table: ScaleReport) ->
     operator.start()
     until("a decision", lambda: operator.metric("orkhaven_reconciles_total") > 0, seconds=120, on_fail=operator.tail)
     first = time.monotonic() - started
-    count = TRIALS // MANY * MANY + TRIALS + AT_ONCE + AT_ONCE // 2
+    count = MANY_TRIALS // MANY * MANY + TRIALS + AT_ONCE + AT_ONCE // 2
     until(
         "everything to be looked at",
         lambda: operator.metric("orkhaven_reconciles_total", kind="Experiment") >= count,

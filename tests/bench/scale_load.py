@@ -209,9 +209,8 @@ def sweep(name: str, trials: int, *, parallelism: int) -> Body:
                 {"name": "batch_size", "values": list(range(1, 11))},
             ],
             "parallelism": parallelism,
-            # Sweeps of one namespace have the same trials here: what is measured is that all of them are run.
-            "dedupe": "Never",
-            "template": {"params": {}, "image": "trainer:1", "resources": {"gpus": 1}},
+            # Of its own, or the trials of a later sweep would be those of an earlier one, and be reused.
+            "template": {"params": {"sweep": name}, "image": "trainer:1", "resources": {"gpus": 1}},
         },
     }
 

@@ -5,6 +5,7 @@ Decides nothing: `experiment` does, and hands over state, reason and message.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason
@@ -88,16 +89,22 @@ def failure_of(reason: str, message: str, evidence: Evidence | None = None, *, a
     )
 
 
-def change_notes(
-    stored: ExperimentStatus, *, state: State, reason: str, message: str, accepted: bool, trial: bool
-) -> list[Note]:
-    """Events for what a user wants to know, once each: the state before is the stored one.
+EXPECTED = frozenset({"Started", State.SUCCEEDED.value, State.PRUNED.value, State.FAILED.value})
+"""What is no Event of a sweep's trial: ten thousand trials would make twenty thousand of them, that cost as much as a
+status each and say what the trial's status and the sweep's say. Of failures the sweep tells itself, once for each
+cluster."""
 
-    `trial`: a sweep's, which tells of its failures itself: once for each cause, where a thousand trials may have it.
-    """
+
+def worth_telling(notes: Iterable[Note], exp: ExperimentView) -> tuple[Note, ...]:
+    """Those that become Events."""
+    return tuple(note for note in notes if exp.trial is None or note.reason not in EXPECTED)
+
+
+def change_notes(stored: ExperimentStatus, *, state: State, reason: str, message: str, accepted: bool) -> list[Note]:
+    """Events for what a user wants to know, once each: the state before is the stored one."""
     notes = []
     told = (State.SUCCEEDED, State.FAILED, State.PRUNED, State.SKIPPED, State.SUSPENDED)
-    if state is not stored.state and state in told and accepted and not (trial and state is State.FAILED):
+    if state is not stored.state and state in told and accepted:
         kind = "Warning" if state is State.FAILED else "Normal"
         said = f"{reason}: {message}" if state is State.FAILED else message
         word = reason if reason == Reason.REUSED else state.value

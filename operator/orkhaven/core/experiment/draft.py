@@ -15,7 +15,7 @@ from orkhaven.core.failures import Cause, Evidence
 from orkhaven.core.final import final_fields
 from orkhaven.core.identity import job_name, param_hash, run_hash
 from orkhaven.core.job import image_of
-from orkhaven.core.outcome import change_notes, conditions_of, failure_of, to_prune
+from orkhaven.core.outcome import change_notes, conditions_of, failure_of, to_prune, worth_telling
 from orkhaven.core.reuse import Twin
 from orkhaven.core.status import clip, whole_seconds
 from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView, Why
@@ -79,11 +79,6 @@ class Draft:
         self.gpu_seconds = stored.gpu_seconds
         self.start_time, self.completion_time = stored.start_time, stored.completion_time
 
-    @property
-    def is_trial(self) -> bool:
-        """Whether a sweep has made it."""
-        return self.exp.meta.owner_uid is not None
-
     def refuse(self, why: str) -> Plan:
         """A spec that cannot be run. Where attempts exist already (an older version took it), it is only said, not
         ended."""
@@ -94,7 +89,7 @@ class Draft:
         else:
             self.failure = failure_of(Reason.INVALID_SPEC, why)
             self.completion_time = whole_seconds(self.now)
-        if self.exp.status.reason != Reason.INVALID_SPEC and not (self.is_trial and not self.attempts):
+        if self.exp.status.reason != Reason.INVALID_SPEC and (self.exp.trial is None or self.attempts):
             self.notes.append(Note(type="Warning", reason=Reason.INVALID_SPEC, message=why))
         return self.plan()
 
@@ -161,7 +156,6 @@ class Draft:
             reason=self.reason,
             message=self.message,
             accepted=self.accepted,
-            trial=self.is_trial,
         )
         status = ExperimentStatus(
             observed_generation=self.exp.meta.generation,
@@ -198,6 +192,6 @@ class Draft:
         return Plan(
             actions=tuple(self.actions),
             status=dumped,
-            notes=tuple(self.notes),
+            notes=worth_telling(self.notes, self.exp),
             requeue_after=min(self.recheck) if self.recheck else None,
         )
