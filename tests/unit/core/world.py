@@ -164,8 +164,13 @@ class World:
         for action in plan.actions:
             assert isinstance(action, ReadPod)
             self.asked.append(action)
+            said = self.said.get(action.key.name, UNREADABLE)
+            heard = replace(
+                said,
+                log_state=UNREADABLE.log_state if said.log_state is ReadState.UNREAD else said.log_state,
+                events_state=UNREADABLE.events_state if said.events_state is ReadState.UNREAD else said.events_state,
+            )
             # What is not asked for is not read.
-            heard = self.said.get(action.key.name, UNREADABLE)
             before = self.heard.get(action.key.name, NOT_HEARD)
             self.heard[action.key.name] = Heard(
                 log_state=heard.log_state if action.log else before.log_state,

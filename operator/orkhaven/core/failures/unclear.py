@@ -18,6 +18,7 @@ from orkhaven.core.views import ReadState
 
 _OPEN = frozenset({Reason.USER_EXCEPTION, Reason.CRASHED, Reason.INFRASTRUCTURE, Reason.METRIC_MISSING})
 """Causes that are what is left, or what an exit code alone says."""
+_TOLD_BY_EVENTS = (_OPEN - {Reason.METRIC_MISSING}) | {Reason.VOLUME_TIMEOUT, Reason.IMAGE_PULL}
 _CUT_BYTES, _CUT_LINES = 2000, 79
 """From here on a message that is the log's end is one that was cut: the kubelet takes 2,048 bytes and 80 lines."""
 _CHAINED = re.compile(
@@ -40,7 +41,7 @@ def wants_events(evidence: Evidence, cause: Diagnosis) -> bool:
     e = evidence
     if e.events_state is not ReadState.UNREAD or e.text or e.waiting_message or e.pod_message:
         return False
-    return not cause.rule and (cause.reason in _OPEN or cause.reason in (Reason.VOLUME_TIMEOUT, Reason.IMAGE_PULL))
+    return not cause.rule and cause.reason in _TOLD_BY_EVENTS
 
 
 def _is_told(e: Evidence) -> bool:
