@@ -12,7 +12,7 @@ import pytest
 from orkhaven.core.actions import ReadPod
 from orkhaven.core.views import Heard, Key, PodEvent, ReadState
 from orkhaven.engine import reader as module
-from orkhaven.engine.reader import PodReader, read_pod
+from orkhaven.engine.reader import TRIES, PodReader, read_pod
 from orkhaven.errors import ApiError, Forbidden, Invalid, NotFound, Unavailable
 from tests.sim.cluster import FakeCluster, VirtualClock, drive
 
@@ -71,14 +71,15 @@ async def test_what_a_container_said_is_handed_over() -> None:
         assert await heard(made, want()) == [Heard(log_state=ReadState.READ, log_tail="the end")]
 
 
-async def test_a_kubelet_that_hangs_is_given_up_twice_and_keeps_no_other_waiting() -> None:
+async def test_a_kubelet_that_hangs_is_given_up_and_keeps_no_other_waiting() -> None:
     async def answer(pod: str) -> str:
         return await hangs(pod) if pod.startswith("hung") else "fine"
 
     async with reading(answer, at_once=3) as (made, kubelets):
         answers = await heard(made, want("hung-1", seconds=0.2), want("hung-2", seconds=0.2), want("well"))
         assert [one.log_state for one in answers] == [ReadState.UNREADABLE, ReadState.UNREADABLE, ReadState.READ]
-        assert sorted(kubelets.read) == ["hung-1", "hung-1", "hung-2", "hung-2", "well"]
+        assert set(kubelets.read) == {"hung-1", "hung-2", "well"}
+        assert max(map(kubelets.read.count, kubelets.read)) <= TRIES
 
 
 async def test_those_behind_many_that_hang_are_answered_when_their_own_time_is_over() -> None:
