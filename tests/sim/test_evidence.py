@@ -4,12 +4,14 @@ follows from a failure beside its own status: one Event a cause, the label, no r
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from orkhaven.api.failures import LABEL_CLUSTER
 from orkhaven.errors import NotFound, Unavailable
 from tests.sim.cluster import Body
-from tests.sim.harness import NAMESPACE, Crash, Simulation, all_succeed
+from tests.sim.harness import NAMESPACE, Crash, Outcome, Simulation, all_succeed
 from tests.sim.test_crashes import AtWrite
 from tests.sim.test_failures import WRONG_SHAPE, lr_of, three_bugs
 from tests.sim.test_failures import apply as apply_bugs
@@ -25,6 +27,14 @@ def talks(world: World, pod: Body) -> None:
         world.end(pod, exit_code=1, message=NOISE[-2000:])
     else:
         all_succeed(world, pod)
+
+
+def step_until(sim: Simulation, outcome: Outcome, condition: Callable[[], bool]) -> None:
+    for _ in range(100):
+        if condition():
+            return
+        sim.step(outcome)
+    raise AssertionError(f"it does not come to that\n{sim.describe()}")
 
 
 def by_lr(sim: Simulation) -> dict[int, Body]:
@@ -71,8 +81,7 @@ def test_a_crash_while_it_is_being_read_just_reads_again() -> None:
     sim = Simulation()
     sim.reader.late = True
     sim.apply_sweep()
-    while not sim.reader.asked:
-        sim.step(talks)
+    step_until(sim, talks, lambda: bool(sim.reader.asked))
     waiting = sim.sweep()["status"]["trials"]
     assert waiting["failed"] == 0, "nothing is said of it meanwhile"
     sim.restart()
@@ -115,8 +124,7 @@ def test_a_pod_that_is_deleted_while_it_is_read_is_forgotten() -> None:
     sim = Simulation()
     sim.reader.late = True
     sim.apply_sweep()
-    while not sim.reader.asked:
-        sim.step(talks)
+    step_until(sim, talks, lambda: bool(sim.reader.asked))
     (want,) = sim.reader.asked
     sim.cluster.remove("Pod", *want.key)
     sim.deliver()
@@ -140,8 +148,7 @@ def test_a_trial_that_fails_is_told_of_by_its_sweep_alone() -> None:
     for _, note in warnings:
         (cluster,) = [one for number, one in clusters.items() if f"cluster {number}, " in note.message]
         assert note.message.startswith(f"{cluster['reason']}, cluster {cluster['id']}, ")
-        assert "so far" in note.message
-        assert note.message.endswith(cluster["suggestion"])
+        assert " so far (" in note.message
 
 
 def test_an_experiment_of_its_own_tells_of_its_failure_itself() -> None:
@@ -215,33 +222,35 @@ def bad(world: World, pod: Body) -> None:
 @pytest.mark.parametrize(
     ("spec", "outcome"),
     [
-        ({"failurePolicy": {"maxFailedTrials": 0}}, bad),
-        ({"failurePolicy": {"stopOnCluster": {"minFailures": 1, "share": 1.0}}}, bad),
+        ({"failurePolicy": {"maxFailedTrials": 1}}, bad),
+        ({"failurePolicy": {"stopOnCluster": {"minFailures": 2, "share": 1.0}}}, bad),
         ({"objective": {"metric": "val/dice", "goal": 0.1}}, all_succeed),
     ],
     ids=["maxFailedTrials", "stopOnCluster", "goal"],
 )
-def test_a_gpu_is_not_given_on_before_it_is_known_whether_the_sweep_goes_on(spec: Body, outcome: object) -> None:
+def test_a_gpu_is_not_given_on_before_it_is_known_whether_the_sweep_goes_on(spec: Body, outcome: Outcome) -> None:
     """The Job's end and its pod's come in one batch, and the queue is looked at first."""
-    sim = Simulation(nodes={"node-a": 1})
-    sim.apply_sweep(parallelism=1, template={"resources": {"gpus": 1}, "retry": {"limit": 0}}, **spec)
-    while not sim.world.pods("Running"):
-        sim.step(lambda world, pod: None)
-    (pod,) = sim.world.pods("Running")
-    assert callable(outcome)
-    outcome(sim.world, pod)
+    sim = Simulation()
+    sim.apply_sweep(template={"resources": {"gpus": 1}, "retry": {"limit": 0}}, **spec)
+    step_until(sim, lambda world, pod: None, lambda: len(sim.world.pods("Running")) == 2)
+    first = sim.world.pods("Running")
+    for pod in first:
+        outcome(sim.world, pod)
     sim.world.job_controller()
     sim.settle(all_succeed)
-    started = {experiment_of(pod) for pod in sim.cluster.all("Pod")}
-    assert started == {experiment_of(pod)}, "and no other"
+    started = {
+        body["metadata"]["name"]
+        for body in sim.cluster.all("Experiment")
+        if any(attempt.get("pod") for attempt in body["status"]["attempts"])
+    }
+    assert started == {experiment_of(pod) for pod in first}, "and no other"
 
 
 def test_a_sweep_that_nothing_stops_gives_its_gpus_on_at_once() -> None:
     sim = Simulation(nodes={"node-a": 1})
     sim.reader.late = True
     sim.apply_sweep(parallelism=1)
-    while not sim.reader.asked:
-        sim.step(talks)
+    step_until(sim, talks, lambda: bool(sim.reader.asked))
     for _ in range(5):
         sim.step(talks)
     assert sim.sweep()["status"]["trials"]["running"] >= 1
@@ -252,8 +261,7 @@ def test_an_end_that_is_never_booked_keeps_a_place_for_a_minute_at_most() -> Non
     sim = Simulation(nodes={"node-a": 1})
     sim.reader.late = True
     sim.apply_sweep(parallelism=2, failurePolicy={"maxFailedTrials": 3})
-    while not sim.reader.asked:
-        sim.step(talks)
+    step_until(sim, talks, lambda: bool(sim.reader.asked))
     ended = sim.clock.seconds
     while not [pod for pod in sim.world.pods("Running") if lr_of(pod) != 2]:
         assert sim.clock.seconds - ended < 120
