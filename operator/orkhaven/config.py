@@ -114,6 +114,15 @@ class OperatorSettings(LogSettings):
             ge=0,
         ),
     ] = 1800
+    read_seconds: Annotated[
+        int,
+        Field(
+            description="Seconds that the end of an attempt may wait until the end of its log and its pod's Events are "
+            "read, where its termination message leaves the cause open. 0: they are never read.",
+            ge=0,
+            le=120,
+        ),
+    ] = 10
     retry_base_seconds: Annotated[
         float, Field(description="Seconds before the first retry of a failed run; doubles with each further one.", ge=0)
     ] = 10

@@ -19,6 +19,7 @@ from orkhaven.core.views import Defaults
 from orkhaven.engine.asker import WorkerAsker
 from orkhaven.engine.engine import Engine, Tuning
 from orkhaven.engine.events import EventRecorder
+from orkhaven.engine.reader import PodReader
 from orkhaven.engine.resync import Resync
 from orkhaven.engine.telemetry import Telemetry
 from orkhaven.errors import ApiError, NotFound
@@ -61,6 +62,7 @@ def defaults(settings: OperatorSettings) -> Defaults:
         retry_max_seconds=settings.retry_max_seconds,
         start_timeout_seconds=settings.start_timeout_seconds,
         stall_seconds=settings.stall_seconds,
+        read_seconds=settings.read_seconds,
         twin_patience_seconds=settings.twin_patience_seconds,
         job_retention_seconds=settings.job_retention_seconds,
         failed_job_retention_seconds=settings.failed_job_retention_seconds,
@@ -98,12 +100,14 @@ class Operator:
             gateway, clock=clock, api_versions={kind: resource.api_version for kind, resource in RESOURCES.items()}
         )
         self.asker = WorkerAsker()
+        self.reader = PodReader(gateway)
         self.engine = Engine(
             gateway,
             clock=clock,
             events=self.events,
             meters=telemetry,
             asker=self.asker,
+            reader=self.reader,
             defaults=defaults(settings),
             random=random.random,
             namespaces=settings.namespaces,
@@ -123,6 +127,7 @@ class Operator:
             states=lambda: (view.status.state for view in self.engine.store.experiments()),
             depth=lambda: self.engine.queue.depth(now=clock.monotonic()),
             leading=self.lease.held,
+            avoided=lambda: (node.reason for node in self.engine.reconciler.avoided()),
         )
         self.probes = Probes(
             host=settings.http_host,
@@ -154,6 +159,7 @@ class Operator:
                     group.create_task(self.lease.run(), name="lease"),
                     group.create_task(self.events.run(), name="events"),
                     group.create_task(self.asker.run(), name="asker"),
+                    group.create_task(self.reader.run(), name="reader"),
                     group.create_task(self._synchronize(), name="resync"),
                     group.create_task(self._foreign(), name="foreign"),
                     group.create_task(self._rules(), name="rules"),

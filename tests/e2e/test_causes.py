@@ -58,6 +58,18 @@ CASES = {
         exit_codes=(1,),
         spec={"command": ["python3", "-c", "import no_such_module"]},
     ),
+    "an exception that a hundred lines have pushed out of the termination message": Case(
+        reason="ImportError",
+        says="no_such_module",
+        exit_codes=(1,),
+        spec={
+            "command": [
+                "sh",
+                "-c",
+                "python3 -c 'import no_such_module'; for n in $(seq 200); do echo rank $n waits; done; exit 1",
+            ]
+        },
+    ),
     "a disk that is full": Case(
         reason="DiskFull",
         says="No space left on device",

@@ -61,6 +61,8 @@ ALLOWED = [
     ("operator", "patch", "orkhaven.io/experiments/status"),
     ("operator", "patch", "batch/jobs"),
     ("operator", "list", "/pods"),
+    ("operator", "get", "/pods/log"),  # of a failed attempt that does not say why
+    ("operator", "list", "/events"),
     ("operator", "create", "/events"),
     ("hub", "watch", "orkhaven.io/experiments"),
     ("hub", "patch", "orkhaven.io/experiments/status"),

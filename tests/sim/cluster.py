@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from orkhaven.errors import AlreadyExists, Conflict, NotFound
+from orkhaven.errors import AlreadyExists, ApiError, Conflict, Invalid, NotFound
 
 T = TypeVar("T")
 Body = dict[str, Any]
@@ -103,6 +103,10 @@ class FakeCluster:
     """Called before each of the operator's writes takes effect: raise, and it never happened."""
     after: Hook = _nothing
     """Called after it did, before the answer: raise, and the answer is lost."""
+    logs: dict[str, str | ApiError] = field(default_factory=dict)
+    """By name of a pod: what its container has written, or what asking for it is answered."""
+    read: list[str] = field(default_factory=list)
+    """Pods whose log was asked for."""
     _version: int = 0
     _uids: int = 0
     _managers: dict[str, dict[str, set[Path]]] = field(default_factory=dict)
@@ -198,11 +202,20 @@ class FakeCluster:
             for body in self.look(kind)
             if (namespace is None or body["metadata"].get("namespace") == namespace)
             and _selected(body["metadata"].get("labels") or {}, label_selector)
-            and (not field_selector or body.get("spec", {}).get("nodeName"))
+            and _has_fields(body, field_selector)
         ]
         version = str(self._version)
         for start in range(0, max(len(items), 1), PAGE):
             yield items[start : start + PAGE], version
+
+    async def pod_tail(self, namespace: str, pod: str, *, container: str) -> str:
+        self.read.append(pod)
+        if ("Pod", namespace, pod) not in self.objects:
+            raise NotFound(f"pods {pod} not found", status=404)
+        found = self.logs.get(pod, Invalid("no log", status=400))
+        if isinstance(found, ApiError):
+            raise found
+        return found[-64 * 1024 :]
 
     async def create(self, kind: str, body: Body) -> Body:
         meta = body["metadata"]
@@ -229,9 +242,10 @@ class FakeCluster:
 
         def merge(stored: Body) -> None:
             _merge(stored, {k: v for k, v in body.items() if k not in {"status", "metadata"}})
-            annotations = (body.get("metadata") or {}).get("annotations")
-            if annotations:
-                _merge(stored["metadata"], {"annotations": annotations})
+            for part in ("annotations", "labels"):
+                named = (body.get("metadata") or {}).get(part)
+                if named:
+                    _merge(stored["metadata"].setdefault(part, {}), named)
 
         version = self._version
         made = self.change(kind, namespace, name, merge)
@@ -330,6 +344,13 @@ def _remove(held: Body, path: Path) -> None:
         _remove(held[head], tuple(rest))
         if not held[head]:
             del held[head]
+
+
+def _has_fields(body: Body, selector: str | None) -> bool:
+    """The two that are used: an Event's object by uid, and pods that are bound."""
+    if selector and selector.startswith("involvedObject.uid="):
+        return bool(body["involvedObject"]["uid"] == selector.partition("=")[2])
+    return not selector or bool(body.get("spec", {}).get("nodeName"))
 
 
 def _selected(labels: dict[str, str], selector: str | None) -> bool:

@@ -24,6 +24,7 @@ from orkhaven.engine.telemetry import Telemetry
 from orkrun.contract import ANNOTATION_CONFIG, LABEL_ATTEMPT, LABEL_DEBUG
 from tests.sim.asker import FakeAsker
 from tests.sim.cluster import Body, Event, FakeCluster, VirtualClock, Write, drive
+from tests.sim.reader import FakeReader
 from tests.sim.world import World, experiment_of, finished, gpus
 
 NAMESPACE = "radiology"
@@ -119,12 +120,14 @@ class Simulation:
         self.telemetry = Telemetry()
         self.asker = FakeAsker()
         """Not asked where there is a real one."""
+        self.reader = FakeReader(self.cluster)
         self.engine = Engine(
             self.cluster,
             clock=self.clock,
             events=self.events,
             meters=self.telemetry,
             asker=self._real_asker or self.asker,
+            reader=self.reader,
             defaults=self.defaults,
             random=random.Random(0).random,
             tuning=Tuning(writes_at_once=1),

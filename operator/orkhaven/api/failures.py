@@ -7,8 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from orkhaven.api.meta import DnsLabel, Model
+from orkhaven.api.meta import GROUP, DnsLabel, Model
 from orkhaven.api.rules import matching, problems
+
+LABEL_CLUSTER = f"{GROUP}/failure-cluster"
+"""Of an Experiment that has failed: the id of its cluster, as in status.failure.cluster."""
 
 
 class Action(StrEnum):

@@ -58,6 +58,15 @@ class PruneExperiment:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelExperiment:
+    """Set the label that a failed Experiment is found by, or take it away."""
+
+    key: Key
+    uid: str
+    cluster: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteJob:
     """Delete a Job and, in the background, its pods. One that is gone is success."""
 
@@ -94,16 +103,33 @@ class ApplyFinalRecord:
     status: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class ReadPod:
+    """Read what a pod's status does not say: the end of its container's log, its Events. The answer comes with a later
+    look, as the pod's `Heard`; that it cannot be read is an answer too."""
+
+    key: Key
+    uid: str
+    experiment: Key
+    """Who looks again then."""
+    log: bool
+    events: bool
+    seconds: float
+    """After which there is an answer, whatever it is."""
+
+
 Action = (
     CreateExperiment
     | CreateJob
     | SuspendJob
     | SuspendExperiment
     | PruneExperiment
+    | LabelExperiment
     | DeleteJob
     | DeleteExperiment
     | DeleteSweep
     | ApplyFinalRecord
+    | ReadPod
 )
 
 
@@ -115,6 +141,8 @@ class Note:
     """Normal or Warning."""
     reason: str
     message: str
+    about: str = ""
+    """What it tells of, where many objects of one owner may have the same to tell: the first that does is enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

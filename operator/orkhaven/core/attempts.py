@@ -15,7 +15,17 @@ from typing import Protocol
 
 from orkhaven.api import ExperimentSpec, Reason
 from orkhaven.api.experiment import Attempt, State
-from orkhaven.core.failures import Cause, Evidence, Loss, classify, classify_success, gather
+from orkhaven.core.actions import ReadPod
+from orkhaven.core.failures import (
+    Cause,
+    Evidence,
+    Loss,
+    classify,
+    classify_success,
+    gather,
+    wants_events,
+    wants_log,
+)
 from orkhaven.core.failures.rules import CONFIG_REASONS, HOPELESS, IMAGE_REASONS
 from orkhaven.core.job import image_of
 from orkhaven.core.stalls import not_started, silent
@@ -66,6 +76,8 @@ class Verdict:
     evidence: Evidence | None = None
     recheck: float | None = None
     """Seconds until time alone can change the verdict."""
+    read: ReadPod | None = None
+    """Of one that has ended: it cannot be said of what before this is read, and nothing is booked until then."""
 
 
 def alive(pod: PodView, nodes: Mapping[str, NodeView]) -> bool:
@@ -119,7 +131,8 @@ def judge(
         )
 
     if pod is not None and pod.phase in POD_PHASES_ENDED:
-        return _ended_pod(pod, job, evidence(), defaults=defaults, now=now)
+        verdict = _ended_pod(pod, job, evidence(), defaults=defaults, now=now)
+        return unless_unclear(verdict, pod, exp, defaults=defaults)
     if pod is not None and (loss := lost_with_node(pod, nodes)) is not None:
         return _failed(evidence(loss))
     if job is not None and job.finished is not None:
@@ -132,7 +145,8 @@ def judge(
             return Verdict(phase=Phase.ENDED, cause=cause, evidence=evidence(with_pod=False))
         return _failed(evidence(Loss.POD_GONE, with_pod=False))
     if pod is not None:
-        return _live_pod(pod, job, evidence, exp, spec, defaults=defaults, now=now)
+        verdict = _live_pod(pod, job, evidence, exp, spec, defaults=defaults, now=now)
+        return unless_unclear(verdict, pod, exp, defaults=defaults)
     if job is None:
         return _failed(evidence(Loss.JOB_GONE))
     if job.suspended:
@@ -199,7 +213,10 @@ def _live_pod(
         return _live(State.STARTING, Reason.WAITING_FOR_POD, "its pod is being scheduled")
     hung, left = not_started(pod, image=image_of(spec, defaults), defaults=defaults, now=now)
     if hung is not None:
-        return Verdict(phase=Phase.ENDED, cause=hung, evidence=evidence())
+        # Which volume, which image: the kubelet says that in Events alone.
+        why = f"; last warning: {clip(str(pod.heard.events[-1]), 600)}" if pod.heard.events else ""
+        cause = replace(hung, message=f"{hung.message}{why}")
+        return Verdict(phase=Phase.ENDED, cause=cause, evidence=evidence())
     if pod.sandbox is None:
         doing = "mounts its volumes, pulls its image"
     else:
@@ -213,6 +230,25 @@ def _live(state: State, reason: Reason, message: str, *, recheck: float | None =
 
 def _failed(evidence: Evidence) -> Verdict:
     return Verdict(phase=Phase.ENDED, cause=classify(evidence), evidence=evidence)
+
+
+def unless_unclear(verdict: Verdict, pod: PodView, exp: ExperimentView, *, defaults: Defaults) -> Verdict:
+    """The verdict, or what has to be read before it. Asked for once: that it could not be read is an answer."""
+    cause, evidence = verdict.cause, verdict.evidence
+    if verdict.phase is not Phase.ENDED or cause is None or evidence is None or not defaults.read_seconds:
+        return verdict
+    log, events = wants_log(evidence, cause), wants_events(evidence, cause)
+    if not (log or events):
+        return verdict
+    read = ReadPod(
+        pod.meta.key,
+        pod.meta.uid,
+        experiment=exp.meta.key,
+        log=log,
+        events=events,
+        seconds=float(defaults.read_seconds),
+    )
+    return Verdict(phase=Phase.LIVE, state=State.RUNNING, reason=Reason.STATUS_UNKNOWN, read=read)
 
 
 def pruned(verdict: Verdict, job: JobView | None, why: str) -> Verdict:

@@ -6,7 +6,8 @@ old, and after a restart the same nodes are avoided. Nodes that do not answer ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -38,31 +39,54 @@ class Blame:
     experiment: str
     """Its uid."""
     at: datetime
+    sure: bool = False
+    """A rule of the user's says that it is the node's."""
 
 
-def blames_of(uid: str, status: ExperimentStatus) -> tuple[Blame, ...]:
+def blames_of(uid: str, status: ExperimentStatus, *, rules: Set[str] = frozenset()) -> tuple[Blame, ...]:
+    """`rules`: names of the users' rules that send a run to another node."""
     return tuple(
-        Blame(attempt.node, attempt.reason, uid, attempt.end_time)
+        Blame(attempt.node, attempt.reason, uid, attempt.end_time, sure)
         for attempt in status.attempts
-        if attempt.reason in OF_NODES and attempt.node is not None and attempt.end_time is not None
+        if attempt.node is not None
+        and attempt.end_time is not None
+        and attempt.reason is not None
+        and ((sure := _ruled(attempt.message, rules)) or attempt.reason in OF_NODES)
     )
+
+
+_RULE = re.compile(r"\(rule (\S+)\)$")
+"""As `failures.rules` ends the message of a cause that a rule has named."""
+
+
+def _ruled(message: str | None, rules: Set[str]) -> bool:
+    found = _RULE.search(message) if rules and message else None
+    return found is not None and found[1] in rules
+
+
+def same_until(blames: Iterable[Blame], *, now: datetime) -> datetime | None:
+    """When time alone may change which nodes are avoided; None: never."""
+    return min((blame.at + WINDOW for blame in blames if blame.at + WINDOW > now), default=None)
 
 
 def avoided_nodes(blames: Iterable[Blame], *, now: datetime) -> list[AvoidedNode]:
     """By name; at most as many as a status names, those first that most Experiments failed on.
 
-    Broken hardware is its node's. Of any other cause the node is suspected only where more Experiments failed there
-    than on all other nodes together: when storage or network is away, everything fails, wherever it runs.
+    Broken hardware is its node's, and what a user's rule says is. Of any other cause the node is suspected only where
+    more Experiments failed there than on all other nodes together: when storage or network is away, everything fails,
+    wherever it runs.
     """
+    sure = {Reason.GPU_HARDWARE.value}
     latest: dict[tuple[str, str], dict[str, datetime]] = {}
     for blame in blames:
         if blame.at > now - WINDOW:
+            sure |= {blame.reason} if blame.sure else set()
             ends = latest.setdefault((blame.node, blame.reason), {})
             ends[blame.experiment] = max(blame.at, ends.get(blame.experiment, blame.at))
     found: dict[str, AvoidedNode] = {}
     for (node, reason), ends in sorted(latest.items()):
         others = sum(len(there) for (other, why), there in latest.items() if why == reason and other != node)
-        if len(ends) < ENOUGH or (reason != Reason.GPU_HARDWARE and len(ends) <= others):
+        if len(ends) < ENOUGH or (reason not in sure and len(ends) <= others):
             continue
         until = sorted(ends.values())[-ENOUGH] + WINDOW
         known = found.get(node)

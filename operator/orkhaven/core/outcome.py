@@ -13,12 +13,11 @@ from orkhaven.api.experiment import TERMINAL_STATES, FailureStatus, State
 from orkhaven.api.meta import Condition
 from orkhaven.api.stopping import Prune
 from orkhaven.core.actions import Note
-from orkhaven.core.failures import Evidence, fingerprint, suggestion
+from orkhaven.core.failures import Evidence, excerpt, fingerprint, suggestion
 from orkhaven.core.status import Conditions, clip, clip_end, holds
 from orkhaven.core.views import ExperimentView, JobView, PodView
 from orkrun import contract
 
-EXCERPT_LINES = 25
 EXCERPT_CHARACTERS = 2048
 """Kept in etcd with each failed run; the whole log is in the hub."""
 
@@ -77,12 +76,12 @@ def result_words(spec: ExperimentSpec, status: ExperimentStatus, evidence: Evide
 def failure_of(reason: str, message: str, evidence: Evidence | None = None, *, advice: str = "") -> FailureStatus:
     """`advice`: of a rule of the user's, instead of ours."""
     record = evidence.record if evidence else None
-    excerpt = record.excerpt if record else "\n".join((evidence.text if evidence else "").splitlines()[-EXCERPT_LINES:])
+    lines = excerpt(evidence)
     mark = fingerprint(reason, message, evidence)
     return FailureStatus(
         reason=str(reason),
         message=clip(message, 1024),
-        excerpt=clip_end(excerpt, EXCERPT_CHARACTERS) if excerpt else None,
+        excerpt=clip_end(lines, EXCERPT_CHARACTERS) if lines else None,
         location=clip(record.location, 512) if record and record.location else None,
         suggestion=advice or suggestion(reason, message, evidence),
         cluster=mark.id,
@@ -90,9 +89,10 @@ def failure_of(reason: str, message: str, evidence: Evidence | None = None, *, a
     )
 
 
-EXPECTED = frozenset({"Started", State.SUCCEEDED.value, State.PRUNED.value})
+EXPECTED = frozenset({"Started", State.SUCCEEDED.value, State.PRUNED.value, State.FAILED.value})
 """What is no Event of a sweep's trial: ten thousand trials would make twenty thousand of them, that cost as much as a
-status each and say what the trial's status and the sweep's say."""
+status each and say what the trial's status and the sweep's say. Of failures the sweep tells itself, once for each
+cluster."""
 
 
 def worth_telling(notes: Iterable[Note], exp: ExperimentView) -> tuple[Note, ...]:
@@ -111,7 +111,8 @@ def change_notes(stored: ExperimentStatus, *, state: State, reason: str, message
         notes.append(Note(type=kind, reason=word, message=clip(said, 1000)))
     if reason in (Reason.NO_FITTING_NODE, Reason.WAITING_FOR_TWIN) and reason != stored.reason:
         kind = "Warning" if reason == Reason.NO_FITTING_NODE else "Normal"
-        notes.append(Note(type=kind, reason=reason, message=clip(message, 1000)))
+        about = reason if kind == "Warning" else ""
+        notes.append(Note(type=kind, reason=reason, message=clip(message, 1000), about=about))
     return notes
 
 

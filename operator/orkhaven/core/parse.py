@@ -14,7 +14,17 @@ from typing import Any, TypeVar, cast
 from orkhaven.api import GROUP, ExperimentSpec, ExperimentStatus, SweepSpec, SweepStatus
 from orkhaven.api.meta import parse_quantity
 from orkhaven.api.rules import problems
-from orkhaven.core.views import ContainerState, ExperimentView, JobView, Key, Meta, NodeView, PodView, SweepView
+from orkhaven.core.views import (
+    ContainerState,
+    ExperimentView,
+    JobView,
+    Key,
+    Meta,
+    NodeView,
+    PodEvent,
+    PodView,
+    SweepView,
+)
 from orkrun import contract
 
 GPU = "nvidia.com/gpu"
@@ -119,6 +129,21 @@ def parse_pod(body: Mapping[str, Any]) -> PodView:
         sandbox=_sandbox(status),
         container=_container(status),
     )
+
+
+def parse_pod_event(body: Mapping[str, Any]) -> PodEvent | None:
+    """A warning; None for an Event that is none."""
+    if body.get("type") != "Warning":
+        return None
+    # Of the newer API (eventTime, series) as of the older one.
+    at = (
+        _time(_dict(body.get("series")).get("lastObservedTime"))
+        or _time(body.get("lastTimestamp"))
+        or _time(body.get("eventTime"))
+        or _time(body.get("firstTimestamp"))
+    )
+    reason, message = _str(body.get("reason")) or "", " ".join((_str(body.get("message")) or "").split())
+    return PodEvent(reason=reason, message=message, at=at)
 
 
 def parse_node(body: Mapping[str, Any]) -> NodeView:

@@ -125,9 +125,16 @@ def wants_release(exp: ExperimentView, job: JobView) -> bool:
         return False
     if not job.suspended or job.meta.deleting or job.finished is not None or job.meta.owner_uid != exp.meta.uid:
         return False
+    return not is_booked(exp, job)
+
+
+def is_booked(exp: ExperimentView, job: JobView) -> bool:
+    """Whether the status says how the attempt of this Job ended."""
+    status = exp.status
     last = status.attempts[-1] if status.attempts else None
     # Before the status write that follows a Job's creation, the Job itself is the only record of its attempt.
-    return last is None or job.attempt > last.number or (job.attempt == last.number and last.reason is None)
+    open_ = last is None or job.attempt > last.number or (job.attempt == last.number and last.reason is None)
+    return is_finished(status) or not open_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason, SweepSpec, SweepStatus
@@ -99,6 +100,41 @@ class ContainerState:
     """The record of the contract as text, or, where that is missing, the last lines of the log."""
 
 
+class ReadState(StrEnum):
+    UNREAD = "unread"
+    READ = "read"
+    UNREADABLE = "unreadable"
+    """It was tried. Says nothing of the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodEvent:
+    """What a Kubernetes Event of type Warning says of a pod."""
+
+    reason: str
+    message: str
+    at: datetime | None = None
+    """When it was said last."""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What was read of a pod beside its status, because that leaves open what it died of (`actions.ReadPod`)."""
+
+    log_state: ReadState = ReadState.UNREAD
+    log_tail: str | None = None
+    """The last 64 KiB of its container's log at most."""
+    events_state: ReadState = ReadState.UNREAD
+    events: tuple[PodEvent, ...] = ()
+    """In the order of their times."""
+
+
+NOT_HEARD = Heard()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodView:
     meta: Meta
@@ -124,6 +160,8 @@ class PodView:
     sandbox: bool | None = None
     """Whether its volumes and its network are there (condition PodReadyToStartContainers); None: not said."""
     container: ContainerState = ContainerState()
+    heard: Heard = NOT_HEARD
+    """Put in by the store: no body says it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +206,8 @@ class Defaults:
     """How long an image pull may fail before the attempt counts as failed."""
     start_timeout_seconds: int = 1800
     """How long a pod may be on its node without its container."""
+    read_seconds: int = 10
+    """How long the end of an attempt may wait for its pod's log and Events, where they are needed; 0: never read."""
     stall_seconds: int = 1800
     """Least silence of a run that has reported steps before it counts as stalled; 0: never, unless the run says so."""
     retry_base_seconds: float = 10

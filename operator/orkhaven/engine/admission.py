@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 
 from orkhaven.core.debug import is_debug
-from orkhaven.core.queue import QueuePlan, Request, going_past, plan_queue, request_of, wants_release
-from orkhaven.core.sweep import starts_no_more
-from orkhaven.core.views import Key
+from orkhaven.core.queue import QueuePlan, Request, going_past, is_booked, plan_queue, request_of, wants_release
+from orkhaven.core.sweep import may_stop, starts_no_more
+from orkhaven.core.views import JobView, Key
 from orkhaven.engine.ports import Kind
 from orkhaven.engine.store import Store
+
+KEPT_SECONDS = 60.0
+"""How long the place of a trial is kept whose end is not booked: longer than that takes where all is well."""
 
 
 def plan_admission(
@@ -18,12 +21,15 @@ def plan_admission(
 ) -> QueuePlan:
     """Who gets the GPUs, as things stand in the store. `avoided`: nodes that all runs go past."""
     nodes = store.nodes()
+    deciding = {key for key, sweep in store.all(Kind.SWEEP).items() if sweep.spec is not None and may_stop(sweep.spec)}
     waiting, running = [], []
     for job in store.all_jobs():
         if is_debug(job):
             continue  # it was never queued; what its pod holds is counted as a pod's
         if job.succeeded or job.failed_reason is not None or job.meta.deleting:
             # A finished Job holds nothing; what pods it may still have are counted as pods.
+            if deciding and (request := _undecided(store, job, deciding, now=now)) is not None:
+                running.append(request)
             continue
         experiment = store.owner_of_job(job)
         if experiment is None or (request := request_of(experiment, job)) is None:
@@ -44,6 +50,18 @@ def plan_admission(
         stopped=_stopped(store, waiting),
         now=now,
     )
+
+
+def _undecided(store: Store, job: JobView, deciding: Set[Key], *, now: datetime) -> Request | None:
+    """A trial that is over, as its Job says, while its sweep does not know yet how it ended: that may be the end of the
+    sweep, and its place is kept from the others until then."""
+    experiment = store.owner_of_job(job)
+    if experiment is None or job.meta.deleting or is_booked(experiment, job):
+        return None
+    if job.finished is not None and (now - job.finished).total_seconds() > KEPT_SECONDS:
+        return None
+    request = request_of(experiment, job)
+    return request if request is not None and request.sweep in deciding else None
 
 
 def _stopped(store: Store, waiting: Iterable[Request]) -> set[Key]:

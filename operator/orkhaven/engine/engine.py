@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 from orkhaven.api import ExperimentStatus, Reason
 from orkhaven.api.experiment import TERMINAL_STATES
+from orkhaven.core.actions import ReadPod
 from orkhaven.core.reuse import run_of
-from orkhaven.core.views import Defaults, ExperimentView, Key, NodeView, PodView
+from orkhaven.core.views import Defaults, ExperimentView, Heard, Key, NodeView, PodView
 from orkhaven.engine.parsers import PARSERS
-from orkhaven.engine.ports import Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Random
+from orkhaven.engine.ports import Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Random, Reader
 from orkhaven.engine.reconciler import Outcome, Reconciler
 from orkhaven.engine.rule_book import RuleBook
 from orkhaven.engine.store import Store, experiment_of_pod
@@ -66,6 +67,7 @@ class Engine:
         events: EventSink,
         meters: Meters,
         asker: Asker,
+        reader: Reader,
         defaults: Defaults,
         random: Random,
         tuning: Tuning | None = None,
@@ -73,7 +75,9 @@ class Engine:
     ) -> None:
         """`namespaces`: whose rules for causes are read; empty: all."""
         self.tuning = tuning or Tuning()
-        self.store = Store(run_of=lambda view: run_of(view, defaults))
+        self.store = Store(
+            run_of=lambda view: run_of(view, defaults), blaming=lambda namespace: self.rules.blaming(namespace)
+        )
         self._clock = clock
         self._meters = meters
         self._gateway = gateway
@@ -84,7 +88,7 @@ class Engine:
             longest=self.tuning.backoff_max,
             random=random,
         )
-        self.rules = RuleBook(defaults, gateway, events=events, namespaces=namespaces)
+        self.rules = RuleBook(defaults, gateway, events=events, namespaces=namespaces, changed=self._blame_anew)
         self.reconciler = Reconciler(
             gateway,
             self.store,
@@ -92,8 +96,10 @@ class Engine:
             events=events,
             meters=meters,
             asker=asker,
+            reader=reader,
             defaults=self.rules.defaults,
             learn=self.learn,
+            heard=self.hear,
             again=lambda key: self.add(Task(Kind.SWEEP, key)),
             at_once=self.tuning.writes_at_once,
         )
@@ -139,6 +145,16 @@ class Engine:
                 self.add(Task(Kind.EXPERIMENT, twin.meta.key))
         self._mark(kind, gone)
         return True
+
+    def hear(self, want: ReadPod, heard: Heard) -> None:
+        """What was read of a pod."""
+        self.store.hear(want.key, want.uid, heard)
+        self.add(Task(Kind.EXPERIMENT, want.experiment))
+
+    def _blame_anew(self) -> None:
+        """Other rules say which failures are a node's."""
+        self.store.blame_anew()
+        self.add(QUEUE_TASK)
 
     def set_foreign_gpus(self, foreign: dict[str, int]) -> None:
         """GPUs by node that pods of others hold."""

@@ -1,7 +1,8 @@
 """Kubernetes Events: what a person wants to know about an object, said once.
 
 The same words about the same object become one Event with a rising count; an object that says too much is cut off for
-a while. Posted by a task of its own, after the status they tell of was written; losing one loses no state.
+a while; what many objects of one owner have to tell, the first of them tells. Posted by a task of its own, after the
+status they tell of was written; losing one loses no state.
 """
 
 from __future__ import annotations
@@ -70,10 +71,14 @@ class EventRecorder:
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING)
         self._posted: OrderedDict[tuple[str, ...], _Posted] = OrderedDict()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._told: OrderedDict[tuple[str, ...], tuple[str, float]] = OrderedDict()
+        """(owner, reason, what it is about) -> (uid of who told it, when)."""
         self.dropped = 0
 
     def post(self, kind: str, meta: Meta, note: Note) -> None:
         """Never blocks, never raises."""
+        if self._is_told(meta, note):
+            return
         if not self._allowed(meta.uid):
             self.dropped += 1
             return
@@ -157,6 +162,19 @@ class EventRecorder:
             "lastTimestamp": at,
             "count": 1,
         }
+
+    def _is_told(self, meta: Meta, note: Note) -> bool:
+        """Whether another object of the same owner has told it."""
+        if not note.about or meta.owner_uid is None:
+            return False
+        now, what = self._clock.monotonic(), (meta.owner_uid, note.type, note.reason, note.about)
+        who, at = self._told.get(what, (meta.uid, now))
+        if who != meta.uid and now - at < WINDOW:
+            return True
+        self._told[what] = (meta.uid, now)
+        self._told.move_to_end(what)
+        _bound(self._told)
+        return False
 
     def _allowed(self, uid: str) -> bool:
         now = self._clock.monotonic()

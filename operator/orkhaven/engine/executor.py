@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from orkhaven.api.failures import LABEL_CLUSTER
 from orkhaven.core.actions import (
     Action,
     ApplyFinalRecord,
@@ -15,12 +17,15 @@ from orkhaven.core.actions import (
     DeleteExperiment,
     DeleteJob,
     DeleteSweep,
+    LabelExperiment,
     PruneExperiment,
+    ReadPod,
     SuspendExperiment,
     SuspendJob,
 )
 from orkhaven.core.parse import ANNOTATION_AVOID
-from orkhaven.engine.ports import RECORD_MANAGER, Body, Gateway, Kind
+from orkhaven.core.views import Heard
+from orkhaven.engine.ports import RECORD_MANAGER, Body, Gateway, Kind, Reader
 from orkhaven.engine.store import Store
 from orkhaven.errors import Invalid, NotFound
 from orkhaven.logs import about
@@ -66,11 +71,21 @@ async def side_by_side(do: Callable[[T], Awaitable[None]], things: Sequence[T], 
 class Executor:
     """One per engine."""
 
-    def __init__(self, gateway: Gateway, store: Store, *, learn: Callable[[Kind, Body], None]) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        store: Store,
+        *,
+        reader: Reader,
+        learn: Callable[[Kind, Body], None],
+        heard: Callable[[ReadPod, Heard], None],
+    ) -> None:
+        """`learn` takes the body that a call returned, `heard` what was read of a pod."""
         self._gateway = gateway
         self._store = store
+        self._reader = reader
         self._learn = learn
-        """Takes the body that a call returned."""
+        self._heard = heard
 
     async def execute(self, action: Action) -> None:
         """Raises `errors.ApiError`. Every action may be repeated."""
@@ -93,6 +108,9 @@ class Executor:
                 )
                 self._learn(Kind.EXPERIMENT, body)
                 log.info("told to end early", extra=about(Kind.EXPERIMENT, *key, why=message))
+            case LabelExperiment(key, uid, cluster):
+                labels = {"metadata": {"labels": {LABEL_CLUSTER: cluster}}}
+                self._learn(Kind.EXPERIMENT, await self._gateway.patch(Kind.EXPERIMENT, *key, labels, uid=uid))
             case DeleteJob(key, uid):
                 await self._gateway.delete(Kind.JOB, *key, uid=uid)
                 self._store.mark_deleting(Kind.JOB, key, uid)
@@ -118,6 +136,9 @@ class Executor:
                     resource_version=experiment.meta.resource_version,
                 )
                 self._learn(Kind.EXPERIMENT, body)
+            case ReadPod():
+                # Not waited for: a worker that waits for a kubelet looks at nothing else.
+                self._reader.read(action, functools.partial(self._heard, action))
 
     async def _create(self, kind: Kind, body: Body) -> None:
         self._learn(kind, await self._gateway.create(kind, body))

@@ -10,9 +10,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from orkhaven.core.actions import Note
+from orkhaven.core.actions import Note, ReadPod
 from orkhaven.core.search.history import Answer, Ask
-from orkhaven.core.views import Key, Meta
+from orkhaven.core.views import Heard, Key, Meta
 
 Body = dict[str, Any]
 
@@ -46,6 +46,8 @@ class Gateway(Protocol):
         label_selector: str | None = None,
         field_selector: str | None = None,
     ) -> AsyncIterator[tuple[list[Body], str]]: ...
+
+    async def pod_tail(self, namespace: str, pod: str, *, container: str) -> str: ...
 
     async def create(self, kind: str, body: Body) -> Body: ...
 
@@ -90,6 +92,15 @@ class Asker(Protocol):
     def ask(self, sweep: str, ask: Ask, done: Callable[[Answer], None]) -> None:
         """Take a question of the sweep of this uid. Never blocks, never raises: `done` is called once, sooner or later,
         from the engine's own thread."""
+        ...
+
+
+class Reader(Protocol):
+    """Who reads what a pod's status does not say; see `engine.reader`."""
+
+    def read(self, want: ReadPod, done: Callable[[Heard], None]) -> None:
+        """Never blocks, never raises: `done` is called once, within `want.seconds` or little more, from the engine's
+        own thread. A pod that is being read already is not read twice at once, and only the first `done` is called."""
         ...
 
 

@@ -10,22 +10,32 @@ import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from orkhaven.api.retry import AvoidedNode
-from orkhaven.core.actions import Action, CreateExperiment, CreateJob, Note, Plan, PruneExperiment, SuspendJob
+from orkhaven.core.actions import (
+    Action,
+    CreateExperiment,
+    CreateJob,
+    Note,
+    Plan,
+    PruneExperiment,
+    ReadPod,
+    SuspendJob,
+)
 from orkhaven.core.debug import plan_debug
 from orkhaven.core.experiment import plan_experiment
-from orkhaven.core.nodes import avoided_nodes
+from orkhaven.core.nodes import avoided_nodes, same_until
 from orkhaven.core.outcome import is_over
 from orkhaven.core.reuse import Twin
 from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.status import holds
 from orkhaven.core.sweep import plan_sweep
-from orkhaven.core.views import Defaults, ExperimentView, Key, SweepView, Why
+from orkhaven.core.views import Defaults, ExperimentView, Heard, Key, SweepView, Why
 from orkhaven.engine.admission import plan_admission
 from orkhaven.engine.executor import Executor, side_by_side
-from orkhaven.engine.ports import OPERATOR_MANAGER, Asker, Body, Clock, EventSink, Gateway, Kind, Meters
+from orkhaven.engine.ports import OPERATOR_MANAGER, Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Reader
 from orkhaven.engine.status import differs, ended_attempts
 from orkhaven.engine.store import Store
 from orkhaven.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Unavailable
@@ -51,6 +61,17 @@ class Outcome:
 GONE = Outcome(result="gone")
 
 
+@dataclass(frozen=True, slots=True)
+class _Avoided:
+    """Nodes that all runs go past, as long as nothing else is known: every look at a run asks, and after a thousand
+    failures there is much to go through."""
+
+    version: int
+    """Of the blames."""
+    until: datetime | None
+    nodes: list[AvoidedNode]
+
+
 class Reconciler:
     """One per engine. Never runs twice at once for the same object; the work queue sees to that."""
 
@@ -63,8 +84,10 @@ class Reconciler:
         events: EventSink,
         meters: Meters,
         asker: Asker,
+        reader: Reader,
         defaults: Callable[[str], Defaults],
         learn: Callable[[Kind, Body], None],
+        heard: Callable[[ReadPod, Heard], None],
         again: Callable[[Key], None],
         at_once: int,
     ) -> None:
@@ -84,7 +107,7 @@ class Reconciler:
         """Uids of the sweeps whose question is not answered yet: one at a time."""
         self._answers: dict[str, Answer] = {}
         """By uid, until the next look."""
-        self._executor = Executor(gateway, store, learn=learn)
+        self._executor = Executor(gateway, store, reader=reader, learn=learn, heard=heard)
         self._waiting: dict[Key, Why] = {}
         """What each waiting experiment waits for, as the queue said last."""
         self._beginning: set[str] = set()
@@ -92,6 +115,7 @@ class Reconciler:
         twin must not begin in the same folder meanwhile. After a restart the list of Jobs shows it."""
         self._told: dict[str, str] = {}
         """Nodes that all runs go past, and why, as the sweeps were told."""
+        self._avoided: _Avoided | None = None
         self.foreign_gpus: dict[str, int] = {}
         """GPUs by node that pods of others hold, as the last list said."""
 
@@ -111,7 +135,7 @@ class Reconciler:
             defaults=self._defaults(key.namespace),
             now=self._clock.now(),
             answer=self._answers.pop(view.meta.uid, None),
-            avoided=self._avoided(),
+            avoided=self.avoided(),
         )
         outcome = await self._carry_out(Kind.SWEEP, view, plan)
         if plan.ask is not None and not outcome.retry:
@@ -148,7 +172,7 @@ class Reconciler:
             waiting=self._waiting.get(key),
             twins=self._twins(view),
             left=self._store.left_behind(view),
-            avoided=frozenset(node.node for node in self._avoided()),
+            avoided=frozenset(node.node for node in self.avoided()),
             defaults=self._defaults(key.namespace),
             now=self._clock.now(),
         )
@@ -169,8 +193,14 @@ class Reconciler:
             self._beginning.discard(view.meta.uid)
         return outcome
 
-    def _avoided(self) -> list[AvoidedNode]:
-        return avoided_nodes(self._store.blames(), now=self._clock.now())
+    def avoided(self) -> list[AvoidedNode]:
+        """Nodes that all runs go past at present."""
+        now, known = self._clock.now(), self._avoided
+        if known is not None and known.version == self._store.blamed and (known.until is None or now < known.until):
+            return known.nodes
+        blames = list(self._store.blames())
+        self._avoided = _Avoided(self._store.blamed, same_until(blames, now=now), avoided_nodes(blames, now=now))
+        return self._avoided.nodes
 
     def _twins(self, view: ExperimentView) -> list[Twin]:
         if is_over(view):
@@ -182,7 +212,7 @@ class Reconciler:
 
     async def queue(self) -> Outcome:
         """Who gets the GPUs, and where not. Raises ApiError."""
-        now, suspect = self._clock.now(), self._avoided()
+        now, suspect = self._clock.now(), self.avoided()
         avoided = {node.node: node.reason for node in suspect}
         if avoided != self._told:
             # Every sweep that runs says it.

@@ -8,12 +8,13 @@ other. Where the operator may not list ConfigMaps only the settings' rules count
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import yaml
 
+from orkhaven.api.failures import Action
 from orkhaven.core.actions import Note
 from orkhaven.core.parse import parse_meta
 from orkhaven.core.user_rules import UserRule, compile_all
@@ -41,7 +42,13 @@ class RuleBook:
         *,
         events: EventSink,
         namespaces: Sequence[str] = (),
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """`changed` is called after the rules that blame nodes have changed."""
+        self._changed = changed
+        self._blaming: dict[str, frozenset[str]] = {}
+        """By namespace, of those that have rules of their own."""
+        self._always_blaming = _elsewhere(defaults.failure_rules)
         self._defaults = defaults
         self._gateway = gateway
         self._events = events
@@ -55,6 +62,10 @@ class RuleBook:
     def defaults(self, namespace: str) -> Defaults:
         """What a run of this namespace is judged by: its own rules before the settings'."""
         return self._of.get(namespace, self._defaults)
+
+    def blaming(self, namespace: str) -> frozenset[str]:
+        """Names of the rules whose failures are the node's."""
+        return self._blaming.get(namespace, self._always_blaming)
 
     async def look(self) -> None:
         """List the ConfigMaps anew. Where they cannot be read now, what was read last holds. Raises LeaseLost alone."""
@@ -88,6 +99,10 @@ class RuleBook:
             )
             for namespace, maps in found.items()
         }
+        blaming = {namespace: _elsewhere(defaults.failure_rules) for namespace, defaults in self._of.items()}
+        if blaming != self._blaming:
+            self._blaming = blaming
+            self._changed()
 
     def _rules_of(self, meta: Meta, body: Body) -> tuple[str, tuple[UserRule, ...]]:
         version = str(meta.resource_version)
@@ -100,6 +115,10 @@ class RuleBook:
             self._events.post("ConfigMap", meta, Note(type="Warning", reason="InvalidRule", message=message[:1000]))
             log.warning("rules that cannot be read", extra={"key": str(meta.key), "error": message})
         return version, rules
+
+
+def _elsewhere(rules: Iterable[UserRule]) -> frozenset[str]:
+    return frozenset(rule.name for rule in rules if rule.action is Action.OTHER_NODE)
 
 
 class _Plain(yaml.SafeLoader):

@@ -7,7 +7,7 @@ each object's resourceVersion decides, and a deleted uid never comes back.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from orkhaven.core.debug import is_debug
 from orkhaven.core.identity import param_hash
 from orkhaven.core.nodes import Blame, blames_of
-from orkhaven.core.views import ExperimentView, JobView, Key, NodeView, PodView, SweepView
+from orkhaven.core.views import ExperimentView, Heard, JobView, Key, NodeView, PodView, ReadState, SweepView
 from orkhaven.engine.ports import Kind
 from orkrun.contract import LABEL_EXPERIMENT, LABEL_PARAM_HASH
 
@@ -27,9 +27,16 @@ TOMBSTONES = 20_000
 class Store:
     """Not thread-safe: used from the engine's event loop only."""
 
-    def __init__(self, *, run_of: Callable[[ExperimentView], str | None] = lambda view: view.status.run_hash) -> None:
-        """`run_of`: an Experiment's run hash; asked once for one whose status does not say it yet."""
+    def __init__(
+        self,
+        *,
+        run_of: Callable[[ExperimentView], str | None] = lambda view: view.status.run_hash,
+        blaming: Callable[[str], Set[str]] = lambda namespace: frozenset(),
+    ) -> None:
+        """`run_of`: an Experiment's run hash; asked once for one whose status does not say it yet. `blaming`: names of
+        a namespace's rules whose failures are the node's."""
         self._run_of = run_of
+        self._blaming = blaming
         self._runs: dict[tuple[str, str], tuple[Key, ...]] = {}
         """(namespace, run hash) -> Experiments. Nearly all are alone, so these are tuples."""
         self._unsaid: dict[Key, str] = {}
@@ -41,8 +48,13 @@ class Store:
         """Experiment -> keys of its pods, by label: a pod outlives its Job's deletion."""
         self._left: set[Key] = set()
         """Experiments that are gone, or were made anew, while pods of theirs are still there."""
+        self._heard: dict[str, Heard] = {}
+        """By uid of a pod: what was read of it, until its attempt's end is in the Experiment's status. A log's end has
+        64 KiB."""
         self._blames: dict[str, tuple[Blame, ...]] = {}
         """By uid of an Experiment: its attempts that failed on a node of what may be the node's. Few have any."""
+        self.blamed = 0
+        """Rises whenever a blame comes or goes."""
         self._tombstones: OrderedDict[str, None] = OrderedDict()
 
     # --- read ------------------------------------------------------------------------------------------------------
@@ -90,8 +102,12 @@ class Store:
         return found if found is not None and found.meta.uid == job.meta.owner_uid else None
 
     def pods(self, experiment: Key) -> list[PodView]:
-        pods = self._views[Kind.POD]
-        return [pods[key] for key in self._pods.get(experiment, ())]
+        """With what was read of them."""
+        pods, heard = self._views[Kind.POD], self._heard
+        found = [pods[key] for key in self._pods.get(experiment, ())]
+        if not heard:
+            return found
+        return [replace(pod, heard=heard[pod.meta.uid]) if pod.meta.uid in heard else pod for pod in found]
 
     def left_behind(self, experiment: ExperimentView) -> list[PodView]:
         """Pods of deleted Experiments of the namespace that had its parameters: they may still be writing."""
@@ -147,12 +163,41 @@ class Store:
         """(what was there, what is there now), or None where nothing changed because what is known is newer."""
         change = self._upsert(kind, view)
         if change is not None and isinstance(view, ExperimentView):
-            blames = blames_of(view.meta.uid, view.status)
-            if blames:
-                self._blames[view.meta.uid] = blames
-            else:
-                self._blames.pop(view.meta.uid, None)
+            self._forget_heard(view)
+            self._blame(view)
         return change
+
+    def blame_anew(self) -> None:
+        """The rules have changed."""
+        for view in self.experiments():
+            self._blame(view)
+
+    def _blame(self, view: ExperimentView) -> None:
+        blames = blames_of(view.meta.uid, view.status, rules=self._blaming(view.meta.key.namespace))
+        if blames != self._blames.get(view.meta.uid, ()):
+            self.blamed += 1
+            self._blames[view.meta.uid] = blames
+            if not blames:
+                del self._blames[view.meta.uid]
+
+    def hear(self, pod: Key, uid: str, heard: Heard) -> None:
+        """What was read of a pod that is still there. What is read later adds to it."""
+        known = self._views[Kind.POD].get(pod)
+        if known is None or known.meta.uid != uid:
+            return
+        before = self._heard.get(uid)
+        if before is not None and heard.log_state is ReadState.UNREAD:
+            heard = replace(heard, log_state=before.log_state, log_tail=before.log_tail)
+        if before is not None and heard.events_state is ReadState.UNREAD:
+            heard = replace(heard, events_state=before.events_state, events=before.events)
+        self._heard[uid] = heard
+
+    def _forget_heard(self, experiment: ExperimentView) -> None:
+        attempts = experiment.status.attempts
+        if self._heard and attempts and attempts[-1].reason is not None:
+            pods = self._views[Kind.POD]
+            for key in self._pods.get(experiment.meta.key, ()):
+                self._heard.pop(pods[key].meta.uid, None)
 
     def _upsert(self, kind: Kind, view: View) -> tuple[Any | None, Any] | None:
         meta = view.meta
@@ -209,7 +254,9 @@ class Store:
 
     def _remove(self, kind: Kind, view: Any) -> None:
         self._bury(view.meta.uid)
-        self._blames.pop(view.meta.uid, None)
+        if self._blames.pop(view.meta.uid, None):
+            self.blamed += 1
+        self._heard.pop(view.meta.uid, None)
         self._unindex(kind, view)
         del self._views[kind][view.meta.key]
         if kind is Kind.EXPERIMENT:

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from orkhaven.api import Reason
 from orkhaven.api.experiment import State
+from orkhaven.core.nodes import OF_NODES
 
 _SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60)
 
@@ -104,17 +105,27 @@ class Telemetry:
         self._api_seconds.labels(verb, resource).observe(seconds)
 
     def gauges(
-        self, *, states: Callable[[], Iterable[State | None]], depth: Callable[[], int], leading: Callable[[], bool]
+        self,
+        *,
+        states: Callable[[], Iterable[State | None]],
+        depth: Callable[[], int],
+        leading: Callable[[], bool],
+        avoided: Callable[[], Iterable[str]] = lambda: (),
     ) -> None:
-        """What is read when somebody scrapes, rather than kept up to date."""
-        self.registry.register(_Gauges(states, depth, leading))
+        """What is read when somebody scrapes, rather than kept up to date. `avoided`: why, for each node that all runs
+        go past."""
+        self.registry.register(_Gauges(states, depth, leading, avoided))
 
 
 class _Gauges(Collector):
     def __init__(
-        self, states: Callable[[], Iterable[State | None]], depth: Callable[[], int], leading: Callable[[], bool]
+        self,
+        states: Callable[[], Iterable[State | None]],
+        depth: Callable[[], int],
+        leading: Callable[[], bool],
+        avoided: Callable[[], Iterable[str]],
     ) -> None:
-        self._states, self._depth, self._leading = states, depth, leading
+        self._states, self._depth, self._leading, self._avoided = states, depth, leading, avoided
 
     def collect(self) -> Iterable[Metric]:
         counts = Count(state.value if state else "New" for state in self._states())
@@ -123,5 +134,10 @@ class _Gauges(Collector):
             # All states, so that a graph falls to zero instead of ending.
             experiments.add_metric([state], counts.get(state, 0))
         yield experiments
+        nodes = Count(self._avoided())
+        avoided = GaugeMetricFamily("orkhaven_avoided_nodes", "Nodes that all runs go past.", labels=["reason"])
+        for reason in sorted(OF_NODES | nodes.keys()):
+            avoided.add_metric([reason], nodes.get(reason, 0))
+        yield avoided
         yield GaugeMetricFamily("orkhaven_queue_depth", "Keys that are due and wait for a worker.", self._depth())
         yield GaugeMetricFamily("orkhaven_leader", "1 where this process leads.", float(self._leading()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,13 @@ PAGE = 500
 """Objects in one answer to a list: about 2 MB of Experiments."""
 WRITE_TIMEOUT = 10.0
 """Seconds. Shorter than a read: a write that hangs is better decided anew."""
+
+TAIL_BYTES = 64 * 1024
+TAIL_LINES = (2000, 200)
+"""Lines that a log's end is looked for in. The second where the first are more than MOST_READ."""
+MOST_READ = 4 * 1024 * 1024
+"""Bytes that are read of a log for its end."""
+NO_LOG = re.compile(r"unable to retrieve container logs for |failed to try resolving symlinks in path ")
 
 WATCH_SECONDS = 300
 """After which the API server is to end a watch: connections move on to servers that are new or less busy."""
@@ -139,6 +147,28 @@ class Gateway:
         path = RESOURCES["Pod"].path(namespace=namespace, name=pod, subresource="log")
         async with self._client.stream_bytes(path, verb="log", resource="pods", query=query) as stream:
             yield stream
+
+    async def pod_tail(self, namespace: str, pod: str, *, container: str) -> str:
+        """The last 64 KiB of a container's log at most.
+
+        limitBytes would cut off the end: the kubelet counts it from the first of the lines that it is asked for. So
+        these are read through, and where they are too many in bytes fewer are asked for: a line of the kubelet's file
+        has 16 KiB at most. Raises NotFound where the pod is gone, Invalid where there is no log, Unavailable where the
+        node does not answer.
+        """
+        path = RESOURCES["Pod"].path(namespace=namespace, name=pod, subresource="log")
+        for lines in TAIL_LINES:
+            query = {"container": container, "tailLines": str(lines)}
+            async with self._client.stream_bytes(path, verb="log", resource="pods", query=query) as stream:
+                tail = await _tail(stream)
+            if tail is None:
+                continue
+            text = tail.decode("utf-8", "replace")
+            if NO_LOG.match(text):
+                # Said by the kubelet with 200, where the container and its log are gone.
+                raise Invalid(f"GET {path}: {text.strip()[:300]}")
+            return text
+        raise Invalid(f"GET {path}: {TAIL_LINES[-1]} lines have more than {MOST_READ} bytes")
 
     # --- write -----------------------------------------------------------------------------------------------------
 
@@ -321,6 +351,19 @@ class Gateway:
         return await self._client.request(
             method, path, verb=verb, resource=RESOURCES[kind].plural, seconds=WRITE_TIMEOUT, **request
         )
+
+
+async def _tail(stream: ByteStream) -> bytes | None:
+    """The end of it; None where it is too long to be read through."""
+    kept, read = bytearray(), 0
+    while piece := await stream.read():
+        read += len(piece)
+        if read > MOST_READ:
+            return None
+        kept += piece
+        if len(kept) > 2 * TAIL_BYTES:
+            del kept[:-TAIL_BYTES]
+    return bytes(kept[-TAIL_BYTES:])
 
 
 async def _events(path: str, lines: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, Body]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from orkhaven.api import Reason
 from orkhaven.api.experiment import Attempt, ExperimentStatus
-from orkhaven.core.nodes import Blame, avoided_nodes, blames_of
+from orkhaven.core.nodes import Blame, avoided_nodes, blames_of, same_until
 from tests.unit.core.world import START
 
 
@@ -76,3 +77,34 @@ def test_blames_are_the_attempts_that_failed_of_what_may_be_the_nodes() -> None:
 def test_a_status_names_no_more_than_sixteen() -> None:
     blames = [blame(f"n{n:02}", x) for n in range(40) for x in "xyz"]
     assert names(*blames) == [f"n{n:02}" for n in range(16)]
+
+
+def test_what_a_rule_of_the_users_says_is_the_nodes_is_so() -> None:
+    def attempt(number: int, reason: str, message: str) -> Attempt:
+        return Attempt(number=number, job=f"x-{number}", node="a", reason=reason, message=message, end_time=START)
+
+    attempts = [
+        attempt(1, "NvLink", "link 3 is down (rule nvlink)"),
+        attempt(2, "NvLink", "link 3 is down (rule of another place)"),
+        attempt(3, "CudaError", "an illegal address (rule illegal)"),
+        attempt(4, "CudaError", "an illegal address"),
+        attempt(5, "Infrastructure", "no route"),
+    ]
+    found = blames_of("u", ExperimentStatus(attempts=attempts), rules={"nvlink", "illegal"})
+    assert [(one.reason, one.sure) for one in found] == [
+        ("NvLink", True),
+        ("CudaError", True),
+        ("Infrastructure", False),
+    ]
+
+
+def test_such_a_node_is_avoided_even_where_as_many_failed_elsewhere() -> None:
+    sure = [replace(blame(node, x, reason="NvLink"), sure=True) for node in "ab" for x in "xyz"]
+    assert names(*sure) == ["a", "b"]
+    assert names(*(replace(one, sure=False) for one in sure)) == []
+
+
+def test_until_the_oldest_blame_is_an_hour_old_nothing_changes_by_itself() -> None:
+    blames = [blame("a", x, minutes=m) for x, m in zip("xyz", (70, 50, 20), strict=True)]
+    assert same_until(blames, now=START) == START + timedelta(minutes=10)
+    assert same_until(blames[:1], now=START) is None

@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from orkhaven.api.failures import LABEL_CLUSTER
 from orkhaven.core.actions import (
     ApplyFinalRecord,
     CreateExperiment,
     CreateJob,
     DeleteJob,
     DeleteSweep,
+    LabelExperiment,
     Plan,
     PruneExperiment,
+    ReadPod,
     SuspendExperiment,
     SuspendJob,
 )
@@ -24,13 +27,16 @@ from orkhaven.core.experiment import plan_experiment
 from orkhaven.core.parse import parse_experiment, parse_job, parse_node, parse_pod, parse_sweep
 from orkhaven.core.status import owned
 from orkhaven.core.sweep import plan_sweep
-from orkhaven.core.views import Defaults, ExperimentView, NodeView, SweepView, Why
+from orkhaven.core.views import NOT_HEARD, Defaults, ExperimentView, Heard, NodeView, ReadState, SweepView, Why
 from orkrun import contract
 
 Body = dict[str, Any]
 
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 DEFAULTS = Defaults(image="trainer:1", output_claim="results", hub_url="http://hub.test:8080")
+"""Their `read_seconds` are the product's: what a plan asks for is read at once here."""
+
+UNREADABLE = Heard(log_state=ReadState.UNREADABLE, events_state=ReadState.UNREADABLE)
 
 
 def stamp(moment: datetime) -> str:
@@ -109,6 +115,11 @@ class World:
     waiting: Why | None = None
     writes: int = 0
     events: list[str] = field(default_factory=list)
+    said: dict[str, Heard] = field(default_factory=dict)
+    """By name of a pod: what reading it brings; those that are missing cannot be read."""
+    heard: dict[str, Heard] = field(default_factory=dict)
+    """What was read, by name of a pod."""
+    asked: list[ReadPod] = field(default_factory=list)
 
     # --- time and looks ---
 
@@ -120,7 +131,7 @@ class World:
         return plan_experiment(
             self.view(),
             jobs=[parse_job(body) for body in self.jobs.values()],
-            pods=[parse_pod(body) for body in self.pods.values()],
+            pods=[replace(parse_pod(body), heard=self.heard.get(name, NOT_HEARD)) for name, body in self.pods.items()],
             nodes={name: parse_node(body) for name, body in self.nodes.items()},
             waiting=self.waiting,
             defaults=self.defaults,
@@ -128,8 +139,13 @@ class World:
         )
 
     def look(self) -> Plan:
-        """One reconcile."""
+        """One reconcile. What has to be read for it is read."""
         plan = self.plan()
+        for _ in range(2):
+            if any(isinstance(action, ReadPod) for action in plan.actions):
+                assert plan.status is None, "nothing is written before it is read"
+                self.read(plan)
+                plan = self.plan()
         for action in plan.actions:
             self.carry_out(action)
         self.write(plan)
@@ -143,6 +159,25 @@ class World:
             if self.writes == before:
                 return self.status
         raise AssertionError(f"does not come to rest: {self.status}")
+
+    def read(self, plan: Plan) -> None:
+        for action in plan.actions:
+            assert isinstance(action, ReadPod)
+            self.asked.append(action)
+            said = self.said.get(action.key.name, UNREADABLE)
+            heard = replace(
+                said,
+                log_state=UNREADABLE.log_state if said.log_state is ReadState.UNREAD else said.log_state,
+                events_state=UNREADABLE.events_state if said.events_state is ReadState.UNREAD else said.events_state,
+            )
+            # What is not asked for is not read.
+            before = self.heard.get(action.key.name, NOT_HEARD)
+            self.heard[action.key.name] = Heard(
+                log_state=heard.log_state if action.log else before.log_state,
+                log_tail=heard.log_tail if action.log else before.log_tail,
+                events_state=heard.events_state if action.events else before.events_state,
+                events=heard.events if action.events else before.events,
+            )
 
     def write(self, plan: Plan) -> None:
         if plan.status is not None and plan.status != owned(self.status):
@@ -166,6 +201,10 @@ class World:
                 self.jobs.pop(key.name, None)
                 for name in [name for name in self.pods if name.startswith(f"{key.name}-")]:
                     self.pods[name]["metadata"]["deletionTimestamp"] = stamp(self.now)
+            case LabelExperiment(_, _, cluster):
+                labels = self.experiment["metadata"].setdefault("labels", {})
+                labels.pop(LABEL_CLUSTER, None)
+                labels.update({} if cluster is None else {LABEL_CLUSTER: cluster})
             case ApplyFinalRecord(_, _, fields):
                 self.experiment.setdefault("status", {}).update(json.loads(json.dumps(fields)))
             case _:

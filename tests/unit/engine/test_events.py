@@ -32,6 +32,11 @@ class Setup:
     def said(self) -> list[tuple[str, int]]:
         return [(body["message"], body["count"]) for body in self.cluster.all("Event")]
 
+    @property
+    def told(self) -> list[tuple[str, int]]:
+        """(by whom, how often)"""
+        return [(body["involvedObject"]["name"], body["count"]) for body in self.cluster.all("Event")]
+
 
 def test_an_event_names_the_object_and_what_happened() -> None:
     setup = Setup()
@@ -92,3 +97,29 @@ def test_an_event_that_cannot_be_posted_is_dropped_and_the_next_one_is_posted(er
     setup.post(Note(type="Normal", reason="R", message="after"))
     assert setup.said == [("after", 1)]
     assert setup.recorder.dropped == 1
+
+
+def test_of_what_many_trials_have_to_tell_the_first_tells_it_until_the_server_has_forgotten_it() -> None:
+    setup = Setup()
+    note = Note(type="Warning", reason="AttemptFailed", message="attempt 1: it broke", about="c3f2a1")
+    other = Note(type="Warning", reason="AttemptFailed", message="attempt 1: no space", about="77aa00")
+
+    def tell(number: int, what: Note, *, owner: str | None = "uid-s") -> None:
+        meta = experiment(f"s-{number}", owner=("s", owner) if owner else None).meta
+        setup.recorder.post("Experiment", meta, what)
+        while not setup.recorder._queue.empty():
+            drive(setup.recorder.post_next())
+
+    for number in range(5):
+        tell(number, note)
+    assert setup.told == [("s-0", 1)]
+    tell(0, note)
+    assert setup.told == [("s-0", 2)], "it may say it again itself"
+    tell(3, other)
+    tell(4, note, owner="uid-of-another")
+    tell(5, note, owner=None)
+    tell(6, note, owner=None)
+    assert setup.told == [("s-0", 2), ("s-3", 1), ("s-4", 1), ("s-5", 1), ("s-6", 1)]
+    setup.clock.advance(WINDOW + 1)
+    tell(1, note)
+    assert ("s-1", 1) in setup.told

@@ -59,7 +59,12 @@ def test_version_and_crds_are_printed(capsys: pytest.CaptureFixture[str], tmp_pa
 
 async def test_probes_say_what_is_wrong_and_metrics_are_served() -> None:
     telemetry = Telemetry()
-    telemetry.gauges(states=lambda: [State.RUNNING, State.RUNNING, None], depth=lambda: 7, leading=lambda: True)
+    telemetry.gauges(
+        states=lambda: [State.RUNNING, State.RUNNING, None],
+        depth=lambda: 7,
+        leading=lambda: True,
+        avoided=lambda: ["GpuHardware", "LicenceServer", "GpuHardware"],
+    )
     telemetry.reconciled("Sweep", "changed", 0.1)
     telemetry.attempt_ended("OutOfMemoryKilled")
     telemetry.attempt_ended("Completed")
@@ -85,6 +90,9 @@ async def test_probes_say_what_is_wrong_and_metrics_are_served() -> None:
                 'orkhaven_experiments{state="Running"} 2.0',
                 'orkhaven_experiments{state="Failed"} 0.0',
                 "orkhaven_queue_depth 7.0",
+                'orkhaven_avoided_nodes{reason="GpuHardware"} 2.0',
+                'orkhaven_avoided_nodes{reason="LicenceServer"} 1.0',
+                'orkhaven_avoided_nodes{reason="Stalled"} 0.0',
                 "orkhaven_leader 1.0",
                 'orkhaven_reconciles_total{kind="Sweep",result="changed"} 1.0',
                 'orkhaven_failures_total{reason="OutOfMemoryKilled"} 1.0',

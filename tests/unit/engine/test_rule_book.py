@@ -107,3 +107,20 @@ def test_what_cannot_be_read_at_all(text: str, says: str) -> None:
     assert rules == ()
     assert problem.startswith("data[rules.yaml]: ")
     assert says in problem
+
+
+def test_rules_that_blame_a_node_are_named_and_a_change_of_them_is_told() -> None:
+    told = []
+    one = Book()
+    one.book = RuleBook(
+        Defaults(image="trainer:1"), one.cluster, events=one.events, changed=lambda: told.append(len(told))
+    )
+    assert one.book.blaming("radiology") == frozenset()
+    one.put("a", RULES)
+    drive(one.book.look())
+    assert (one.book.blaming("radiology"), len(told)) == (frozenset(), 1)
+    one.put("b", "[{name: nvlink, pattern: NVLink, reason: NvLink, action: OtherNode}]")
+    drive(one.book.look())
+    drive(one.book.look())
+    assert (one.book.blaming("radiology"), len(told)) == ({"nvlink"}, 2)
+    assert one.book.blaming("elsewhere") == frozenset()

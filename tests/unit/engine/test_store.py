@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
 import pytest
 
 from orkhaven.core.identity import param_hash
-from orkhaven.core.views import ExperimentView, Key
+from orkhaven.core.views import ExperimentView, Heard, Key, PodEvent, ReadState
 from orkhaven.engine.ports import Kind
 from orkhaven.engine.store import Store
 from tests.unit.engine.builders import experiment, job, meta, pod, sweep
@@ -211,3 +212,61 @@ def test_pods_of_a_deleted_run_are_known_until_they_are_gone() -> None:
     assert [p.meta.key.name for p in store.left_behind(asks)] == ["e-1-x"], "a namesake is another"
     store.delete(Kind.POD, Key("ns", "e-1-x"), "uid-e-1-x")
     assert store.left_behind(asks) == []
+
+
+# --- what was read of pods --------------------------------------------------------------------------------------------
+
+LOG = Heard(log_state=ReadState.READ, log_tail="the end")
+EVENTS = Heard(events_state=ReadState.READ, events=(PodEvent(reason="FailedMount", message="nfs"),))
+
+
+def heard(store: Store) -> list[Heard]:
+    return [view.heard for view in store.pods(Key("ns", "e"))]
+
+
+def test_what_was_read_of_a_pod_stays_with_it_over_its_changes_until_its_attempt_is_booked() -> None:
+    store = Store()
+    store.upsert(Kind.EXPERIMENT, experiment())
+    store.upsert(Kind.POD, pod("p"))
+    assert heard(store) == [Heard()]
+    store.hear(Key("ns", "p"), "uid-p", LOG)
+    store.hear(Key("ns", "p"), "uid-p", EVENTS)
+    store.upsert(Kind.POD, pod("p", version=2))
+    both = replace(LOG, events_state=EVENTS.events_state, events=EVENTS.events)
+    assert heard(store) == [both], "the second reading adds to the first"
+    open_ = {"attempts": [{"number": 1, "job": "e-1"}]}
+    store.upsert(Kind.EXPERIMENT, experiment(version=3, status=open_))
+    assert heard(store) == [both]
+    booked = {"attempts": [{"number": 1, "job": "e-1", "reason": "UserException"}]}
+    store.upsert(Kind.EXPERIMENT, experiment(version=4, status=booked))
+    assert heard(store) == [Heard()], "64 KiB for each failed run would add up"
+
+
+def test_what_comes_too_late_is_nobodys() -> None:
+    store = Store()
+    store.hear(Key("ns", "p"), "uid-p", LOG)
+    store.upsert(Kind.POD, pod("p", uid="another"))
+    store.hear(Key("ns", "p"), "uid-p", LOG)
+    assert heard(store) == [Heard()]
+    store.hear(Key("ns", "p"), "another", LOG)
+    store.delete(Kind.POD, Key("ns", "p"), "another")
+    store.upsert(Kind.POD, pod("p", uid="a third", version=5))
+    assert heard(store) == [Heard()]
+
+
+def test_blames_follow_the_rules_that_there_are() -> None:
+    rules: set[str] = set()
+    store = Store(blaming=lambda namespace: rules)
+    attempt = {
+        "number": 1, "job": "e-1", "node": "a", "reason": "NvLink", "message": "it is down (rule nvlink)",
+        "endTime": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    store.upsert(Kind.EXPERIMENT, experiment(status={"attempts": [attempt]}))
+    assert (list(store.blames()), store.blamed) == ([], 0)
+    rules.add("nvlink")
+    store.blame_anew()
+    assert ([one.reason for one in store.blames()], store.blamed) == (["NvLink"], 1)
+    store.blame_anew()
+    assert store.blamed == 1
+    store.delete(Kind.EXPERIMENT, Key("ns", "e"), "uid-e")
+    assert (list(store.blames()), store.blamed) == ([], 2)

@@ -81,8 +81,9 @@ OPERATOR = {
     "orkhaven.io/experiments/status": "patch",
     "batch/jobs": "get list watch create patch delete",
     "/pods": "get list watch",
+    "/pods/log": "get",
     "/configmaps": "list",
-    "/events": "get create patch",
+    "/events": "get list create patch",
 }
 HUB = {
     "orkhaven.io/sweeps": "get list watch",

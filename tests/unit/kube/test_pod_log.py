@@ -13,7 +13,7 @@ from kubernetes.aio.client import Configuration
 from orkhaven.errors import Forbidden, Invalid, NotFound, Unavailable
 from orkhaven.kube import TokenReview
 from orkhaven.kube.client import Client
-from orkhaven.kube.gateway import Gateway
+from orkhaven.kube.gateway import MOST_READ, TAIL_BYTES, Gateway
 from tests.unit.kube.server import serving, status
 
 
@@ -135,3 +135,75 @@ async def test_a_right_on_a_part_is_asked_for_as_that() -> None:
             "subresource": "log",
         }
         await client.close()
+
+
+# --- the end of a log -------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def saying(*lines: bytes) -> AsyncIterator[tuple[Gateway, list[str]]]:
+    """A kubelet with these lines, which gives the last ones as it is asked to. With what it was asked for."""
+    asked: list[str] = []
+
+    async def log(request: web.Request) -> web.StreamResponse:
+        asked.append(request.query_string)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for line in lines[-int(request.query["tailLines"]) :]:
+            await response.write(line)
+        return response
+
+    app = web.Application()
+    app.router.add_get("/api/v1/namespaces/ns/pods/p/log", log)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    client = Client(Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    try:
+        yield Gateway(client), asked
+    finally:
+        await client.close()
+        await runner.cleanup()
+
+
+async def test_of_a_long_log_the_end_is_kept_and_the_rest_is_not_asked_for() -> None:
+    lines = [b"%07d %s\n" % (number, b"x" * 91) for number in range(5000)]
+    async with saying(*lines) as (gateway, asked):
+        text = await gateway.pod_tail("ns", "p", container="trainer")
+    assert asked == ["container=trainer&tailLines=2000"]
+    assert len(text) == TAIL_BYTES
+    assert text.endswith(lines[-1].decode())
+    assert text == b"".join(lines).decode()[-TAIL_BYTES:]
+
+
+async def test_of_lines_that_are_too_long_fewer_are_asked_for() -> None:
+    lines = [b"%04d %s\n" % (number, b"x" * 16_000) for number in range(400)]
+    assert sum(map(len, lines)) > MOST_READ
+    async with saying(*lines) as (gateway, asked):
+        text = await gateway.pod_tail("ns", "p", container="trainer")
+    assert asked == ["container=trainer&tailLines=2000", "container=trainer&tailLines=200"]
+    assert text == b"".join(lines).decode()[-TAIL_BYTES:]
+
+
+async def test_a_character_that_is_cut_in_half_is_no_error() -> None:
+    async with saying("ä".encode() * TAIL_BYTES + b"\n") as (gateway, _):
+        text = await gateway.pod_tail("ns", "p", container="trainer")
+    assert text.strip("\ufffd\n") == "ä" * (TAIL_BYTES // 2 - 1)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "unable to retrieve container logs for containerd://4f0c",
+        'failed to try resolving symlinks in path "/var/log/pods/ns_p/trainer/0.log": no such file or directory',
+    ],
+)
+async def test_a_kubelet_that_has_no_log_any_more_and_says_so_with_200_is_no_log(said: str) -> None:
+    async with saying(said.encode()) as (gateway, _):
+        with pytest.raises(Invalid):
+            await gateway.pod_tail("ns", "p", container="trainer")
+
+
+async def test_an_empty_log_is_one() -> None:
+    async with saying() as (gateway, _):
+        assert await gateway.pod_tail("ns", "p", container="trainer") == ""

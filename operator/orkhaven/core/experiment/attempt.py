@@ -29,6 +29,9 @@ def look(draft: Draft, around: Around, seen: Observed) -> None:
     if around.prune is not None and verdict.phase is Phase.WAITING:
         # What ended by itself before it could be stopped has another verdict, and keeps its result.
         verdict = pruned(verdict, seen.job, around.prune.message)
+    if verdict.read is not None:
+        draft.read_first(verdict.read)
+        return
     before = draft.attempts[-1]
     attempt = book(
         before,

@@ -10,7 +10,7 @@ from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason
 from orkhaven.api.experiment import Attempt, State
 from orkhaven.api.retry import MAX_AVOIDED
 from orkhaven.api.stopping import Prune
-from orkhaven.core.actions import Action, ApplyFinalRecord, Note, Plan
+from orkhaven.core.actions import Action, ApplyFinalRecord, Note, Plan, ReadPod
 from orkhaven.core.failures import Cause, Evidence
 from orkhaven.core.final import final_fields
 from orkhaven.core.identity import job_name, param_hash, run_hash
@@ -64,6 +64,8 @@ class Draft:
         self.recheck: list[float] = []
         self.state, self.reason, self.message = State.QUEUED, str(Reason.WAITING_FOR_GPUS), ""
         self.accepted = True
+        self.reading: ReadPod | None = None
+        """What has to be read before anything can be decided."""
         # The run hash names the output folder: it stays what it was when the first attempt started, whatever image is
         # the operator's default by now.
         self.param_hash, self.run_hash = stored.param_hash, stored.run_hash
@@ -87,9 +89,13 @@ class Draft:
         else:
             self.failure = failure_of(Reason.INVALID_SPEC, why)
             self.completion_time = whole_seconds(self.now)
-        if self.exp.status.reason != Reason.INVALID_SPEC:
+        if self.exp.status.reason != Reason.INVALID_SPEC and (self.exp.trial is None or self.attempts):
             self.notes.append(Note(type="Warning", reason=Reason.INVALID_SPEC, message=why))
         return self.plan()
+
+    def read_first(self, read: ReadPod) -> None:
+        """Nothing is written until it is known what the attempt died of, so that it is booked once."""
+        self.reading = read
 
     def open(self, number: int, *, avoid: Sequence[str]) -> None:
         """Attempt `number` has a Job, which goes past the nodes `avoid`."""
@@ -128,20 +134,28 @@ class Draft:
     def note_attempt(self, cause: Cause, what_next: str) -> None:
         number = self.attempts[-1].number
         message = clip(f"attempt {number}: {cause.reason}: {cause.message}; {what_next}", 1000)
-        self.notes.append(Note(type="Warning", reason="AttemptFailed", message=message))
+        about = self.failure.cluster if self.failure is not None else str(cause.reason)
+        self.notes.append(Note(type="Warning", reason="AttemptFailed", message=message, about=about))
 
     def tell_live(self, before: Attempt, attempt: Attempt) -> None:
         if self.state is State.RUNNING and attempt.start_time not in (None, before.start_time):
             message = f"attempt {attempt.number} runs on node {attempt.node}"
             self.notes.append(Note(type="Normal", reason="Started", message=message))
         if self.reason == Reason.PULLING_IMAGE != self.exp.status.reason:
-            self.notes.append(Note(type="Warning", reason=self.reason, message=clip(self.message, 1000)))
+            message = clip(self.message, 1000)
+            self.notes.append(Note(type="Warning", reason=self.reason, message=message, about=self.reason))
 
     # --- the outcome --------------------------------------------------------------------------------------------------
 
     def plan(self) -> Plan:
+        if self.reading is not None:
+            return Plan(actions=(self.reading,), requeue_after=self.reading.seconds)
         self.notes += change_notes(
-            self.exp.status, state=self.state, reason=self.reason, message=self.message, accepted=self.accepted
+            self.exp.status,
+            state=self.state,
+            reason=self.reason,
+            message=self.message,
+            accepted=self.accepted,
         )
         status = ExperimentStatus(
             observed_generation=self.exp.meta.generation,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from datetime import datetime
 
 from orkhaven.api import Reason
 from orkhaven.api.experiment import Dedupe, State
-from orkhaven.core.actions import Plan
+from orkhaven.core.actions import DeleteExperiment, Plan, ReadPod
 from orkhaven.core.attempts import observe
 from orkhaven.core.experiment.attempt import after, look
 from orkhaven.core.experiment.draft import Around, Draft, hashes_of
 from orkhaven.core.experiment.first import first
+from orkhaven.core.experiment.label import relabel
 from orkhaven.core.outcome import is_over
 from orkhaven.core.overrides import effective
 from orkhaven.core.retention import retire
@@ -42,7 +44,7 @@ def plan_experiment(
     if exp.meta.deleting:
         return Plan()
     if is_over(exp):
-        return retire(exp, jobs=jobs, defaults=defaults, now=now)
+        return _labelled(exp, retire(exp, jobs=jobs, defaults=defaults, now=now))
     draft = Draft(exp, now=now)
     if exp.spec is None:
         return draft.refuse(exp.invalid or "spec: cannot be read")
@@ -63,7 +65,14 @@ def plan_experiment(
         avoided=avoided,
         defaults=defaults,
     )
-    return _run(draft, around, hashes)
+    return _labelled(exp, _run(draft, around, hashes))
+
+
+def _labelled(exp: ExperimentView, plan: Plan) -> Plan:
+    label = relabel(exp)
+    if label is None or any(isinstance(action, DeleteExperiment | ReadPod) for action in plan.actions):
+        return plan
+    return replace(plan, actions=(*plan.actions, label))
 
 
 def _run(draft: Draft, around: Around, hashes: tuple[str, str]) -> Plan:

@@ -1,8 +1,8 @@
 """Everything that is known about how an attempt ended, as one value, so that rules are functions of it and nothing
 else.
 
-Owns the tolerant reading of the termination message: a record of the contract, or, from a container that keeps none,
-the last lines of its log.
+Owns the tolerant reading of the termination message (a record of the contract, or, from a container that keeps none,
+the last lines of its log) and how that goes together with what was read of the log and of the pod's Events.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from orkhaven.api import ExperimentSpec
 from orkhaven.api.meta import parse_duration
 from orkhaven.core.user_rules import UserRule
-from orkhaven.core.views import JobView, NodeView, PodView
+from orkhaven.core.views import NOT_HEARD, JobView, NodeView, PodView, ReadState
 from orkrun import contract
 
 # What the Job controller writes into the condition of a Job that our podFailurePolicy failed (see job.py).
@@ -82,7 +82,14 @@ class Evidence:
     job_message: str = ""
     record: Record | None = None
     text: str = ""
-    """What it said last: the record's failure, or the tail of the log."""
+    """What it said last: the record's failure, or the tail of the log; where it said nothing, what the pod's Events
+    say."""
+    log_state: ReadState = ReadState.UNREAD
+    events_state: ReadState = ReadState.UNREAD
+    ran: bool = False
+    """Its container has run, so that there is a log."""
+    from_log: bool = False
+    """`text` has the end of the log, which was read for it."""
     objective: str | None = None
     """The metric that a run has to report; None: none is asked for."""
     has_objective: bool = False
@@ -112,6 +119,8 @@ def gather(
     """
     record = parse_record(pod.container.termination_message) if pod else None
     node = nodes.get(pod.node) if pod and pod.node else None
+    message = pod.container.termination_message if pod else None
+    heard = pod.heard if pod else NOT_HEARD
     exit_code = pod.container.exit_code if pod else _job_exit_code(job)
     disruption = (pod.disruption if pod else _job_disruption(job)) or ""
     return Evidence(
@@ -130,7 +139,11 @@ def gather(
         deadline=_passed_deadline(spec, job, pod),
         job_message=(job and job.failed_message) or "",
         record=record,
-        text=_text(record, pod.container.termination_message if pod else None),
+        text=_with_log(_text(record, message), heard.log_tail) or _of_events(pod),
+        log_state=heard.log_state,
+        events_state=heard.events_state,
+        ran=pod is not None and pod.container.exit_code is not None,
+        from_log=bool(heard.log_tail),
         objective=spec.objective.metric if spec.objective else None,
         has_objective=known_objective or (record is not None and record.objective is not None),
         memory=spec.resources.memory,
@@ -175,6 +188,21 @@ def _text(record: Record | None, message: str | None) -> str:
         return message or ""
     head = ": ".join(part for part in (record.failure_type, record.failure_message) if part)
     return "\n".join(part for part in (record.excerpt, head) if part)
+
+
+def _with_log(text: str, tail: str | None) -> str:
+    """The log before what was said last, which stands in it already where the kubelet took it from there."""
+    if not tail or not tail.strip():
+        return text
+    return tail if text.strip() in tail else f"{tail.rstrip()}\n{text}"
+
+
+def _of_events(pod: PodView | None) -> str:
+    """What was warned of while the container ran, or kept it from running."""
+    if pod is None:
+        return ""
+    since = pod.container.started
+    return "\n".join(str(event) for event in pod.heard.events if since is None or not event.at or event.at >= since)
 
 
 def parse_record(message: str | None) -> Record | None:

@@ -13,6 +13,8 @@ from functools import lru_cache
 
 LONGEST_TEXT = 16 * 1024
 """Characters from the end that are read: room for several ranks with chains of their own."""
+LONGEST_LOG = 64 * 1024
+"""The same where these tell of nothing: twenty ranks that complain at length have pushed it up."""
 _MESSAGE_LINES = 8
 _LONGEST_LINE = 2000
 
@@ -142,13 +144,24 @@ def fatal(text: str) -> Chain:
 
     Of several ranks that of the first which did not die of another's death.
     """
-    found = sorted(_chains(text[-LONGEST_TEXT:]), key=lambda chain: chain[0])
+    found = _ended_by(text[-LONGEST_TEXT:])
+    if len(text) > LONGEST_TEXT and (not found or all(map(is_wrapper, found)) or _of_another(found)):
+        found = _ended_by(text[-LONGEST_LOG:]) or found
+    return found
+
+
+def _of_another(chain: Chain) -> bool:
+    return _AFTERMATH.search(chain[-1].statement) is not None
+
+
+def _ended_by(text: str) -> Chain:
+    found = sorted(_chains(text), key=lambda chain: chain[0])
     chains = [chain for _, _, chain in found]
     own = [chain for chain in chains if not all(map(is_wrapper, chain))] or chains
     # The last one of each writer is what ended it; tracebacks before that were only logged.
     last = {writer: (at, chain) for at, writer, chain in found if chain in own}
     ends = [chain for _, chain in sorted(last.values(), key=lambda one: one[0])]
-    first_hand = [chain for chain in ends if not _AFTERMATH.search(chain[-1].statement)]
+    first_hand = [chain for chain in ends if not _of_another(chain)]
     chosen = next(iter(first_hand or ends), ())
     return tuple(one for one in chosen if not is_wrapper(one)) or chosen
 

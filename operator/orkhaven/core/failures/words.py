@@ -41,10 +41,11 @@ def texts(e: Evidence) -> list[str]:
     if not chain:
         return [end]
     said = [one.statement if not one.inside else f"{one.statement}\n{one.inside}" for one in chain]
-    return [*said, end] if any(_is_vague(one.statement) for one in chain) or all(map(is_wrapper, chain)) else said
+    return [*said, end] if any(is_vague(one.statement) for one in chain) or all(map(is_wrapper, chain)) else said
 
 
-def _is_vague(statement: str) -> bool:
+def is_vague(statement: str) -> bool:
+    """Whether an exception (as Python writes it) says little of the cause."""
     return _VAGUE.search(statement) is not None
 
 

@@ -10,6 +10,6 @@ number without a child is made again.
 """
 
 from orkhaven.core.sweep.plan import forget, plan_sweep
-from orkhaven.core.sweep.stops import starts_no_more
+from orkhaven.core.sweep.stops import may_stop, starts_no_more
 
-__all__ = ["forget", "plan_sweep", "starts_no_more"]
+__all__ = ["forget", "may_stop", "plan_sweep", "starts_no_more"]

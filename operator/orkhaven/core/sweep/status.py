@@ -10,7 +10,7 @@ from orkhaven.api import SweepStatus
 from orkhaven.api.meta import Condition
 from orkhaven.api.policy import CANARY_FAILED, STOPPED_ON_CLUSTER
 from orkhaven.api.search import Algorithm
-from orkhaven.api.sweep_status import GpuHours, SweepState, TrialCounts
+from orkhaven.api.sweep_status import FailureCluster, GpuHours, SweepState, TrialCounts
 from orkhaven.core.actions import Action, CreateExperiment, Note
 from orkhaven.core.failures.clusters import failure_clusters
 from orkhaven.core.search.listing import duplicates_message, listed_duplicates
@@ -181,8 +181,7 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
     known = {cluster.id or cluster.reason for cluster in stored.failure_clusters}
     for cluster in status.failure_clusters:
         if not known & {cluster.id, cluster.reason}:
-            message = f"{cluster.reason} in {cluster.samples[0]}: {cluster.message}. {cluster.suggestion}"
-            notes.append(Note(type="Warning", reason="TrialFailed", message=clip(message, 1000)))
+            notes.append(Note(type="Warning", reason="TrialFailed", message=clip(_of_cluster(cluster), 1000)))
     if seen.tally.pruned and not stored.trials.pruned:
         first = min(seen.tally.pruned, key=lambda child: child.meta.key.name)
         message = f"{first.meta.key.name} is the first that was stopped early: {first.status.message}"
@@ -204,6 +203,12 @@ def notes_of(seen: Observed, status: SweepStatus) -> list[Note]:
         kind = "Normal" if status.state is SweepState.SUCCEEDED else "Warning"
         notes.append(Note(type=kind, reason=status.state.value, message=message))
     return notes
+
+
+def _of_cluster(cluster: FailureCluster) -> str:
+    trials = "1 trial" if cluster.count == 1 else f"{cluster.count} trials"
+    such = f"{trials} so far ({', '.join(cluster.samples)})"
+    return f"{cluster.reason}, cluster {cluster.id}, {such}: {cluster.message.rstrip('.')}. {cluster.suggestion}"
 
 
 def _avoided_notes(seen: Observed, status: SweepStatus) -> list[Note]:

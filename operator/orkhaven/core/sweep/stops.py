@@ -72,6 +72,12 @@ def stop_of(
     )
 
 
+def may_stop(spec: SweepSpec) -> bool:
+    """Whether the end of a trial may be the end of the sweep."""
+    policy = spec.failure_policy
+    return not (spec.objective.goal is None and policy.stop_on_cluster is None and policy.max_failed_trials is None)
+
+
 def starts_no_more(sweep: SweepView, children: Iterable[ExperimentView]) -> Stop | None:
     """The same between two looks at the sweep, from what is stored and its children as they are now.
 
