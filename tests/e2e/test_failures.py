@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from images import archive_of
+from orkhaven.api import ExperimentSpec
 from orkhaven.client.manifest import Loader
 from tests.cluster.archive import derive_image
 from tests.documents import STORY, blocks
@@ -198,13 +199,20 @@ def debug_pods(user: User) -> list[str]:
     return [pod["metadata"]["labels"]["orkhaven.io/debug"] for pod in pods if pod["status"]["phase"] == "Running"]
 
 
-def differences(old: Body, new: Body, path: str = "") -> dict[str, tuple[object, object]]:
-    """Dotted name -> (before, now). What only says where the run comes from is left out."""
-    found: dict[str, tuple[object, object]] = {}
-    for key in sorted((old.keys() | new.keys()) - {"resumeFrom", "debug"}):
-        before, now = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(now, dict):
-            found |= differences(before, now, f"{path}{key}.")
-        elif before != now:
-            found[f"{path}{key}"] = (before, now)
+def differences(old: Body, new: Body) -> dict[str, tuple[object, object]]:
+    """Dotted name -> (before, now), defaults filled in. What only says where the run comes from is left out."""
+    before, now = (
+        flat(ExperimentSpec.model_validate(spec).model_dump(by_alias=True, mode="json")) for spec in (old, new)
+    )
+    return {
+        name: (before.get(name), now.get(name))
+        for name in before.keys() | now.keys()
+        if before.get(name) != now.get(name) and not name.startswith(("resumeFrom", "debug"))
+    }
+
+
+def flat(body: Body, path: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in body.items():
+        found |= flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
     return found
