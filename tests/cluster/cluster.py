@@ -244,6 +244,7 @@ class Cluster:
         *,
         gpus_each: int = 8,
         runs_ms: int = 1000,
+        at_most_ms: int | None = None,
         gpu_model: str | None = None,
         gpu_memory: int | None = None,
         prefix: str = "kwok",
@@ -251,12 +252,18 @@ class Cluster:
     ) -> list[str]:
         """Adds nodes that only the API knows, `<prefix>-0` and on; returns their names when they are ready.
 
-        Pods on them "run" for `runs_ms` milliseconds and succeed with `message` as termination message; a pod's
-        annotations `orkhaven.io/kwok-runs-ms`, `orkhaven.io/kwok-exit-code` and `orkhaven.io/kwok-message` say
-        otherwise for it. The first call builds KWOK (about 2 min, once).
+        Pods on them "run" for `runs_ms` milliseconds (or anything from there to `at_most_ms`) and succeed with
+        `message` as termination message; a pod's annotations `orkhaven.io/kwok-runs-ms`,
+        `orkhaven.io/kwok-exit-code` and `orkhaven.io/kwok-message` say otherwise for it. The first call builds KWOK
+        (about 2 min, once).
         """
         kwok.start(
-            self._backend.processes, state=self.state, kubeconfig=self.kubeconfig, runs_ms=runs_ms, message=message
+            self._backend.processes,
+            state=self.state,
+            kubeconfig=self.kubeconfig,
+            runs_ms=runs_ms,
+            at_most_ms=at_most_ms,
+            message=message,
         )
         model, memory = gpu_model or self.settings.gpu_model, gpu_memory or self.settings.gpu_memory
         settings = replace(self.settings, gpu_model=model, gpu_memory=memory)

@@ -5,6 +5,7 @@ Decides nothing: `experiment` does, and hands over state, reason and message.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason
@@ -87,6 +88,16 @@ def failure_of(reason: str, message: str, evidence: Evidence | None = None, *, a
         cluster=mark.id,
         signature=mark.signature,
     )
+
+
+EXPECTED = frozenset({"Started", State.SUCCEEDED.value, State.PRUNED.value})
+"""What is no Event of a sweep's trial: ten thousand trials would make twenty thousand of them, that cost as much as a
+status each and say what the trial's status and the sweep's say."""
+
+
+def worth_telling(notes: Iterable[Note], exp: ExperimentView) -> tuple[Note, ...]:
+    """Those that become Events."""
+    return tuple(note for note in notes if exp.trial is None or note.reason not in EXPECTED)
 
 
 def change_notes(stored: ExperimentStatus, *, state: State, reason: str, message: str, accepted: bool) -> list[Note]:

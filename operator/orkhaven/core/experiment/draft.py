@@ -15,7 +15,7 @@ from orkhaven.core.failures import Cause, Evidence
 from orkhaven.core.final import final_fields
 from orkhaven.core.identity import job_name, param_hash, run_hash
 from orkhaven.core.job import image_of
-from orkhaven.core.outcome import change_notes, conditions_of, failure_of, to_prune
+from orkhaven.core.outcome import change_notes, conditions_of, failure_of, to_prune, worth_telling
 from orkhaven.core.reuse import Twin
 from orkhaven.core.status import clip, whole_seconds
 from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView, Why
@@ -178,6 +178,6 @@ class Draft:
         return Plan(
             actions=tuple(self.actions),
             status=dumped,
-            notes=tuple(self.notes),
+            notes=worth_telling(self.notes, self.exp),
             requeue_after=min(self.recheck) if self.recheck else None,
         )
