@@ -120,12 +120,11 @@ def node_gone(stage: Stage, rng: random.Random) -> None:
 def full(folder: Path) -> Iterator[None]:
     """No byte left on its file system."""
     filler = folder / "filler"
-    with filler.open("wb") as file, suppress(OSError):
+    with filler.open("wb", buffering=0) as file:
         for size in (1 << 20, 1 << 12):
             with suppress(OSError):
                 while True:
                     file.write(b"x" * size)
-                    file.flush()
     try:
         yield
     finally:

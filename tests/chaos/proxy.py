@@ -120,7 +120,9 @@ class FaultProxy:
             code = 429 if trouble is Trouble.THROTTLED else 500
             return web.json_response(_status(code), status=code, headers={"Retry-After": "1"} if code == 429 else {})
         try:
-            return await self._forward(request, trouble if not watch else None, watch=watch)
+            # A stream has no end to wait for.
+            endless = watch or request.query.get("follow") in ("true", "1")
+            return await self._forward(request, None if endless else trouble, watch=watch)
         except (aiohttp.ClientError, OSError):
             # As it looks without a proxy: nobody there, or gone in the middle.
             return _drop(request)

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.supervisor import Supervisor
 from tests.cluster import Cluster, ClusterError
+from tests.cluster.api import Api
 from tests.cluster.namespaces import Subnets
 from tests.e2e.conftest import FAST
 from tests.e2e.user import Body, condition
@@ -56,6 +57,8 @@ class Stage:
     proxy: FaultProxy
     supervisor: Supervisor
     hub_disk: Path
+    api: Api
+    """Past the proxy, with the administrator's rights."""
     namespace: str = ""
     """Where the sweep under attack is."""
     sweep: str = ""
@@ -64,16 +67,24 @@ class Stage:
     def cluster(self) -> Cluster:
         return self.deployment.cluster
 
+    def ask(self, path: str) -> Body | None:
+        """The object or list; None where there is none to be had, for whatever reason."""
+        try:
+            found: Body | None = self.api.get(path)
+        except ClusterError:
+            return None
+        return found
+
     def pods(self, component: str) -> list[Body]:
         """Of operator or hub; none where the API server is away."""
         path = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods?labelSelector=app.kubernetes.io/component%3D{component}"
-        found = self.cluster.api.get(path)
+        found = self.ask(path)
         return list(found["items"]) if found else []
 
     def lease(self) -> Body:
         """The operator's; empty where there is none to be had."""
         path = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM_NAMESPACE}/leases/orkhaven-operator"
-        found = self.cluster.api.get(path)
+        found = self.ask(path)
         return dict(found["spec"]) if found else {}
 
     def try_kubectl(self, *arguments: str, seconds: float = 90) -> str:
@@ -90,11 +101,10 @@ class Stage:
 
     def wrong(self) -> list[str]:
         """What is not right at this moment; empty: as it was before the storm."""
-        api = self.cluster.api
         found = [f"{name} is not there" for name, pid in self.cluster.processes().items() if pid is None]
-        if not api.ready():
+        if not self.api.ready():
             return [*found, "the API server is not ready"]
-        node = api.get(f"/api/v1/nodes/{self.cluster.node_name}")
+        node = self.ask(f"/api/v1/nodes/{self.cluster.node_name}")
         if node is None or condition(node["status"], "Ready") != "True" or node["spec"].get("unschedulable"):
             found.append("the node takes no pods")
         for component in ("operator", "hub"):
@@ -121,7 +131,7 @@ def make(folder: Path, say: Callable[[str], None] = print) -> Iterator[Stage]:
             deployment.apply(*volume(SYSTEM_NAMESPACE, HUB_CLAIM, hub_disk, read_only=False))
             deployment.install()
             supervisor = Supervisor(cluster).start()
-            yield Stage(deployment=deployment, proxy=proxy, supervisor=supervisor, hub_disk=hub_disk)
+            yield Stage(deployment=deployment, proxy=proxy, supervisor=supervisor, hub_disk=hub_disk, api=cluster.api)
         finally:
             if supervisor is not None:
                 supervisor.stop()
@@ -174,7 +184,7 @@ def finished(stage: Stage, namespace: str, sweep: str, *, timeout_s: float) -> B
     path = f"/apis/orkhaven.io/v1alpha1/namespaces/{namespace}/sweeps/{sweep}"
 
     def over() -> Body | None:
-        found = stage.cluster.api.get(path)
+        found = stage.ask(path)
         return found if found and condition(found.get("status", {}), "Finished") == "True" else None
 
     try:
@@ -192,9 +202,21 @@ def experiments(stage: Stage, namespace: str) -> list[Body]:
 
 def done_trials(stage: Stage) -> int:
     """How many have ended, by the sweep's own status; -1 where that cannot be read."""
-    found = stage.cluster.api.get(f"/apis/orkhaven.io/v1alpha1/namespaces/{stage.namespace}/sweeps/{stage.sweep}")
+    found = stage.ask(f"/apis/orkhaven.io/v1alpha1/namespaces/{stage.namespace}/sweeps/{stage.sweep}")
     trials = (found or {}).get("status", {}).get("trials") if found else None
     return sum(trials.get(state, 0) for state in ("succeeded", "failed", "pruned", "skipped")) if trials else -1
+
+
+def settled(stage: Stage) -> bool:
+    """Whether the sweep's status counts what its Experiments are."""
+    group = f"/apis/orkhaven.io/v1alpha1/namespaces/{stage.namespace}"
+    found = stage.ask(f"{group}/sweeps/{stage.sweep}")
+    trials = stage.ask(f"{group}/experiments")
+    if found is None or trials is None:
+        return False
+    ended = sum(item.get("status", {}).get("state") == "Succeeded" for item in trials["items"])
+    counted = found.get("status", {}).get("trials", {}).get("succeeded", 0)
+    return bool(ended == counted)
 
 
 def describe(stage: Stage, namespace: str) -> str:
@@ -212,5 +234,5 @@ def describe(stage: Stage, namespace: str) -> str:
 def wait_for(what: str, holds: Callable[[], Any], *, seconds: float) -> float:
     """Seconds until it held. Raises TimeoutError."""
     start = time.monotonic()
-    wait_until(what, holds, timeout_s=seconds, interval_s=0.25)
+    wait_until(what, holds, timeout_s=seconds, interval_s=0.5)
     return time.monotonic() - start

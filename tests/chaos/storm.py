@@ -18,7 +18,7 @@ from tests.chaos.runs import curve_of
 from tests.chaos.schedule import Strike
 from tests.chaos.stage import Stage
 from tests.chaos.verdict import Ending, Results, problems, results
-from tests.chaos.watcher import Watcher, settled
+from tests.chaos.watcher import Watcher
 from tests.cluster.programs import cache_root
 from tests.e2e.user import Body, sweep
 from tools.deploy import wait_until
@@ -89,7 +89,7 @@ def storm(stage: Stage, strikes: Sequence[Strike], *, seed: int, trials: int, sa
         struck = [_strike(stage, strike, rng, say=say) for strike in strikes]
         ending = _ending(stage, stage.namespace, folder, timeout_s=300 + 40 * trials)
         seconds = time.monotonic() - start
-        wait_until("the sweep's counts", lambda: settled(stage.cluster, stage.namespace, SWEEP), timeout_s=60)
+        wait_until("the sweep's counts", lambda: scene.settled(stage), timeout_s=60)
     finally:
         watcher.stop()
     report = Report(
@@ -128,7 +128,7 @@ def _strike(stage: Stage, strike: Strike, rng: random.Random, *, say: Say) -> St
         """Everything is there, the operator leads, and the sweep's status counts what its trials are."""
         now = stage.wrong() or _stale(stage, lease)
         wrong.update(dict.fromkeys(now))
-        return not now and settled(stage.cluster, stage.namespace, SWEEP)
+        return not now and scene.settled(stage)
 
     lease = stage.lease().get("renewTime")
     try:

@@ -177,15 +177,3 @@ def trainers(proc: Path, group: str) -> dict[str, set[str]]:
         if pod is not None and folder:
             found.setdefault(folder, set()).add(pod[1].replace("_", "-"))
     return found
-
-
-def settled(cluster: Cluster, namespace: str, sweep: str) -> bool:
-    """Whether the sweep's status counts what its Experiments are."""
-    group = f"/apis/orkhaven.io/v1alpha1/namespaces/{namespace}"
-    found = cluster.api.get(f"{group}/sweeps/{sweep}")
-    trials = cluster.api.get(f"{group}/experiments?labelSelector=orkhaven.io/sweep%3D{sweep}")
-    if found is None or trials is None:
-        return False
-    ended = sum(item.get("status", {}).get("state") == "Succeeded" for item in trials["items"])
-    counted = found.get("status", {}).get("trials", {}).get("succeeded", 0)
-    return bool(ended == counted)
