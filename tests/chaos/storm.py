@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import random
 import time
@@ -25,7 +26,8 @@ from tools.deploy import wait_until
 
 SWEEP = "storm"
 PARALLELISM = 2
-EPOCHS = 6
+EPOCHS = int(os.environ.get("ORKHAVEN_CHAOS_EPOCHS", "40"))
+"""Of each training: so many that the sweep outlasts its strikes."""
 RIGHT_SECONDS = 300.0
 """Longer, and a person would have had to help. A container that was killed five times waits 160 s for its kubelet."""
 Say = Callable[[str], None]
@@ -105,6 +107,7 @@ def storm(stage: Stage, strikes: Sequence[Strike], *, seed: int, trials: int, sa
         pods=len(watcher.seen.pods),
     )
     found = problems(expected, ending, watcher.seen, watcher.together)
+    found += [f"{one.fault} came after the end of the sweep" for one in struck if one.after >= trials]
     if not watcher.looks or not watcher.seen.pods:
         found.append("the watcher has seen nothing")
     return report, found

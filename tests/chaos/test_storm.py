@@ -2,7 +2,7 @@
 
 ORKHAVEN_CHAOS_SEED: of the schedule. ORKHAVEN_CHAOS_TRIALS: 60, fewer for a look. ORKHAVEN_CHAOS_KILLS: 20.
 ORKHAVEN_CHAOS_FAULTS: names of the faults beside the kills, separated by commas; default all, empty none.
-ORKHAVEN_CHAOS_DOCS: write the report into docs/chaos.md.
+ORKHAVEN_CHAOS_EPOCHS: of each training. ORKHAVEN_CHAOS_DOCS: write the report into docs/chaos.md.
 """
 
 from __future__ import annotations
