@@ -53,7 +53,7 @@ class FaultProxy:
         self.port = 0
         self.trouble: Trouble | None = None
         self.hit: Counter[str] = Counter()
-        self._watches: set[web.Request] = set()
+        self._watches: dict[int, web.Request] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
 
@@ -80,7 +80,7 @@ class FaultProxy:
         """Breaks all watches in the middle; says how many."""
 
         async def do() -> int:
-            cut = [request for request in self._watches if request.transport is not None]
+            cut = [request for request in self._watches.values() if request.transport is not None]
             for request in cut:
                 assert request.transport is not None
                 request.transport.abort()
@@ -107,6 +107,10 @@ class FaultProxy:
     async def _close(self) -> None:
         await self._session.close()
         await self._runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         trouble = self.trouble
@@ -144,7 +148,7 @@ class FaultProxy:
                 return _drop(request)
             response = web.StreamResponse(status=answer.status, headers=_passed(answer))
             if watch:
-                self._watches.add(request)
+                self._watches[id(request)] = request
             try:
                 await response.prepare(request)
                 async for chunk in answer.content.iter_any():
@@ -152,7 +156,7 @@ class FaultProxy:
             except (aiohttp.ClientError, OSError):
                 return _drop(request)
             finally:
-                self._watches.discard(request)
+                self._watches.pop(id(request), None)
             await response.write_eof()
             return response
 
