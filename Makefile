@@ -58,6 +58,10 @@ integration: setup cluster-programs images-dev  ## Real etcd, API server, contro
 e2e: setup cluster-programs images-dev  ## Plus real kubelet, containerd, images and chart
 	$(PYTEST) -n 2 --dist worksteal --timeout 1200 tests/e2e
 
+.PHONY: chaos
+chaos: setup cluster-programs images-dev  ## A storm over a sweep: every component killed, 30 strikes (ORKHAVEN_CHAOS_SEED), see docs/chaos.md
+	$(PYTEST) tests/chaos -s --timeout 7200
+
 .PHONY: gpu
 gpu: setup  ## The trainer's tests on this machine's GPU
 	$(PYTEST) tests/gpu

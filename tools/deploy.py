@@ -79,10 +79,10 @@ class Deployment:
         labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
         objects: list[dict[str, Any]] = [
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
-            *_volume(name, RESULTS_CLAIM, results, read_only=False),
+            *volume(name, RESULTS_CLAIM, results, read_only=False),
         ]
         if data is not None:
-            objects += _volume(name, DATA_CLAIM, self._on_node(data), read_only=True)
+            objects += volume(name, DATA_CLAIM, self._on_node(data), read_only=True)
         self.apply(*objects)
 
     def _on_node(self, folder: Path) -> Path:
@@ -116,7 +116,7 @@ def wait_until(what: str, condition: Callable[[], Any], *, timeout_s: float, int
         time.sleep(interval_s)
 
 
-def _volume(namespace: str, claim: str, path: Path, *, read_only: bool) -> list[dict[str, Any]]:
+def volume(namespace: str, claim: str, path: Path, *, read_only: bool) -> list[dict[str, Any]]:
     """A PersistentVolume on a folder of the node and the claim that is bound to it."""
     name = f"{namespace}-{claim}"
     modes = ["ReadOnlyMany"] if read_only else ["ReadWriteMany"]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from orkrun import contract
 from tests.bench.scale_load import (
     AT_ONCE,
     GPUS_EACH,
@@ -24,6 +25,7 @@ from tests.bench.scale_load import (
     Spent,
     bare_jobs,
     metered,
+    remove_jobs,
     sweep,
     sweeps,
 )
@@ -44,8 +46,10 @@ MANY = 100
 MANY_TRIALS = int(os.environ.get("ORKHAVEN_BENCH_MANY_TRIALS", str(TRIALS)))
 """Of all of these together."""
 IDLE_SECONDS = 60
-STEADY_MS = 180_000
-"""Of a run in the steady state: five hundred of them end about three times a second."""
+STEADY_MS = (120_000, 480_000)
+"""Least and most of a run in the steady state, where five hundred of them end one or two a second: all are made at
+once, and would end at once."""
+STEADY_ENDS = 300
 LONG_MS = 3_600_000
 
 
@@ -67,6 +71,14 @@ def control_plane(name: str, *, tuned: bool) -> Iterator[Cluster]:
 def bare(cluster: Cluster, count: int, *, first: int) -> Spent:
     with metered(cluster, count) as spent:
         asyncio.run(bare_jobs(cluster, "bare", count, first=first))
+    return spent
+
+
+def removed(cluster: Cluster, count: int, *, first: int) -> Spent:
+    with metered(cluster, count) as spent:
+        asyncio.run(remove_jobs(cluster, "bare", count, first=first))
+        left = "/api/v1/namespaces/bare/pods?limit=1"
+        until("the pods to go", lambda: not cluster.api.call("GET", left)["items"], seconds=600)
     return spent
 
 
@@ -100,11 +112,12 @@ def table() -> Iterator[ScaleReport]:
 def test_a_sweep_beside_bare_jobs(tmp_path: Path, table: ScaleReport) -> None:
     with control_plane("bench-scale", tuned=True) as cluster:
         before = bare(cluster, BARE, first=0)
+        gone = removed(cluster, BARE, first=0)
         operator = (
             OperatorProcess(cluster, tmp_path, namespaces="ours", ORKHAVEN_OUTPUT_CLAIM="").start().wait_leading()
         )
         try:
-            _sweep_of_many(cluster, operator, table, before)
+            _sweep_of_many(cluster, operator, table, before, gone)
             after = bare(cluster, BARE, first=BARE)
             print(f"\nbare Jobs after it: {told(after)}", flush=True)
             _many_sweeps(cluster, operator, table, before)
@@ -114,7 +127,7 @@ def test_a_sweep_beside_bare_jobs(tmp_path: Path, table: ScaleReport) -> None:
             operator.stop()
 
 
-def _sweep_of_many(cluster: Cluster, operator: OperatorProcess, table: ScaleReport, base: Spent) -> None:
+def _sweep_of_many(cluster: Cluster, operator: OperatorProcess, table: ScaleReport, base: Spent, gone: Spent) -> None:
     pid, wrote = operator.pid, api_writes(operator)
     with metered(cluster, TRIALS, operator=pid) as spent:
         watched = asyncio.run(sweeps(cluster, "ours", [sweep("all", TRIALS, parallelism=AT_ONCE)]))
@@ -130,6 +143,11 @@ def _sweep_of_many(cluster: Cluster, operator: OperatorProcess, table: ScaleRepo
         "1.5",
         f"{spent.ms_each / base.ms_each:.2f} ({spent.ms_each:.1f} and {base.ms_each:.1f} ms)",
     )
+    table.add(
+        "the same, where the bare Jobs are removed in the end as ours are",
+        "none",
+        f"{spent.ms_each / (base.ms_each + gone.ms_each):.2f} (their removal: {gone.ms_each:.1f} ms)",
+    )
     table.add("operator's CPU against the control plane's", "0.3", f"{spent.cpu['operator'] / control_plane_cpu:.2f}")
     table.add("writes to our API group per trial", "6", f"{(api_writes(operator) - wrote) / TRIALS:.2f}")
     table.add(
@@ -144,15 +162,20 @@ def percentiles(seconds: list[float]) -> str:
 
 
 def _steady(cluster: Cluster, operator: OperatorProcess, table: ScaleReport) -> None:
-    """Half as many again as run at once: while the later half begins, the former ends."""
-    cluster.add_kwok_nodes(NODES, gpus_each=GPUS_EACH, runs_ms=STEADY_MS, message=RECORD)
-    count = AT_ONCE + AT_ONCE // 2
-    watched = asyncio.run(sweeps(cluster, "ours", [sweep("steady", count, parallelism=AT_ONCE)]))
+    """Five hundred run; of these and those that take their places so many end that the percentiles mean something."""
+    least, most = STEADY_MS
+    cluster.add_kwok_nodes(NODES, gpus_each=GPUS_EACH, runs_ms=least, at_most_ms=most, message=RECORD)
+    body = sweep("steady", 2 * AT_ONCE, parallelism=AT_ONCE)
+    watched = asyncio.run(sweeps(cluster, "ours", [body], count=STEADY_ENDS))
     table.add(
         f"trial finished until the Sweep's status counts it, {AT_ONCE} running",
         "p95 2 s",
         percentiles(watched.lags()),
     )
+    ours = "/apis/orkhaven.io/v1alpha1/namespaces/ours"
+    cluster.api.call("DELETE", f"{ours}/sweeps/steady", {"propagationPolicy": "Background"})
+    left = f"{ours}/experiments?limit=1&labelSelector={contract.LABEL_SWEEP}%3Dsteady"
+    until("its trials to go", lambda: not cluster.api.call("GET", left)["items"], seconds=600, on_fail=operator.tail)
 
 
 def _many_sweeps(cluster: Cluster, operator: OperatorProcess, table: ScaleReport, base: Spent) -> None:
@@ -180,7 +203,7 @@ def _restart(cluster: Cluster, operator: OperatorProcess, table: ScaleReport) ->
     operator.start()
     until("a decision", lambda: operator.metric("orkhaven_reconciles_total") > 0, seconds=120, on_fail=operator.tail)
     first = time.monotonic() - started
-    count = MANY_TRIALS // MANY * MANY + TRIALS + AT_ONCE + AT_ONCE // 2
+    count = MANY_TRIALS // MANY * MANY + TRIALS + AT_ONCE
     until(
         "everything to be looked at",
         lambda: operator.metric("orkhaven_reconciles_total", kind="Experiment") >= count,
@@ -191,7 +214,7 @@ def _restart(cluster: Cluster, operator: OperatorProcess, table: ScaleReport) ->
     table.add(
         "restart: first decision; all looked at",
         "15 s",
-        f"{first:.1f} s; {all_seen:.1f} s, {operator.writes():.0f} writes",
+        f"{first:.1f} s; {all_seen:.1f} s, {api_writes(operator):.0f} writes",
     )
     time.sleep(15)
     spent, begin = operator.cpu_seconds(), time.monotonic()

@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 
-from orkhaven.core.identity import param_hash, run_hash
+from orkhaven.core.identity import job_name, param_hash, run_hash
 from orkhaven.core.job import build_job
 from orkhaven.core.parse import parse_experiment
 from orkhaven.core.views import Defaults
@@ -172,6 +172,19 @@ async def bare_jobs(cluster: Cluster, namespace: str, count: int, *, first: int 
         listener = group.create_task(listen(api))
         await asyncio.gather(*(one(api, number) for number in range(first, first + count)))
         listener.cancel()
+
+
+async def remove_jobs(cluster: Cluster, namespace: str, count: int, *, first: int = 0) -> None:
+    """Deletes them as the operator deletes its own. Their pods go later."""
+    jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    room = asyncio.Semaphore(CONNECTIONS)
+
+    async def one(api: Client, number: int) -> None:
+        async with room:
+            await api.call("DELETE", f"{jobs}/{job_name(f'bare-{number}', 1)}", {"propagationPolicy": "Background"})
+
+    async with client(cluster) as api:
+        await asyncio.gather(*(one(api, number) for number in range(first, first + count)))
 
 
 @dataclass

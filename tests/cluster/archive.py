@@ -1,4 +1,4 @@
-"""Image archives: what an archive holds, and a one-layer image written without any image tool."""
+"""Image archives: what an archive holds, and images of one more layer written without any image tool."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import hashlib
 import io
 import json
 import platform
+import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,13 +95,46 @@ def write_image(target: Path, *, name: str, files: Mapping[str, bytes], entrypoi
             "layers": [_descriptor("layer.v1.tar", layer)],
         }
     )
+    return _write(target, name=name, manifest=manifest, blobs=(layer, config))
+
+
+def derive_image(base: Path, target: Path, *, name: str, without: str) -> Path:
+    """Writes an OCI archive of the image in `base` under another name, from which a Python package is taken out again.
+
+    One more layer that hides the package's folders; the layers below are not in the archive, the node has to have them.
+    Raises ClusterError where the image has no such package.
+    """
+    with tarfile.open(base) as tar:
+        blob = lambda entry: "blobs/" + entry["digest"].replace(":", "/")  # noqa: E731
+        manifest = _json(tar, blob(_json(tar, "index.json")["manifests"][0]))
+        config = _json(tar, blob(manifest["config"]))
+        folders = [folder for layer in manifest["layers"] for folder in _packages(tar, blob(layer), without)]
+    if not folders:
+        raise ClusterError(f"{base}: the image has no Python package {without!r}")
+    layer = _tar({f"{folder}/.wh.{without}": b"" for folder in folders})
+    config["rootfs"]["diff_ids"].append(_digest(layer))
+    config.setdefault("history", []).append({"created_by": f"without {without}"})
+    raw = _dump(config)
+    manifest["config"] = _descriptor("config.v1+json", raw)
+    manifest["layers"].append(_descriptor("layer.v1.tar", layer))
+    return _write(target, name=name, manifest=_dump(manifest), blobs=(layer, raw))
+
+
+def _packages(tar: tarfile.TarFile, layer: str, package: str) -> list[str]:
+    """The folders in which one layer has the package."""
+    inside = re.compile(rf"(.*/(?:site|dist)-packages)/{re.escape(package)}/")
+    with tarfile.open(fileobj=tar.extractfile(layer), mode="r:*") as files:
+        return sorted({found[1] for entry in files if (found := inside.match(entry.name))})
+
+
+def _write(target: Path, *, name: str, manifest: bytes, blobs: Sequence[bytes]) -> Path:
     entry = {
         **_descriptor("manifest.v1+json", manifest),
         "annotations": {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name},
     }
-    blobs = {"blobs/" + _digest(blob).replace(":", "/"): blob for blob in (layer, config, manifest)}
+    files = {"blobs/" + _digest(blob).replace(":", "/"): blob for blob in (*blobs, manifest)}
     index = _dump({"schemaVersion": 2, "manifests": [entry]})
-    target.write_bytes(_tar({"oci-layout": _dump({"imageLayoutVersion": "1.0.0"}), "index.json": index, **blobs}))
+    target.write_bytes(_tar({"oci-layout": _dump({"imageLayoutVersion": "1.0.0"}), "index.json": index, **files}))
     return target
 
 

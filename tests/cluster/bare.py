@@ -161,6 +161,10 @@ class Bare:
         """Runs a command among the node's processes, which are this machine's; returns what it prints."""
         return run_command(*command)
 
+    def inside(self, *command: str) -> str:
+        """Runs a command in the node's namespaces; returns what it prints."""
+        return run_command(*self._node(self._known_subnets(), {}).namespaces.enter, *command)
+
 
 def _ready(node: dict[str, Any] | None, *, since: float) -> bool:
     """Whether the node is ready by a report that is not older than `since`, and takes pods."""

@@ -26,11 +26,11 @@ from tests.cluster.say import ClusterError, say
 from tests.cluster.settings import Mode, Settings, read_place, remembered
 
 # A pod's cgroup is named by its uid, with underscores where systemd manages cgroups. Its "pause" holds the network.
-_KILL_POD = """
+_SIGNAL_POD = """
 dashes=$1 underscores=$(echo "$1" | tr - _)
 for process in /proc/[0-9]*; do
   grep -qs -e "pod$dashes" -e "pod$underscores" "$process/cgroup" || continue
-  [ "$(cat "$process/comm")" = pause ] || kill -9 "${process#/proc/}"
+  [ "$(cat "$process/comm")" = pause ] || kill "-$2" "${process#/proc/}"
 done
 """
 
@@ -53,6 +53,7 @@ class Backend(Protocol):
     def load(self, archive: Path) -> list[str]: ...
     def images(self) -> list[tuple[str, str]]: ...
     def on_node(self, *command: str) -> str: ...
+    def inside(self, *command: str) -> str: ...
 
 
 def choose_mode() -> tuple[Mode, str]:
@@ -228,15 +229,24 @@ class Cluster:
             )
         self._backend.processes.kill(process, number)
 
-    def kill_containers(self, pod_uid: str) -> None:
-        """SIGKILL to every process of a pod's containers, as an out-of-memory killer would do it; the pod stays."""
-        self._backend.on_node("sh", "-c", _KILL_POD, "kill-pod", pod_uid)
+    def kill_containers(self, pod_uid: str, number: int = signal.SIGKILL) -> None:
+        """A signal to every process of a pod's containers; SIGKILL as an out-of-memory killer would do it: the pod
+        stays.
+        """
+        self._backend.on_node("sh", "-c", _SIGNAL_POD, "signal-pod", pod_uid, str(int(number)))
 
-    def restart(self, process: str) -> None:
-        """Starts a process that was killed as it ran before; for kube-apiserver and kubelet returns when it serves."""
+    def inside(self, *command: str) -> str:
+        """Runs a command in the node's network and file system, as root; returns what it prints."""
+        return self._backend.inside(*command)
+
+    def restart(self, process: str, *, wait: bool = True) -> None:
+        """Starts a process that was killed as it ran before; for kube-apiserver and kubelet returns when it serves,
+        unless told not to `wait`.
+        """
         since = time.time()
         self._backend.processes.restart(process)
-        self._backend.restarted(process, since=since)
+        if wait:
+            self._backend.restarted(process, since=since)
 
     def add_kwok_nodes(
         self,
@@ -244,6 +254,7 @@ class Cluster:
         *,
         gpus_each: int = 8,
         runs_ms: int = 1000,
+        at_most_ms: int | None = None,
         gpu_model: str | None = None,
         gpu_memory: int | None = None,
         prefix: str = "kwok",
@@ -251,12 +262,18 @@ class Cluster:
     ) -> list[str]:
         """Adds nodes that only the API knows, `<prefix>-0` and on; returns their names when they are ready.
 
-        Pods on them "run" for `runs_ms` milliseconds and succeed with `message` as termination message; a pod's
-        annotations `orkhaven.io/kwok-runs-ms`, `orkhaven.io/kwok-exit-code` and `orkhaven.io/kwok-message` say
-        otherwise for it. The first call builds KWOK (about 2 min, once).
+        Pods on them "run" for `runs_ms` milliseconds (or anything from there to `at_most_ms`) and succeed with
+        `message` as termination message; a pod's annotations `orkhaven.io/kwok-runs-ms`,
+        `orkhaven.io/kwok-exit-code` and `orkhaven.io/kwok-message` say otherwise for it. The first call builds KWOK
+        (about 2 min, once).
         """
         kwok.start(
-            self._backend.processes, state=self.state, kubeconfig=self.kubeconfig, runs_ms=runs_ms, message=message
+            self._backend.processes,
+            state=self.state,
+            kubeconfig=self.kubeconfig,
+            runs_ms=runs_ms,
+            at_most_ms=at_most_ms,
+            message=message,
         )
         model, memory = gpu_model or self.settings.gpu_model, gpu_memory or self.settings.gpu_memory
         settings = replace(self.settings, gpu_model=model, gpu_memory=memory)

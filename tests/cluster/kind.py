@@ -133,6 +133,10 @@ class Kind:
         """Runs a command among the node's processes; returns what it prints."""
         return _run(["docker", "exec", self.node_name, *command])
 
+    def inside(self, *command: str) -> str:
+        """The same: its container is the node."""
+        return self.on_node(*command)
+
 
 def _config(settings: Settings) -> dict[str, Any]:
     tuned = {"kube-api-qps": "500", "kube-api-burst": "1000"}

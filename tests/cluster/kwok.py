@@ -105,17 +105,20 @@ containerStatuses:
 """.replace("@exit", EXITS_WITH).replace("@message", MESSAGE)
 
 
-def stages(*, runs_ms: int, message: str = "") -> list[dict[str, Any]]:
-    """Nodes become ready and pods run at once; pods end after `runs_ms` with `message`, or as annotations say."""
+def stages(*, runs_ms: int, at_most_ms: int | None = None, message: str = "") -> list[dict[str, Any]]:
+    """Nodes become ready and pods run at once; pods end after `runs_ms` (or anything up to `at_most_ms`) with
+    `message`, or as annotations say."""
     not_ready = {
         "key": '.status.conditions.[] | select( .type == "Ready" ) | .status',
         "operator": "NotIn",
         "values": ["True"],
     }
-    delay = {
+    delay: dict[str, Any] = {
         "durationMilliseconds": runs_ms,
         "durationFrom": {"expressionFrom": f'.metadata.annotations["{RUNS_FOR}"] | select(. != null) | . + "ms"'},
     }
+    if at_most_ms is not None:
+        delay["jitterDurationMilliseconds"] = at_most_ms
     ends = _POD_ENDS.replace("@default", json.dumps(message))
     return [
         _stage("node-ready", "Node", [not_ready], {"statusTemplate": _NODE_READY}),
@@ -130,9 +133,18 @@ def stages(*, runs_ms: int, message: str = "") -> list[dict[str, Any]]:
     ]
 
 
-def start(processes: Processes, *, state: Path, kubeconfig: Path, runs_ms: int, message: str = "") -> None:
+def start(
+    processes: Processes,
+    *,
+    state: Path,
+    kubeconfig: Path,
+    runs_ms: int,
+    at_most_ms: int | None = None,
+    message: str = "",
+) -> None:
     """Starts KWOK, or starts it anew where its stages have changed."""
-    text = "\n---\n".join(json.dumps(stage) for stage in stages(runs_ms=runs_ms, message=message))
+    made = stages(runs_ms=runs_ms, at_most_ms=at_most_ms, message=message)
+    text = "\n---\n".join(json.dumps(stage) for stage in made)
     # Of its own name, so that a process with other stages is started anew.
     config = state / f"kwok-{hashlib.sha256(text.encode()).hexdigest()[:12]}.yaml"
     config.write_text(text)

@@ -91,6 +91,9 @@ class Loopback:
     def on_node(self, *command: str) -> str:
         raise ClusterError(f"{command[0]}: the control-plane mode has no node to run it on; bare mode needs root")
 
+    def inside(self, *command: str) -> str:
+        return self.on_node(*command)
+
 
 def _stop_order(name: str) -> int:
     return {"etcd": 3, "kube-apiserver": 2}.get(name, 1)

@@ -59,6 +59,10 @@ class Person:
         assert "Traceback (most" not in done.stderr, done.stderr
         return done
 
+    def type(self, line: str, *, code: int = 0, given: str = "") -> str:
+        """What a line prints that is typed at a shell."""
+        return self.run("bash", "-c", line, code=code, given=given).stdout
+
     def ork(self, *arguments: str, code: int = 0, given: str = "", **env: str) -> str:
         """What `kubectl ork` prints."""
         return self.run("kubectl", "ork", *arguments, code=code, given=given, **env).stdout
@@ -114,7 +118,7 @@ def opened(deployment: Deployment, folder: Path) -> Clinic:
         results = deployment.cluster.shared / "results" / user.namespace
         deployment.namespace(user.namespace, data=None, results=results)
         for name, role in ROLES.items():
-            _register(user, name, folder, role=role)
+            person(user, name, folder, role=role)
         _kubeconfig(user, "admin", folder, token=None)
         editor = Person(name="editor", kubeconfig=folder / "editor.kubeconfig", user=user)
         told["submitted"] = editor.ork("submit", "-", "--no-check", "--watch", given=json.dumps(BODY), code=3)
@@ -132,7 +136,8 @@ def _hub_of(deployment: Deployment) -> str:
     return ",".join(sorted(pod["metadata"]["uid"] for pod in found if "deletionTimestamp" not in pod["metadata"]))
 
 
-def _register(user: User, name: str, folder: Path, *, role: str | None) -> None:
+def person(user: User, name: str, folder: Path, *, role: str | None) -> Person:
+    """A new one, with a ClusterRole in the user's namespace, who reaches the hub."""
     account = f"--serviceaccount={user.namespace}:{name}"
     user.kubectl("create", "serviceaccount", name)
     if role:
@@ -148,10 +153,10 @@ def _register(user: User, name: str, folder: Path, *, role: str | None) -> None:
         account,
     )
     token = user.kubectl("create", "token", name).strip()
-    _kubeconfig(user, name, folder, token=token)
+    return Person(name=name, kubeconfig=_kubeconfig(user, name, folder, token=token), user=user)
 
 
-def _kubeconfig(user: User, name: str, folder: Path, *, token: str | None) -> None:
+def _kubeconfig(user: User, name: str, folder: Path, *, token: str | None) -> Path:
     config: Body = json.loads(user.deployment.cluster.kubectl("config", "view", "--raw", "--minify", "-o", "json"))
     config["contexts"][0]["context"]["namespace"] = user.namespace
     if token is not None:
@@ -159,3 +164,4 @@ def _kubeconfig(user: User, name: str, folder: Path, *, token: str | None) -> No
     file = folder / f"{name}.kubeconfig"
     file.touch(mode=0o600)
     file.write_text(json.dumps(config))
+    return file

@@ -28,6 +28,7 @@ VERBS = [
     "suspend",
     "resume",
     "rerun",
+    "debug",
     "export",
     "dashboard",
     "lint",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import Cluster, ClusterError, Mode
-from tests.cluster.archive import TESTBOX_IMAGE, images_in, write_image
+from tests.cluster.archive import TESTBOX_IMAGE, derive_image, images_in, write_image
 from tests.cluster.processes import Processes
 from tests.cluster.settings import read_place
 
@@ -134,6 +136,27 @@ class TestArchives:
         (image,) = images_in(archives[0])
         assert image.name == "some/image:1"
         assert image.config.startswith("sha256:")
+
+    def test_an_image_without_a_package_is_one_small_layer_on_top(self, tmp_path: Path) -> None:
+        packages = ("scipy", "scipy_more", "a/scipy")
+        files = {f"opt/lib/python3.13/site-packages/{name}/__init__.py": b"" for name in packages}
+        base = write_image(tmp_path / "base.tar", name="some/image:1", files=files, entrypoint=["/program"])
+        derived = derive_image(base, tmp_path / "derived.tar", name="some/image:2", without="scipy")
+        assert [image.name for image in images_in(derived)] == ["some/image:2"]
+        with tarfile.open(derived) as tar:
+
+            def blob(digest: str) -> bytes:
+                return (tar.extractfile("blobs/" + digest.replace(":", "/")) or io.BytesIO()).read()
+
+            (index,) = json.load(tar.extractfile("index.json") or io.BytesIO())["manifests"]
+            manifest = json.loads(blob(index["digest"]))
+            below, top = (layer["digest"] for layer in manifest["layers"])
+            assert "blobs/" + below.replace(":", "/") not in tar.getnames(), "the node has it"
+            with tarfile.open(fileobj=io.BytesIO(blob(top))) as layer:
+                assert layer.getnames() == ["opt/lib/python3.13/site-packages/.wh.scipy"]
+            assert json.loads(blob(manifest["config"]["digest"]))["rootfs"]["diff_ids"] == [below, top]
+        with pytest.raises(ClusterError, match="no Python package 'torch'"):
+            derive_image(base, tmp_path / "none.tar", name="some/image:3", without="torch")
 
     @pytest.mark.parametrize(
         ("content", "message"),

@@ -64,6 +64,21 @@ class VirtualClock:
         self.seconds += seconds
 
 
+@dataclass
+class OwnClock:
+    """The operator's machine: its wall clock may be set wrong, and jump; its monotonic clock goes as all do."""
+
+    true: VirtualClock
+    ahead: float = 0.0
+    """Seconds."""
+
+    def now(self) -> datetime:
+        return self.true.now() + timedelta(seconds=self.ahead)
+
+    def monotonic(self) -> float:
+        return self.true.monotonic()
+
+
 @dataclass(frozen=True)
 class Event:
     """What a watch would tell."""

@@ -23,7 +23,7 @@ from orkhaven.engine.resync import Resync
 from orkhaven.engine.telemetry import Telemetry
 from orkrun.contract import ANNOTATION_CONFIG, LABEL_ATTEMPT, LABEL_DEBUG
 from tests.sim.asker import FakeAsker
-from tests.sim.cluster import Body, Event, FakeCluster, VirtualClock, Write, drive
+from tests.sim.cluster import Body, Event, FakeCluster, OwnClock, VirtualClock, Write, drive
 from tests.sim.reader import FakeReader
 from tests.sim.world import World, experiment_of, finished, gpus
 
@@ -73,6 +73,9 @@ class Simulation:
         """`asker`: instead of the simulation's own, which starts with each operator anew."""
         self._real_asker = asker
         self.clock = VirtualClock()
+        """Of the cluster and its nodes."""
+        self.own_clock = OwnClock(self.clock)
+        """The operator's."""
         self.cluster = FakeCluster(self.clock)
         self.world = World(self.cluster)
         self.events = Events()
@@ -123,7 +126,7 @@ class Simulation:
         self.reader = FakeReader(self.cluster)
         self.engine = Engine(
             self.cluster,
-            clock=self.clock,
+            clock=self.own_clock,
             events=self.events,
             meters=self.telemetry,
             asker=self._real_asker or self.asker,

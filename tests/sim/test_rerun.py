@@ -303,7 +303,7 @@ ENTRIES: tuple[Body, ...] = (
 )
 
 
-def _whole(sim: Simulation) -> Body:
+def whole(sim: Simulation) -> Body:
     """The end state with the records and the links."""
     links = {e["metadata"]["name"]: e["metadata"]["labels"][LABEL_RERUN_OF] for e in reruns(sim)}
     records = [{key: value for key, value in r.items() if key != "time"} for r in sim.sweep()["status"]["reruns"]]
@@ -316,7 +316,7 @@ def test_a_crash_at_any_write_of_a_rerun_changes_nothing_about_the_end(moment: s
     first = len(sim.cluster.writes)
     ask(sim, *ENTRIES)
     sim.settle(memory_helps)
-    want, writes = _whole(sim), len(sim.cluster.writes) - first
+    want, writes = whole(sim), len(sim.cluster.writes) - first
     assert writes > 12
     assert len(reruns(sim)) == 2
     for number in range(writes):
@@ -326,7 +326,7 @@ def test_a_crash_at_any_write_of_a_rerun_changes_nothing_about_the_end(moment: s
         ask(sim, *ENTRIES)
         sim.settle_over_crashes(memory_helps)
         assert fault.happened
-        assert _whole(sim) == want, f"{moment} write {number}"
+        assert whole(sim) == want, f"{moment} write {number}"
         sim.check_quiet()
 
 

@@ -56,6 +56,11 @@ class NameRule:
 Rules = tuple[Rule | Transition | NameRule, ...]
 
 
+@functools.cache
+def _shared(names: frozenset[str]) -> set[str]:
+    return set(names)
+
+
 class Model(BaseModel):
     """Base of all resource models: camelCase outside, snake_case inside, frozen, unknown fields refused."""
 
@@ -74,6 +79,8 @@ class Model(BaseModel):
         for rule in type(self).all_rules():
             if isinstance(rule, Rule):
                 rule.run(self)
+        # A set of names each would be a third of what ten thousand parsed resources take. Frozen: nobody adds to it.
+        object.__setattr__(self, "__pydantic_fields_set__", _shared(frozenset(self.__pydantic_fields_set__)))
         return self
 
     @classmethod

@@ -1,12 +1,15 @@
 """`debug`: what a run said last, then a shell where it failed: its image, node, parameters, data and environment.
 
 The operator makes the pod (spec.debug), as it makes those of the attempts; this waits for it, enters it with
-`kubectl exec`, and takes the wish back when the shell ends.
+`kubectl exec`, and takes the wish back when the shell ends. Commands from a pipe or a file are run in it just so; where
+there is neither a terminal nor a pipe, it says how to enter.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
+import stat
 import subprocess
 import sys
 import time
@@ -56,13 +59,27 @@ def debug(
             f"the operator has not looked at {name} yet", hint=f"{session.command('why', name)} says more"
         )
     _last_words(body)
+    flags = _stdin()
     until = _ask(kube, body, session.now + length, gpu=gpu, now=session.now)
     try:
         pod = _ready(kube, body, pause=pause)
-        return _enter(session, body, pod, until=until, keep=keep, run=run)
+        return _enter(session, body, pod, flags, until=until, keep=keep, run=run)
     finally:
-        if not keep and sys.stdin.isatty():
+        if not keep and flags is not None:
             kube.patch("Experiment", body["metadata"]["name"], {"spec": {"debug": None}}, manager=MANAGER)
+
+
+def _stdin() -> str | None:
+    """How `kubectl exec` is to take what is typed: "-it" from a terminal, "-i" from a pipe or a file, None: nobody
+    types.
+    """
+    if sys.stdin.isatty():
+        return "-it"
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError):  # closed, or none of the system's
+        return None
+    return "-i" if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode) else None
 
 
 def _last_words(body: Body) -> None:
@@ -130,21 +147,22 @@ def _waits_for(pod: Body | None) -> str:
     return "waits for a node"
 
 
-def _enter(session: Session, body: Body, pod: str, *, until: str, keep: bool, run: Run) -> int:
+def _enter(session: Session, body: Body, pod: str, flags: str | None, *, until: str, keep: bool, run: Run) -> int:
     meta, spec = body["metadata"], body["spec"]
     program, verb, *options = session.target.kubectl("exec")
-    command = [program, verb, *options, "-n", meta["namespace"], "-it", pod, "-c", "trainer", "--"]
+    command = [program, verb, *options, "-n", meta["namespace"], flags or "-it", pod, "-c", "trainer", "--"]
     command += ["/bin/sh", "-c", _SHELL]
     started = shlex.join(spec["command"]) if spec.get("command") else "the image's own entry point"
     print(f"pod {pod}, until {until}. The run was started with: {started}")
     print("Its output can be read under /output; what is started here writes to /tmp/output and reports nothing.")
-    if not sys.stdin.isatty():
+    if flags is None:
         print(f"enter it: {shlex.join(['kubectl', *command[1:]])}")
         print(
             f"end it: kubectl patch experiment.orkhaven.io {meta['name']} -n {meta['namespace']} --type merge "
             """-p '{"spec":{"debug":null}}'"""
         )
         return 0
+    sys.stdout.flush()  # into a file or a pipe it would come after what the shell says
     code = run(command)
     if keep:
         print(f"the pod stays until {until}: {session.command('debug', meta['name'])} enters it again")

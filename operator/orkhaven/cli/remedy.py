@@ -9,31 +9,22 @@ from orkhaven.client.kube import Body
 
 
 def line_for(session: Session, sweep: Body, cluster: Body) -> str:
-    """The command line that runs a cluster's trials again, with what its cause asks to be changed."""
     words = ["rerun", sweep["metadata"]["name"]]
     words += ["--cluster", cluster["id"]] if cluster.get("id") else ["--reason", cluster["reason"]]
-    return session.command(*words, *_remedy(sweep, cluster["reason"]))
+    return session.command(*words, *_changed(sweep, cluster["reason"]))
 
 
-def _remedy(sweep: Body, reason: str) -> list[str]:
-    resources = (sweep["spec"].get("template") or {}).get("resources") or {}
-    match reason:
-        case "OutOfMemoryKilled":
-            return ["--set", f"resources.memory={_doubled(resources.get('memory')) or '32Gi'}"]
-        case "SharedMemory":
-            return ["--set", f"resources.sharedMemory={_doubled(resources.get('sharedMemory')) or '4Gi'}"]
-        case "CudaOutOfMemory":
-            return ["--set", shlex.quote("batch_size=<smaller>")]
-        case "InvalidParams" | "Diverged":
-            return ["--set", shlex.quote("<parameter>=<value>")]
-        case "ImportError" | "ImagePull" | "UserException" | "MetricMissing":
-            return ["--image", shlex.quote("<mended image>")]
-        case _:
+def _changed(sweep: Body, reason: str) -> list[str]:
+    from orkhaven.api.remedy import Change, remedy
+
+    wanted = remedy(reason, (sweep["spec"].get("template") or {}).get("resources") or {})
+    value = wanted.value or wanted.example
+    match wanted.change:
+        case Change.MEMORY | Change.SHARED_MEMORY:
+            return ["--set", f"resources.{wanted.change}={value}"]
+        case Change.PARAMS:
+            return ["--set", shlex.quote(value)]
+        case Change.IMAGE:
+            return ["--image", shlex.quote(value)]
+        case Change.NOTHING:
             return []
-
-
-def _doubled(quantity: str | None) -> str | None:
-    """ "16Gi" -> "32Gi"; what is no whole number of a unit is left to the person."""
-    digits = str(quantity or "").rstrip("KMGTi")
-    unit = str(quantity or "")[len(digits) :]
-    return f"{int(digits) * 2}{unit}" if digits.isdecimal() and unit else None

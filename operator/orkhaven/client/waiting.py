@@ -19,11 +19,23 @@ def condition(body: Body, kind: str) -> dict[str, Any]:
 
 
 def finished(body: Body) -> bool:
-    return condition(body, "Finished").get("status") == "True"
+    """Whether it has ended. A Sweep whose spec the operator has not looked at yet has not: a rerun that was just asked
+    for opens it again, and whoever waits means that too.
+    """
+    if condition(body, "Finished").get("status") != "True":
+        return False
+    return body.get("kind") != "Sweep" or not _unseen(body)
+
+
+def _unseen(body: Body) -> bool:
+    seen = (body.get("status") or {}).get("observedGeneration")
+    return seen is not None and seen < body["metadata"].get("generation", seen)
 
 
 def holds(body: Body, kind: str) -> bool:
     """Whether the condition is True. Raises OrkhavenError where it cannot come true any more."""
+    if kind == "Finished":
+        return finished(body)
     if condition(body, kind).get("status") == "True":
         return True
     if finished(body):

@@ -6,6 +6,7 @@ None, what is of the wrong type counts as missing, a spec that cannot be read be
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
@@ -36,6 +37,8 @@ CONTAINER = "trainer"
 """Name of the training container; the only one of its pod."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SHORT = 24
+"""Characters of a text that many objects have: a reason, a node, a moment, not a name or a hash."""
 _SPREADING = ("NoSchedule", "NoExecute")
 
 _Spec = TypeVar("_Spec", SweepSpec, ExperimentSpec)
@@ -61,7 +64,7 @@ def parse_experiment(body: Mapping[str, Any]) -> ExperimentView:
     """The view of an Experiment."""
     meta = _meta(body)
     spec, invalid = _spec(ExperimentSpec, body)
-    status = _dict(body.get("status"))
+    status = _compact(_dict(body.get("status")))
     return ExperimentView(
         meta=meta,
         spec=spec,
@@ -238,6 +241,15 @@ def _gpus(pod_spec: Mapping[str, Any]) -> int:
 def _conditions(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The conditions that hold, by type."""
     return {str(c.get("type")): c for c in _dicts(status.get("conditions")) if c.get("status") == "True"}
+
+
+def _compact(value: Any) -> Any:
+    """The same with each key and each short text in memory once: those of ten thousand Experiments are mostly alike."""
+    if isinstance(value, dict):
+        return {sys.intern(key): _compact(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_compact(item) for item in value]
+    return sys.intern(value) if type(value) is str and len(value) <= _SHORT else value
 
 
 def _dict(value: Any) -> dict[str, Any]:

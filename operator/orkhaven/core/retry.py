@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from orkhaven.api import Reason
@@ -125,3 +127,11 @@ def backoff(failures: int, *, uid: str, attempt: int, defaults: Defaults) -> flo
     plain = min(defaults.retry_max_seconds, defaults.retry_base_seconds * 2 ** min(failures - 1, 30))
     drawn = int.from_bytes(hashlib.sha256(f"{uid}/{attempt}".encode()).digest()[:4], "big") / 2**32
     return float(plain * (1 + drawn / 5))
+
+
+def no_later(at: datetime, *, now: datetime, defaults: Defaults) -> datetime:
+    """When to try again where that was to be `at`: no later than the longest wait from now.
+
+    The date was made by a clock that may have been wrong, the node's or one of ours that has been put right since.
+    """
+    return min(at, now + timedelta(seconds=math.ceil(defaults.retry_max_seconds * 1.2)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -110,6 +110,10 @@ class Engine:
     def learn(self, kind: Kind, body: Body) -> None:
         """A body that a call returned."""
         self.observe(kind, PARSERS[kind](body))
+
+    def known(self, kind: Kind, body: Mapping[str, Any]) -> Any | None:
+        """What is held of this version of it, or of a newer one."""
+        return self.store.known(kind, body)
 
     def observe(self, kind: Kind, view: Any) -> bool:
         """Something was seen. Whether it was news."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -120,6 +120,10 @@ class Meters(Protocol):
 
 class Feed(Protocol):
     """What the engine gives whoever watches the cluster: parsed views, from the engine's own thread."""
+
+    def known(self, kind: Kind, body: Mapping[str, Any]) -> Any | None:
+        """The view that is held of this object, where it is of this version or a newer one: nothing has to be parsed.
+        May be called from any thread."""
 
     def observe(self, kind: Kind, view: Any) -> bool: ...
 

@@ -32,7 +32,7 @@ from orkhaven.core.reuse import Twin
 from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.status import holds
 from orkhaven.core.sweep import plan_sweep
-from orkhaven.core.views import Defaults, ExperimentView, Heard, Key, SweepView, Why
+from orkhaven.core.views import Defaults, ExperimentView, Heard, JobView, Key, SweepView, Why
 from orkhaven.engine.admission import plan_admission
 from orkhaven.engine.executor import Executor, side_by_side
 from orkhaven.engine.ports import OPERATOR_MANAGER, Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Reader
@@ -164,9 +164,10 @@ class Reconciler:
         if view is None or view.meta.deleting:
             self._waiting.pop(key, None)
             return GONE
+        jobs = await self._jobs(view)
         plan = plan_experiment(
             view,
-            jobs=self._store.jobs(view),
+            jobs=jobs,
             pods=self._store.pods(key),
             nodes=self._store.nodes(),
             waiting=self._waiting.get(key),
@@ -183,6 +184,21 @@ class Reconciler:
             return outcome
         # On its own: whatever is refused of it, the run goes its way.
         return _both(outcome, await self._carry_out(Kind.EXPERIMENT, view, debug))
+
+    async def _jobs(self, view: ExperimentView) -> list[JobView]:
+        """Its Jobs. That of its open attempt is asked for where it is not known: the watch of Jobs may be behind that
+        of Experiments, as on a standby that has just taken over, and an attempt taken for lost would get a second one
+        beside it. Raises ApiError.
+        """
+        jobs = self._store.jobs(view)
+        last = view.status.attempts[-1] if view.status.attempts else None
+        if last is None or last.reason is not None or any(job.attempt == last.number for job in jobs):
+            return jobs
+        try:
+            self._learn(Kind.JOB, await self._gateway.get(Kind.JOB, view.meta.key.namespace, last.job))
+        except NotFound:
+            return jobs
+        return self._store.jobs(view)
 
     async def _carry_out_attempt(self, view: ExperimentView, plan: Plan) -> Outcome:
         if not any(isinstance(action, CreateJob) for action in plan.actions):

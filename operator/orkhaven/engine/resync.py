@@ -76,9 +76,11 @@ class Resync:
         async for bodies, version in pages:
             listed_at = listed_at or int(version)
             for body in bodies:
-                view = PARSERS[kind](body)
+                view = self._engine.known(kind, body)
+                if view is None:
+                    view = PARSERS[kind](body)
+                    repaired += self._engine.observe(kind, view)
                 present.append((view.meta.key, view.meta.uid))
-                repaired += self._engine.observe(kind, view)
         for ghost in self._engine.store.missing(kind, present, listed_at=listed_at, namespace=namespace):
             log.info("dropped: deleted unseen", extra={"kind": str(kind), "key": str(ghost.meta.key)})
             repaired += self._engine.forget(kind, ghost.meta.key, ghost.meta.uid)

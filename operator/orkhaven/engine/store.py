@@ -143,6 +143,20 @@ class Store:
         """By name."""
         return {key.name: view for key, view in self._views[Kind.NODE].items()}
 
+    def known(self, kind: Kind, body: Mapping[str, Any]) -> Any | None:
+        """The view held of this very object, where it is of this version or a newer one.
+
+        Ten thousand objects that are listed again, and the watch's echo of what was just written, need no parsing.
+        """
+        meta = body.get("metadata")
+        if not isinstance(meta, Mapping):
+            return None
+        view = self._views[kind].get(Key(meta.get("namespace") or "", meta.get("name") or ""))
+        if view is None or view.meta.uid != meta.get("uid"):
+            return None
+        version = str(meta.get("resourceVersion"))
+        return view if version.isdecimal() and int(version) <= view.meta.resource_version else None
+
     # --- write -----------------------------------------------------------------------------------------------------
 
     def upsert(self, kind: Kind, view: View) -> tuple[Any | None, Any] | None:

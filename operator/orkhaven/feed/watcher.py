@@ -118,7 +118,7 @@ class Watcher:
 
     def _on_event(self, kind: Kind, type_: str | None, body: dict[str, Any]) -> None:
         try:
-            view = PARSERS[kind](body)
+            view = self._feed.known(kind, body) or PARSERS[kind](body)
         except Exception:
             log.exception("an object cannot be read", extra={"kind": str(kind), "object": body.get("metadata")})
             return

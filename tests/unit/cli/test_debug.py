@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +102,25 @@ def test_without_a_terminal_it_says_how_to_enter(
     assert (code, ran) == (0, [])
     assert "enter it: kubectl exec --context=lab -n radiology -it pod-d" in capsys.readouterr().out
     assert len(wishes(api)) == 1
+
+
+@pytest.mark.parametrize("source", ["pipe", "file"])
+def test_commands_from_a_pipe_or_a_file_are_run_and_the_pod_goes(
+    api: FakeApi, session: TestSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str
+) -> None:
+    if source == "pipe":
+        reading, writing = os.pipe()
+        os.close(writing)
+    else:
+        (tmp_path / "look.sh").touch()
+        reading = os.open(tmp_path / "look.sh", os.O_RDONLY)
+    api.put(pod())
+    with os.fdopen(reading) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        code, (command,) = enter(session)
+    assert code == 7
+    assert command[5] == "-i"
+    assert wishes(api)[-1] is None
 
 
 @pytest.mark.parametrize("timeout", ["soon", "10s", "25h"])

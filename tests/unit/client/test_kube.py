@@ -33,6 +33,7 @@ from orkhaven.client.tokens import TokenChoice, token_of
 from orkhaven.client.waiting import finished, holds, until
 from orkhaven.client.wire import WireError
 from tests.cli_world import Body, covid, trial
+from tests.cli_world import finished as finished_sweep
 from tests.unit.client.fake_api import FakeApi, refusal
 
 REFUSALS = {
@@ -138,6 +139,18 @@ def test_waiting_for_what_is_deleted_ends() -> None:
 def test_waiting_for_what_cannot_come_any_more_ends() -> None:
     with pytest.raises(OrkhavenError, match=r"has ended .Succeeded.: it will not be Running any more"):
         holds(trial("one"), "Running")
+
+
+@pytest.mark.parametrize(
+    ("seen", "over"), [(2, True), (1, False), (None, True)], ids=["as it is now", "as it was", "by an older operator"]
+)
+def test_a_sweep_has_ended_only_with_what_its_spec_says_now(seen: int | None, over: bool) -> None:
+    body = finished_sweep("covid")
+    body["metadata"]["generation"] = 2
+    if seen is not None:
+        body["status"]["observedGeneration"] = seen
+    assert finished(body) is over
+    assert holds(body, "Finished") is over
 
 
 def test_waiting_gives_up_at_its_time() -> None:

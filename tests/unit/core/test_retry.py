@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from orkhaven.api.retry import Overrides
 from orkhaven.core.failures import Action, Cause
 from orkhaven.core.overrides import effective, escalated, in_words, is_room
 from orkhaven.core.parse import parse_node
-from orkhaven.core.retry import POLICIES, backoff, decide
+from orkhaven.core.retry import POLICIES, backoff, decide, no_later
 from orkhaven.core.views import Defaults
 from tests.unit.core.world import DEFAULTS, DONE, World, make_experiment, make_node
 
@@ -314,3 +315,15 @@ class TestElsewhere:
         world.run().exit(1, "Xid 79").settle()
         world.wait(60).settle()
         assert where_not(world) == []
+
+
+@pytest.mark.parametrize(
+    ("waits", "at_most"),
+    [(-30, -30), (0, 0), (700, 700), (720, 720), (721, 720), (3600, 720), (86_400, 720)],
+    ids=lambda seconds: f"{seconds} s",
+)
+def test_a_date_that_no_back_off_can_have_made_is_brought_nearer(waits: int, at_most: int) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert no_later(now + timedelta(seconds=waits), now=now, defaults=Defaults(image="i")) == now + timedelta(
+        seconds=at_most
+    )

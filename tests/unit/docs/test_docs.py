@@ -15,7 +15,7 @@ from tests.documents import PAGES, ROOT, commands, programs
 
 RUN_HERE = {"make", "ctseg"}
 RUN_END_TO_END = {"kubectl"}
-"""tests/e2e/test_quickstart.py runs these against a finished quickstart."""
+"""tests/e2e/test_quickstart.py runs these against a finished quickstart, test_failures.py those of its own page."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

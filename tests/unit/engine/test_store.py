@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from orkhaven.core.identity import param_hash
 from orkhaven.core.views import ExperimentView, Heard, Key, PodEvent, ReadState
 from orkhaven.engine.ports import Kind
 from orkhaven.engine.store import Store
-from tests.unit.engine.builders import experiment, job, pod, sweep
+from tests.unit.engine.builders import experiment, job, meta, pod, sweep
 
 E = Key("ns", "e")
 
@@ -24,6 +25,25 @@ def test_an_older_version_never_replaces_a_newer_one() -> None:
     found = store.experiment(E)
     assert found is not None
     assert found.meta.resource_version == 5
+
+
+@pytest.mark.parametrize(
+    ("told", "held"),
+    [
+        pytest.param(meta("e", version=5), True, id="the same version"),
+        pytest.param(meta("e", version=4), True, id="an older one"),
+        pytest.param(meta("e", version=6), False, id="a newer one"),
+        pytest.param(meta("e", uid="other", version=5), False, id="a namesake"),
+        pytest.param(meta("f", version=5), False, id="another"),
+        pytest.param({**meta("e"), "resourceVersion": "x"}, False, id="no version"),
+        pytest.param(None, False, id="nothing"),
+    ],
+)
+def test_what_is_held_already_need_not_be_parsed(told: dict[str, Any] | None, held: bool) -> None:
+    store = Store()
+    store.upsert(Kind.EXPERIMENT, view := experiment(version=5))
+    assert store.known(Kind.EXPERIMENT, {"metadata": told}) is (view if held else None)
+    assert store.known(Kind.JOB, {"metadata": told}) is None
 
 
 def test_a_late_event_does_not_bring_back_what_was_deleted() -> None:

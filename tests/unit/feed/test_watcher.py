@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ class Seen:
     def __init__(self) -> None:
         self.observed: list[tuple[Kind, str, int]] = []
         self.forgotten: list[tuple[Kind, Key, str]] = []
+
+    def known(self, kind: Kind, body: Mapping[str, Any]) -> None:
+        return None
 
     def observe(self, kind: Kind, view: Any) -> bool:
         self.observed.append((kind, view.meta.key.name, view.meta.resource_version))

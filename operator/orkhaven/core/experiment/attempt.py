@@ -16,8 +16,9 @@ from orkhaven.core.failures import Evidence
 from orkhaven.core.job import build_job
 from orkhaven.core.outcome import failure_of, lingers, result_words
 from orkhaven.core.queue import needs_of, past
+from orkhaven.core.retry import no_later
 from orkhaven.core.reuse import in_folder
-from orkhaven.core.status import clip
+from orkhaven.core.status import clip, whole_seconds
 
 LOOK_AGAIN_SECONDS = 10.0
 """While an earlier attempt's pod is still there: its node may stop to answer, which is no event of this experiment."""
@@ -106,6 +107,8 @@ def begin(draft: Draft, around: Around, number: int) -> None:
     if around.spec.suspend:
         draft.say(State.SUSPENDED, Reason.SUSPENDED, f"suspended; {because}" if because else "suspended")
         return
+    if draft.retry_at is not None:
+        draft.retry_at = whole_seconds(no_later(draft.retry_at, now=draft.now, defaults=around.defaults))
     if draft.retry_at is not None and draft.retry_at > draft.now:
         draft.recheck.append((draft.retry_at - draft.now).total_seconds())
         message = f"attempt {number} starts at {draft.retry_at:%H:%M:%S} UTC; {because}"

@@ -52,7 +52,8 @@ def settle(draft: Draft, around: Around, verdict: Verdict) -> None:
     draft.avoid = avoided_after(cause, draft.attempts, draft.avoid)
     if changes is not None:
         _change(draft, around, spec, changes)
-    end = draft.attempts[-1].end_time or draft.now
+    # By the node's clock, which may be ahead of ours.
+    end = min(draft.attempts[-1].end_time or draft.now, draft.now)
     draft.retry_at = whole_seconds(end + timedelta(seconds=again.delay))
     when = "at once" if again.delay == 0 else f"at {draft.retry_at:%H:%M:%S} UTC"
     how = f" {in_words(changes)}" if changes is not None else ""

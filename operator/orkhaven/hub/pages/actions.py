@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -130,8 +131,11 @@ def entry_of(form: Mapping[str, str], *, day: date) -> dict[str, Any]:
     """What the form asks for. Raises HttpError 400."""
     cluster = form.get("cluster", "")
     overrides: dict[str, Any] = {}
-    if memory := form.get("memory", "").strip():
-        overrides["resources"] = {"memory": memory}
+    resources = {name: value for name in ("memory", "sharedMemory") if (value := form.get(name, "").strip())}
+    if resources:
+        overrides["resources"] = resources
+    if params := _assignments(form.get("params", "")):
+        overrides["params"] = params
     if image := form.get("image", "").strip():
         overrides["image"] = image
     entry: dict[str, Any] = {"select": {"reasons" if form.get("by") == "reason" else "clusters": [cluster]}}
@@ -145,6 +149,20 @@ def entry_of(form: Mapping[str, str], *, day: date) -> dict[str, Any]:
     except ValidationError as error:
         raise HttpError(400, "BadRerun", "; ".join(problems(error))) from error
     return entry
+
+
+def _assignments(text: str) -> dict[str, Any]:
+    """ "batch_size=4 loss.name=dice": values are JSON where they can be, else texts. Raises HttpError 400."""
+    found: dict[str, Any] = {}
+    for part in text.split():
+        name, equals, value = part.partition("=")
+        if not name or not equals:
+            raise HttpError(400, "BadRerun", f"parameters: {part!r} should be name=value, with a space between two.")
+        try:
+            found[name] = json.loads(value, parse_constant=str)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 async def _person(request: Request, namespace: str) -> tuple[str, dict[str, str]]:

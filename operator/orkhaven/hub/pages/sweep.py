@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from orkhaven.api.remedy import remedy
 from orkhaven.hub.api.ingest import Name, Namespace
 from orkhaven.hub.context import Hub, hub_of
 from orkhaven.hub.errors import HttpError
@@ -103,6 +104,7 @@ async def sweep(
         default_x=x.key,
         default_y=y.key,
         failures=row.status.get("failureClusters") or [],
+        remedy=lambda reason: remedy(reason, row.resources),
         reruns=row.status.get("reruns") or [],
         others=row.status.get("otherFailures"),
         has_band=bool(schema.varying),
@@ -194,6 +196,7 @@ async def failures(request: Request, namespace: Namespace, name: Name) -> Respon
         name=name,
         sweep=view,
         failures=found,
+        remedy=lambda reason: remedy(reason, row.resources),
         reruns=row.status.get("reruns") or [],
         others=row.status.get("otherFailures"),
         allowed=await allowed(request, viewer, kind="Sweep", namespace=namespace, name=name),

@@ -129,6 +129,8 @@ class SweepRow:
     parameters: tuple[str, ...]
     """Dotted names of what is searched."""
     parallelism: int | None
+    resources: Mapping[str, Json]
+    """What each trial asks for, as the template says."""
     suspended: bool
     finished: bool
     status: Mapping[str, Json]
@@ -208,6 +210,7 @@ def sweep_row(body: Body) -> SweepRow:
         algorithm=(spec.get("search") or {}).get("algorithm") or "Grid",
         parameters=tuple(parameter["name"] for parameter in spec.get("parameters") or ()),
         parallelism=spec.get("parallelism"),
+        resources=(spec.get("template") or {}).get("resources") or {},
         suspended=bool(spec.get("suspend")) or held_reason(body.get("status")) is not None,
         finished=is_finished(body),
         status=body.get("status") or {},

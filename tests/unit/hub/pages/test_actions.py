@@ -188,7 +188,7 @@ async def test_the_failed_of_one_cause_are_run_again_as_the_person_and_a_second_
     failed: Browser, fake_cluster: FakeCluster
 ) -> None:
     page = (await failed.get(f"/n/{NAMESPACE}/sweeps/sweep")).text
-    assert page.count("Rerun these") == 2
+    assert (page.count("Rerun these 2"), page.count("Rerun it")) == (1, 1)
     assert "said so" in page
     form = {"by": "cluster", "cluster": "c3f2a1", "memory": " 32Gi ", "image": "", "csrf": await failed.csrf()}
     answer = await failed.client.post(RERUN, data=form)
@@ -215,6 +215,26 @@ async def test_a_cause_without_a_cluster_is_run_again_by_its_reason_from_the_sta
     assert entry["fromCheckpoint"] is False
 
 
+async def test_all_that_can_be_changed_is_laid_over_the_trials(failed: Browser, fake_cluster: FakeCluster) -> None:
+    params = "batch_size=4  optimizer.lr=1e-4 loss.name=dice_ce  ema.decay=null data.windows=[[-1250,250]] x=NaN"
+    form = {"by": "cluster", "cluster": "c3f2a1", "params": params, "sharedMemory": "4Gi", "image": "ctseg:1.5"}
+    answer = await failed.client.post(RERUN, data={**form, "csrf": await failed.csrf()})
+    assert answer.status_code == 303
+    (entry,) = fake_cluster.patched[-1][-1]["spec"]["rerun"]
+    assert entry["overrides"] == {
+        "resources": {"sharedMemory": "4Gi"},
+        "image": "ctseg:1.5",
+        "params": {
+            "batch_size": 4,
+            "optimizer.lr": 1e-4,
+            "loss.name": "dice_ce",
+            "ema.decay": None,
+            "data.windows": [[-1250, 250]],
+            "x": "NaN",
+        },
+    }
+
+
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
@@ -222,8 +242,9 @@ async def test_a_cause_without_a_cluster_is_run_again_by_its_reason_from_the_sta
         ({"memory": "much"}, 400, "overrides.resources.memory"),
         ({"image": "no spaces please"}, 400, "overrides.image"),
         ({"cluster": ""}, 400, "select.clusters[0]"),
+        ({"params": "batch_size 4"}, 400, "parameters: &#39;batch_size&#39; should be name=value"),
     ],
-    ids=["a cause that nobody died of", "no memory", "no image", "nothing"],
+    ids=["a cause that nobody died of", "no memory", "no image", "nothing", "no value"],
 )
 async def test_what_cannot_be_run_again_is_said(
     failed: Browser, fake_cluster: FakeCluster, change: dict[str, str], status: int, words: str

@@ -34,9 +34,15 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// Where a change is not to be made by a slip: data-confirm says what will happen.
+// Where a change is not to be made by a slip: data-confirm says what will happen, and with what.
+function given(form) {
+  const fields = [...form.querySelectorAll(".field input")].filter((one) => (one.type === "checkbox" ? one.checked : one.value.trim()));
+  const words = fields.map((one) => `${one.labels[0].textContent.trim()} ${one.type === "checkbox" ? "" : one.value.trim()}`.trim());
+  return words.length ? `Changed: ${words.join(", ")}.` : "Nothing is changed.";
+}
 document.addEventListener("submit", (event) => {
-  const question = event.target.dataset.confirm;
+  const form = event.target;
+  const question = form.dataset.confirm && ("draft" in form.dataset ? `${form.dataset.confirm}\n\n${given(form)}` : form.dataset.confirm);
   if (question && !confirm(question)) event.preventDefault();
 });
 

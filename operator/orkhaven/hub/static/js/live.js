@@ -27,9 +27,13 @@ function refresh() {
 const isLive = (event) => event.detail.requestConfig?.triggeringEvent?.type === "ork:changed";
 let held = false; // a refresh was left out
 
+// What was typed into a form stays until it is sent or taken back, wherever the focus is.
+const typed = (input) => (input.type === "checkbox" ? input.checked !== input.defaultChecked : input.value !== input.defaultValue);
+
 function inUse(part) {
   const active = document.activeElement;
-  return Boolean(part.querySelector("details.menu[open]")) || (part.contains(active) && active.matches("input:not([type=checkbox]), select, textarea"));
+  if ([...part.querySelectorAll("form[data-draft] input")].some(typed)) return true;
+  return Boolean(part.querySelector("details.menu[open], form[data-draft] details[open]")) || (part.contains(active) && active.matches("input:not([type=checkbox]), select, textarea"));
 }
 
 document.body.addEventListener("htmx:beforeRequest", (event) => {
@@ -47,7 +51,7 @@ function released() {
   });
 }
 document.addEventListener("focusout", released);
-document.addEventListener("toggle", (event) => event.target.matches?.("details.menu:not([open])") && released(), true);
+document.addEventListener("toggle", (event) => event.target.matches?.("details.menu:not([open]), form[data-draft] details:not([open])") && released(), true);
 
 // What is scrolled and what has the focus stays so.
 const places = new Map();
@@ -56,6 +60,11 @@ const keyOf = (element) => `${element.tagName} ${element.getAttribute("href") ??
 document.body.addEventListener("htmx:beforeSwap", (event) => {
   const { target } = event.detail;
   if (!isLive(event) || !target.id) return;
+  if (inUse(target)) { // since it was asked for
+    event.detail.shouldSwap = false;
+    held = true;
+    return;
+  }
   const scroll = target.querySelector(".scroll");
   const active = target.contains(document.activeElement) ? keyOf(document.activeElement) : null;
   places.set(target.id, { top: scroll?.scrollTop ?? 0, left: scroll?.scrollLeft ?? 0, active });
