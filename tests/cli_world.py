@@ -183,7 +183,17 @@ def covid() -> list[Body]:
                     "id": "c3f2a1b0",
                     "signature": "InvalidParams: loss.gamma: # is below #",
                     "where": "losses/focal.py:12 in __init__",
-                    "correlates": [{"text": "loss.gamma=-2 in 2/2, 0/3 of the successful"}],
+                    "correlates": [
+                        {
+                            "what": "loss.gamma",
+                            "value": "=-2",
+                            "failed": 2,
+                            "failedOf": 2,
+                            "succeeded": 0,
+                            "succeededOf": 3,
+                            "text": "loss.gamma=-2 in 2/2, 0/3 of the successful",
+                        }
+                    ],
                     "nodes": [{"name": "gpu-1", "count": 2}],
                     "firstSeen": T0,
                     "lastSeen": T0,
