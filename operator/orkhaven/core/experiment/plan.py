@@ -44,7 +44,7 @@ def plan_experiment(
     if exp.meta.deleting:
         return Plan()
     if is_over(exp):
-        return _labelled(exp, retire(exp, jobs=jobs, defaults=defaults, now=now))
+        return _labelled(exp, retire(exp, jobs=jobs, defaults=defaults, now=now), now=now)
     draft = Draft(exp, now=now)
     if exp.spec is None:
         return draft.refuse(exp.invalid or "spec: cannot be read")
@@ -65,14 +65,15 @@ def plan_experiment(
         avoided=avoided,
         defaults=defaults,
     )
-    return _labelled(exp, _run(draft, around, hashes))
+    return _labelled(exp, _run(draft, around, hashes), now=now)
 
 
-def _labelled(exp: ExperimentView, plan: Plan) -> Plan:
-    label = relabel(exp)
-    if label is None or any(isinstance(action, DeleteExperiment | ReadPod) for action in plan.actions):
+def _labelled(exp: ExperimentView, plan: Plan, *, now: datetime) -> Plan:
+    label, left = relabel(exp, now=now)
+    if any(isinstance(action, DeleteExperiment | ReadPod) for action in plan.actions):
         return plan
-    return replace(plan, actions=(*plan.actions, label))
+    again = min((seconds for seconds in (plan.requeue_after, left) if seconds is not None), default=None)
+    return replace(plan, actions=(*plan.actions, label) if label is not None else plan.actions, requeue_after=again)
 
 
 def _run(draft: Draft, around: Around, hashes: tuple[str, str]) -> Plan:
