@@ -123,7 +123,10 @@ def test_memory_is_proposed_and_a_yes_runs_just_these(failures: Locator, page: P
 
     def answer(dialog: Dialog) -> None:
         questions.append(dialog.message)
-        dialog.dismiss() if len(questions) == 1 else dialog.accept()
+        if len(questions) == 1:
+            dialog.dismiss()
+        else:
+            dialog.accept()
 
     page.on("dialog", answer)
     memory = of(failures, "OutOfMemoryKilled")

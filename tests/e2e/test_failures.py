@@ -200,7 +200,7 @@ def debug_pods(user: User) -> list[str]:
 
 
 def differences(old: Body, new: Body) -> dict[str, tuple[object, object]]:
-    """Dotted name -> (before, now), defaults filled in. What only says where the run comes from is left out."""
+    """Dotted name -> (before, now), defaults filled in; without what only says where the run comes from."""
     before, now = (
         flat(ExperimentSpec.model_validate(spec).model_dump(by_alias=True, mode="json")) for spec in (old, new)
     )
