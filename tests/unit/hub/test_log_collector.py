@@ -16,6 +16,8 @@ from orkhaven.core.parse import CONTAINER as OPERATORS_CONTAINER
 from orkhaven.hub.logs import follower
 from orkhaven.hub.logs.pods import CONTAINER
 from orkhaven.hub.logs.stamps import SECOND
+from orkhaven.hub.logs.turn import turn_for
+from orkhaven.hub.storage.store import Store
 from tests.unit.hub.conftest import RunningHub, running_hub
 from tests.unit.hub.fakes import NAMESPACE
 from tests.unit.hub.pods import BEGIN, LogCluster, Said, stamp
@@ -301,3 +303,15 @@ async def test_a_line_without_an_end_takes_little_memory_and_little_room(cluster
             assert peak < 30_000_000  # what the first hub of a process imports is in it: some 15 MB
     finally:
         tracemalloc.stop()
+
+
+def test_a_turn_that_is_given_back_is_not_taken_again_by_a_look_that_comes_late(store: Store) -> None:
+    if store.engines.is_sqlite:
+        pytest.skip("SQLite has one hub, whose turn it always is")
+    first, second = turn_for(store.engines), turn_for(store.engines)
+    assert first.take()
+    assert not second.take(), "one at a time"
+    first.close()
+    assert not first.take(), "its hub has ended meanwhile"
+    assert second.take()
+    second.close()
