@@ -138,14 +138,3 @@ def test_a_sweep_is_cancelled_after_a_question(page: Page, served: Served) -> No
     page.wait_for_url(f"**{ROOT}/sweeps")
     assert "deletes it with all its Experiments" in asked[0]
     assert served.cluster.removed == [("user-of-reader", "Sweep", "covid-architectures")]
-
-
-def test_failed_runs_are_run_again_from_their_cause(page: Page, served: Served) -> None:
-    served.cluster.changers.add(("user-of-reader", "create", "Experiment"))
-    open_sweep(page)
-    page.on("dialog", lambda dialog: dialog.accept())
-    page.locator("#failures .failure", has_text="DataError").get_by_role("button", name="Run again").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Experiments")
-    ((_, kind, name),) = served.cluster.created
-    assert (kind, name.endswith("-r1")) == ("Experiment", True)
-    expect(page.locator("#experiments")).to_contain_text(name)
