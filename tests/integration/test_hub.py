@@ -156,7 +156,7 @@ async def test_a_pod_s_report_is_seen_in_its_experiment(cluster: Cluster, namesp
 
         body = await _seen(second)
     status = body["status"]
-    assert status["progress"] == {"step": 2, "totalSteps": 10, "eta": "2026-09-21T14:13:30Z"}
+    assert status["progress"] == {"step": 2, "totalSteps": 10, "eta": "2026-09-21T14:13:30Z", "secondsPerStep": 1}
     assert status["objective"] == {"value": 0.7, "step": 2}
     assert status["metrics"] == {
         "val/dice": {"last": 0.7, "best": 0.7, "bestStep": 2},
