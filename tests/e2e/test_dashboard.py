@@ -52,7 +52,7 @@ SAYS = {
     "Metrics": "val/dice",
     "Log": "epoch 2/2: train/loss",
     "Attempts": "orkhaven-e2e-node",
-    "Events": "attempt 1 runs on node",
+    "Events": "Successfully assigned",
     "Artifacts": "report/overlays",
 }
 """Of the run that leads: what a panel has from the real cluster."""
