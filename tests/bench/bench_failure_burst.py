@@ -11,8 +11,6 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,14 +19,14 @@ import pytest
 
 from orkhaven.api.failures import LABEL_CLUSTER
 from orkrun import contract
+from tests.bench.control_plane import control_plane
 from tests.bench.scale_load import Client, client, metered, sweep
-from tests.cluster import Cluster, Mode
+from tests.cluster import Cluster
 from tests.integration.operator_process import OperatorProcess, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 Body = dict[str, Any]
-ROOT = Path(__file__).resolve().parents[2]
 FAILURES = int(os.environ.get("ORKHAVEN_BENCH_FAILURES", "1000"))
 A_SECOND = 100
 BAR = 5.0
@@ -63,20 +61,6 @@ def ended(number: int) -> tuple[int, str]:
 def silent(number: int) -> tuple[int, str]:
     """The same without a word: the log of each is asked for, and no kubelet answers here."""
     return (1, 139, 134, 2)[number % 4], ""
-
-
-@contextmanager
-def control_plane() -> Iterator[Cluster]:
-    cluster = Cluster("bench-failures", mode=Mode.CONTROL_PLANE, tuned=True)
-    try:
-        cluster.up()
-        cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all")
-        cluster.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
-        cluster.add_kwok_nodes(10, gpus_each=-(-FAILURES // 10), runs_ms=HOUR_MS)
-        yield cluster
-    finally:
-        cluster.down()
 
 
 @dataclass
@@ -143,7 +127,8 @@ async def burst(cluster: Cluster, name: str, how: Any) -> tuple[float, Seen]:
 
 @pytest.mark.parametrize("how", [ended, silent], ids=["records", "not a word"])
 def test_a_thousand_failures_are_told_at_once_and_once_each(how: Any, tmp_path: Path) -> None:
-    with control_plane() as cluster:
+    with control_plane("bench-failures", NAMESPACE, tuned=True) as cluster:
+        cluster.add_kwok_nodes(10, gpus_each=-(-FAILURES // 10), runs_ms=HOUR_MS)
         operator = OperatorProcess(cluster, tmp_path, namespaces=NAMESPACE, ORKHAVEN_OUTPUT_CLAIM="")
         operator.start().wait_leading()
         try:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from orkrun import contract
+from tests.bench.control_plane import control_plane
 from tests.bench.scale_load import (
     AT_ONCE,
     GPUS_EACH,
@@ -30,12 +31,11 @@ from tests.bench.scale_load import (
     sweeps,
 )
 from tests.bench.scale_report import ScaleReport
-from tests.cluster import Cluster, Mode
+from tests.cluster import Cluster
 from tests.integration.operator_process import OperatorProcess, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4 * 3600)]
 
-ROOT = Path(__file__).resolve().parents[2]
 TRIALS = int(os.environ.get("ORKHAVEN_BENCH_TRIALS", "10000"))
 BARE = max(100, TRIALS // 5)
 """Jobs of each of the two measurements of the baseline."""
@@ -54,18 +54,10 @@ LONG_MS = 3_600_000
 
 
 @contextmanager
-def control_plane(name: str, *, tuned: bool) -> Iterator[Cluster]:
-    cluster = Cluster(name, mode=Mode.CONTROL_PLANE, tuned=tuned)
-    try:
-        cluster.up()
-        cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all")
-        for namespace in ("bare", "ours"):
-            cluster.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+def with_nodes(name: str, *, tuned: bool) -> Iterator[Cluster]:
+    with control_plane(name, "bare", "ours", tuned=tuned) as cluster:
         cluster.add_kwok_nodes(NODES, gpus_each=GPUS_EACH, runs_ms=RUNS_MS, message=RECORD)
         yield cluster
-    finally:
-        cluster.down()
 
 
 def bare(cluster: Cluster, count: int, *, first: int) -> Spent:
@@ -110,7 +102,7 @@ def table() -> Iterator[ScaleReport]:
 
 
 def test_a_sweep_beside_bare_jobs(tmp_path: Path, table: ScaleReport) -> None:
-    with control_plane("bench-scale", tuned=True) as cluster:
+    with with_nodes("bench-scale", tuned=True) as cluster:
         before = bare(cluster, BARE, first=0)
         gone = removed(cluster, BARE, first=0)
         operator = (
@@ -225,7 +217,7 @@ def _restart(cluster: Cluster, operator: OperatorProcess, table: ScaleReport) ->
 
 def test_a_sweep_beside_bare_jobs_under_the_control_planes_own_limits(tmp_path: Path, table: ScaleReport) -> None:
     count = min(FEW, TRIALS)
-    with control_plane("bench-scale-default", tuned=False) as cluster:
+    with with_nodes("bench-scale-default", tuned=False) as cluster:
         base = bare(cluster, count, first=0)
         operator = (
             OperatorProcess(cluster, tmp_path, namespaces="ours", ORKHAVEN_OUTPUT_CLAIM="").start().wait_leading()
