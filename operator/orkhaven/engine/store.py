@@ -25,7 +25,8 @@ TOMBSTONES = 20_000
 
 
 class Store:
-    """Not thread-safe: used from the engine's event loop only."""
+    """Not thread-safe: used from the engine's event loop only, but for `known`, which reads one entry: views never
+    change."""
 
     def __init__(
         self,
