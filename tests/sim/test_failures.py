@@ -117,6 +117,11 @@ def test_a_rule_of_the_namespace_names_the_cause() -> None:
     assert set(clusters) == {"OldConfig", "OutOfMemoryKilled"}
     assert clusters["OldConfig"]["suggestion"] == "Take the new config."
     assert clusters["OldConfig"]["message"].endswith("KeyError: 'encoder' (rule encoder)")
+    ended = [attempt for one in sim.cluster.all("Experiment") for attempt in one["status"]["attempts"]]
+    assert {(attempt["reason"], attempt.get("rule")) for attempt in ended if attempt["reason"] != "Completed"} == {
+        ("OldConfig", "encoder"),
+        ("OutOfMemoryKilled", None),
+    }
 
 
 def test_a_rule_that_is_wrong_stops_neither_the_others_nor_the_operator() -> None:

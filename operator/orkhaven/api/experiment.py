@@ -271,6 +271,7 @@ class Attempt(StatusModel):
     exit_code: Annotated[int | None, Field(description="Exit code of its container.")] = None
     reason: Annotated[str | None, Field(description="How it ended: Completed, or the cause.", max_length=64)] = None
     message: Annotated[str | None, Field(description="The cause in a sentence.", max_length=1024)] = None
+    rule: Annotated[str | None, Field(description="Name of the user's rule that said so.", max_length=63)] = None
     memory: Annotated[
         str | None, Field(description="Its memory, where that was not resources.memory.", max_length=32)
     ] = None

@@ -307,5 +307,6 @@ def close(attempt: Attempt, verdict: Verdict, *, now: datetime) -> Attempt:
             "exit_code": evidence.exit_code if evidence else None,
             "reason": str(cause.reason if cause else Reason.COMPLETED),
             "message": clip(cause.message, 1024) if cause else None,
+            "rule": (cause.rule or None) if cause else None,
         }
     )

@@ -6,7 +6,6 @@ old, and after a restart the same nodes are avoided. Nodes that do not answer ar
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -51,17 +50,8 @@ def blames_of(uid: str, status: ExperimentStatus, *, rules: Set[str] = frozenset
         if attempt.node is not None
         and attempt.end_time is not None
         and attempt.reason is not None
-        and ((sure := _ruled(attempt.message, rules)) or attempt.reason in OF_NODES)
+        and ((sure := attempt.rule in rules) or attempt.reason in OF_NODES)
     )
-
-
-_RULE = re.compile(r"\(rule (\S+)\)$")
-"""As `failures.rules` ends the message of a cause that a rule has named."""
-
-
-def _ruled(message: str | None, rules: Set[str]) -> bool:
-    found = _RULE.search(message) if rules and message else None
-    return found is not None and found[1] in rules
 
 
 def same_until(blames: Iterable[Blame], *, now: datetime) -> datetime | None:

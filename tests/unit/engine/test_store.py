@@ -258,7 +258,7 @@ def test_blames_follow_the_rules_that_there_are() -> None:
     rules: set[str] = set()
     store = Store(blaming=lambda namespace: rules)
     attempt = {
-        "number": 1, "job": "e-1", "node": "a", "reason": "NvLink", "message": "it is down (rule nvlink)",
+        "number": 1, "job": "e-1", "node": "a", "reason": "NvLink", "message": "it is down", "rule": "nvlink",
         "endTime": "2026-01-01T00:00:00Z",
     }  # fmt: skip
     store.upsert(Kind.EXPERIMENT, experiment(status={"attempts": [attempt]}))
