@@ -81,7 +81,8 @@ class Silence:
         """Tells of those whose silence has become longer. How many it told of."""
         now = self._clock()
         runs = list(self._running())
-        self._told = {uid: told for uid, told in self._told.items() if uid in {row.uid for row, _ in runs}}
+        running = {row.uid for row, _ in runs}
+        self._told = {uid: told for uid, told in self._told.items() if uid in running}
         if not runs:
             return 0
         try:

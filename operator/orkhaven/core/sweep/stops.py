@@ -73,23 +73,23 @@ def stop_of(
 
 
 def may_stop(spec: SweepSpec) -> bool:
-    """Whether the end of a trial may be the end of the sweep."""
+    """Whether the end of a trial may be the end of the sweep, as far as that can be told between two looks at it."""
     policy = spec.failure_policy
-    return not (spec.objective.goal is None and policy.stop_on_cluster is None and policy.max_failed_trials is None)
+    return _goal_of_each(spec) is not None or policy.stop_on_cluster is not None or policy.max_failed_trials is not None
+
+
+def _goal_of_each(spec: SweepSpec) -> float | None:
+    """The goal that a trial can reach alone. Of repeats the mean decides, which only the sweep's own look makes up."""
+    return spec.objective.goal if spec.search.repeats == 1 else None
 
 
 def starts_no_more(sweep: SweepView, children: Iterable[ExperimentView]) -> Stop | None:
-    """The same between two looks at the sweep, from what is stored and its children as they are now.
-
-    Of repeats the mean decides, which is not made up here.
-    """
+    """The same between two looks at the sweep, from what is stored and its children as they are now."""
     spec, conditions = sweep.spec, sweep.status.conditions
     # What was held back, a person may let go on once the sweep is over.
-    if spec is None or holds(conditions, "Finished"):
+    if spec is None or holds(conditions, "Finished") or not may_stop(spec):
         return None
-    policy, goal = spec.failure_policy, spec.objective.goal if spec.search.repeats == 1 else None
-    if goal is None and policy.stop_on_cluster is None and policy.max_failed_trials is None:
-        return None
+    goal = _goal_of_each(spec)
     family = lineage(tuple(children))
     failed, reached = [], []
     # Ten thousand of them several times a second: a tuple compares by identity, a set hashes each.
