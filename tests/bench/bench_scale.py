@@ -32,7 +32,7 @@ from tests.bench.scale_load import (
 )
 from tests.bench.scale_report import ScaleReport
 from tests.cluster import Cluster
-from tests.integration.operator_process import OperatorProcess, until
+from tests.integration.operator_process import OperatorProcess, unchanged, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4 * 3600)]
 
@@ -190,6 +190,8 @@ def _restart(cluster: Cluster, operator: OperatorProcess, table: ScaleReport) ->
     table.add(
         f"operator's memory, {AT_ONCE} running beside all finished ones", "300 MB", f"{operator.memory_mib():.0f} MiB"
     )
+    # Those that have just begun are still being told of.
+    until("no more writes", lambda: unchanged(lambda: api_writes(operator), seconds=5), seconds=300)
     operator.kill()
     started = time.monotonic()
     operator.start()

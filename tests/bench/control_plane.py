@@ -10,6 +10,7 @@ from typing import Any
 
 from orkhaven.core.identity import child_name
 from tests.cluster import Cluster, Mode
+from tests.integration.operator_process import until
 
 Body = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +27,9 @@ def control_plane(name: str, *namespaces: str, tuned: bool = False) -> Iterator[
         cluster.up()
         cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
         cluster.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        for kind in ("sweeps", "experiments"):
+            # Established is not enough: for a moment more the server answers 429, "storage is (re)initializing".
+            until(f"{kind} to be served", lambda path=f"/{GROUP}/{kind}": cluster.api.raw("GET", path, None)[0] == 200)
         for namespace in namespaces:
             cluster.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
         yield cluster

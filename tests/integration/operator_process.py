@@ -159,3 +159,10 @@ def until(
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:.0f} s for {what}; last answer {answer!r}\n{on_fail()}")
         time.sleep(0.1)
+
+
+def unchanged(read: Callable[[], Any], seconds: float = 2.0) -> Any:
+    """What is read, where it is the same that many seconds later; else None: for `until`."""
+    before = read()
+    time.sleep(seconds)
+    return before if read() == before else None

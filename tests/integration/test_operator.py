@@ -16,7 +16,7 @@ import pytest
 from orkrun.contract import ANNOTATION_CONFIG, VERSION
 from tests.cluster import Cluster
 from tests.cluster.api import ApiError
-from tests.integration.operator_process import Body, OperatorProcess, until
+from tests.integration.operator_process import Body, OperatorProcess, unchanged, until
 
 pytestmark = pytest.mark.cluster
 
@@ -195,7 +195,7 @@ def test_a_sweep_becomes_jobs_and_a_leader_and_the_way_is_quiet_at_its_end(
     }
     assert "Started" in said
     # Whatever is still on its way (events, the last looks) comes to rest; from then on nothing is written.
-    quiet_since = until("no more writes", lambda: _unchanged(operator.writes), on_fail=operator.tail)
+    quiet_since = until("no more writes", lambda: unchanged(operator.writes), on_fail=operator.tail)
     time.sleep(3)
     assert operator.writes() == quiet_since
     assert operator.stop() == 0
@@ -361,12 +361,6 @@ def test_an_api_server_that_is_away_for_longer_than_the_lease_is_survived(
     assert operator.alive
     assert user.status()["trials"]["succeeded"] == 6
     assert set(user.attempts().values()) == {1}
-
-
-def _unchanged(read: Callable[[], Any], seconds: float = 2.0) -> Any:
-    before = read()
-    time.sleep(seconds)
-    return before if read() == before else None
 
 
 def _ended(user: User) -> bool:
