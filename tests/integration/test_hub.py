@@ -123,6 +123,8 @@ async def _running(cluster: Cluster, folder: Path, **settings: Any) -> AsyncIter
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hub") as client,
     ):
+        # Reports are taken from the first moment on; who reads before the first list is told so (503).
+        await asyncio.wait_for(app.state.hub.queries.catalogue.wait_synced(), timeout=30)
         yield client
 
 
