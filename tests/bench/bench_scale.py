@@ -1,4 +1,4 @@
-"""A sweep of ten thousand trials beside the same bare Jobs: rate, CPU, writes, memory, restart, idle.
+"""A sweep of ten thousand trials beside the same bare Jobs: rate, CPU, writes, lag, memory.
 
 ORKHAVEN_BENCH_TRIALS makes it smaller. The baseline is measured in the same run, before and after, on the same control
 plane; the ratios count, not the times.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.bench.scale_load import (
     RECORD,
     RUNS_MS,
     Spent,
+    api_writes,
     bare_jobs,
     metered,
     remove_jobs,
@@ -32,7 +32,7 @@ from tests.bench.scale_load import (
 )
 from tests.bench.scale_report import ScaleReport
 from tests.cluster import Cluster
-from tests.integration.operator_process import OperatorProcess, unchanged, until
+from tests.integration.operator_process import OperatorProcess, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4 * 3600)]
 
@@ -45,12 +45,10 @@ MANY = 100
 """Sweeps at once."""
 MANY_TRIALS = int(os.environ.get("ORKHAVEN_BENCH_MANY_TRIALS", str(TRIALS)))
 """Of all of these together."""
-IDLE_SECONDS = 60
 STEADY_MS = (120_000, 480_000)
 """Least and most of a run in the steady state, where five hundred of them end one or two a second: all are made at
 once, and would end at once."""
 STEADY_ENDS = 300
-LONG_MS = 3_600_000
 
 
 @contextmanager
@@ -83,18 +81,9 @@ def told(spent: Spent) -> str:
     return f"{spent.rate:.1f} Jobs/s, {spent.ms_each:.1f} ms of CPU each ({parts})"
 
 
-def api_writes(operator: OperatorProcess) -> float:
-    """Writes to our own API group so far."""
-    return sum(
-        operator.metric("orkhaven_api_calls_total", verb=verb, resource=resource)
-        for verb in ("create", "patch", "apply", "delete", "update")
-        for resource in ("experiments", "sweeps")
-    )
-
-
 @pytest.fixture(scope="module")
 def table() -> Iterator[ScaleReport]:
-    made = ScaleReport()
+    made = ScaleReport("scale")
     yield made
     print(f"\n{made.text()}")
     if os.environ.get("ORKHAVEN_BENCH_DOCS"):
@@ -112,9 +101,8 @@ def test_a_sweep_beside_bare_jobs(tmp_path: Path, table: ScaleReport) -> None:
             _sweep_of_many(cluster, operator, table, before, gone)
             after = bare(cluster, BARE, first=BARE)
             print(f"\nbare Jobs after it: {told(after)}", flush=True)
-            _many_sweeps(cluster, operator, table, before)
             _steady(cluster, operator, table)
-            _restart(cluster, operator, table)
+            _many_sweeps(cluster, operator, table, before)
         finally:
             operator.stop()
 
@@ -164,6 +152,7 @@ def _steady(cluster: Cluster, operator: OperatorProcess, table: ScaleReport) -> 
         "p95 2 s",
         percentiles(watched.lags()),
     )
+    table.add("operator's memory then", "none", f"{operator.memory_mib() * 2**20 / 1e6:.0f} MB")
     ours = "/apis/orkhaven.io/v1alpha1/namespaces/ours"
     cluster.api.call("DELETE", f"{ours}/sweeps/steady", {"propagationPolicy": "Background"})
     left = f"{ours}/experiments?limit=1&labelSelector={contract.LABEL_SWEEP}%3Dsteady"
@@ -181,40 +170,6 @@ def _many_sweeps(cluster: Cluster, operator: OperatorProcess, table: ScaleReport
         "as one sweep, ± 20 %",
         f"{spent.rate / base.rate:.2f}, {spent.ms_each / base.ms_each:.2f}",
     )
-
-
-def _restart(cluster: Cluster, operator: OperatorProcess, table: ScaleReport) -> None:
-    """500 run for an hour beside all that have finished; the operator is killed and comes back."""
-    cluster.add_kwok_nodes(NODES, gpus_each=GPUS_EACH, runs_ms=LONG_MS, message=RECORD)
-    asyncio.run(sweeps(cluster, "ours", [sweep("long", AT_ONCE, parallelism=AT_ONCE)], until="running", count=AT_ONCE))
-    table.add(
-        f"operator's memory, {AT_ONCE} running beside all finished ones", "300 MB", f"{operator.memory_mib():.0f} MiB"
-    )
-    # Those that have just begun are still being told of.
-    until("no more writes", lambda: unchanged(lambda: api_writes(operator), seconds=5), seconds=300)
-    operator.kill()
-    started = time.monotonic()
-    operator.start()
-    until("a decision", lambda: operator.metric("orkhaven_reconciles_total") > 0, seconds=120, on_fail=operator.tail)
-    first = time.monotonic() - started
-    count = MANY_TRIALS // MANY * MANY + TRIALS + AT_ONCE
-    until(
-        "everything to be looked at",
-        lambda: operator.metric("orkhaven_reconciles_total", kind="Experiment") >= count,
-        seconds=300,
-        on_fail=operator.tail,
-    )
-    all_seen = time.monotonic() - started
-    table.add(
-        "restart: first decision; all looked at",
-        "15 s",
-        f"{first:.1f} s; {all_seen:.1f} s, {api_writes(operator):.0f} writes",
-    )
-    time.sleep(15)
-    spent, begin = operator.cpu_seconds(), time.monotonic()
-    time.sleep(IDLE_SECONDS)
-    share = (operator.cpu_seconds() - spent) / (time.monotonic() - begin)
-    table.add("idle", "2 % of a core", f"{100 * share:.2f} %, {operator.memory_mib():.0f} MiB")
 
 
 def test_a_sweep_beside_bare_jobs_under_the_control_planes_own_limits(tmp_path: Path, table: ScaleReport) -> None:

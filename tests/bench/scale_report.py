@@ -1,5 +1,5 @@
-"""The table of the scale bench: each line with its bar, of one run. Printed; with ORKHAVEN_BENCH_DOCS it replaces the
-table in docs/bench-operator.md too.
+"""A table of docs/bench-operator.md: each line with its bar, of one run. Printed; with ORKHAVEN_BENCH_DOCS it replaces
+the one that is there.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "bench-operator.md"
-BEGIN, END = "<!-- the bench writes from here -->", "<!-- to here -->"
+END = "<!-- to here -->"
 
 
 @dataclass
 class ScaleReport:
+    name: str
+    """Of its place in the page."""
     lines: list[tuple[str, str, str]] = field(default_factory=list)
 
     def add(self, what: str, bar: str, found: str) -> None:
@@ -29,5 +31,6 @@ class ScaleReport:
 
     def write(self) -> None:
         text = DOCS.read_text(encoding="utf-8")
-        before, after = text.split(BEGIN)[0], text.split(END)[1]
-        DOCS.write_text(f"{before}{BEGIN}\n{self.text()}{END}{after}", encoding="utf-8")
+        begin = f"<!-- the bench {self.name} writes from here -->"
+        before, rest = text.split(begin)
+        DOCS.write_text(f"{before}{begin}\n{self.text()}{END}{rest.split(END, 1)[1]}", encoding="utf-8")
