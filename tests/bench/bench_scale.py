@@ -1,4 +1,4 @@
-"""A sweep of ten thousand trials beside the same bare Jobs: rate, CPU, writes, lag, memory.
+"""A sweep of ten thousand trials beside the same bare Jobs: rate, CPU, writes, lag.
 
 ORKHAVEN_BENCH_TRIALS makes it smaller. The baseline is measured in the same run, before and after, on the same control
 plane; the ratios count, not the times.
@@ -23,14 +23,13 @@ from tests.bench.scale_load import (
     RECORD,
     RUNS_MS,
     Spent,
-    api_writes,
     bare_jobs,
     metered,
     remove_jobs,
     sweep,
     sweeps,
 )
-from tests.bench.scale_report import ScaleReport
+from tests.bench.scale_report import ScaleReport, reported
 from tests.cluster import Cluster
 from tests.integration.operator_process import OperatorProcess, until
 
@@ -81,13 +80,18 @@ def told(spent: Spent) -> str:
     return f"{spent.rate:.1f} Jobs/s, {spent.ms_each:.1f} ms of CPU each ({parts})"
 
 
+def api_writes(operator: OperatorProcess) -> float:
+    """Writes to our own API group so far."""
+    return sum(
+        operator.metric("orkhaven_api_calls_total", verb=verb, resource=resource)
+        for verb in ("create", "patch", "apply", "delete", "update")
+        for resource in ("experiments", "sweeps")
+    )
+
+
 @pytest.fixture(scope="module")
 def table() -> Iterator[ScaleReport]:
-    made = ScaleReport("scale")
-    yield made
-    print(f"\n{made.text()}")
-    if os.environ.get("ORKHAVEN_BENCH_DOCS"):
-        made.write()
+    yield from reported("scale")
 
 
 def test_a_sweep_beside_bare_jobs(tmp_path: Path, table: ScaleReport) -> None:
@@ -101,8 +105,8 @@ def test_a_sweep_beside_bare_jobs(tmp_path: Path, table: ScaleReport) -> None:
             _sweep_of_many(cluster, operator, table, before, gone)
             after = bare(cluster, BARE, first=BARE)
             print(f"\nbare Jobs after it: {told(after)}", flush=True)
-            _steady(cluster, operator, table)
             _many_sweeps(cluster, operator, table, before)
+            _steady(cluster, operator, table)
         finally:
             operator.stop()
 
@@ -152,7 +156,6 @@ def _steady(cluster: Cluster, operator: OperatorProcess, table: ScaleReport) -> 
         "p95 2 s",
         percentiles(watched.lags()),
     )
-    table.add("operator's memory then", "none", f"{operator.memory_mib() * 2**20 / 1e6:.0f} MB")
     ours = "/apis/orkhaven.io/v1alpha1/namespaces/ours"
     cluster.api.call("DELETE", f"{ours}/sweeps/steady", {"propagationPolicy": "Background"})
     left = f"{ours}/experiments?limit=1&labelSelector={contract.LABEL_SWEEP}%3Dsteady"

@@ -24,7 +24,6 @@ from orkhaven.core.parse import parse_experiment
 from orkhaven.core.views import Defaults
 from orkrun import contract
 from tests.cluster import Cluster
-from tests.integration.operator_process import OperatorProcess
 
 Body = dict[str, Any]
 NODES, GPUS_EACH = 10, 64
@@ -78,15 +77,6 @@ def metered(cluster: Cluster, trials: int, *, operator: int | None = None) -> It
     yield spent
     spent.seconds = time.monotonic() - started
     spent.cpu = {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
-
-
-def api_writes(operator: OperatorProcess) -> float:
-    """Writes to our own API group so far."""
-    return sum(
-        operator.metric("orkhaven_api_calls_total", verb=verb, resource=resource)
-        for verb in ("create", "patch", "apply", "delete", "update")
-        for resource in ("experiments", "sweeps")
-    )
 
 
 class Client:

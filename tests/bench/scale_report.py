@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,3 +35,12 @@ class ScaleReport:
         begin = f"<!-- the bench {self.name} writes from here -->"
         before, rest = text.split(begin)
         DOCS.write_text(f"{before}{begin}\n{self.text()}{END}{rest.split(END, 1)[1]}", encoding="utf-8")
+
+
+def reported(name: str) -> Iterator[ScaleReport]:
+    """For a fixture: the table, printed and, where that is wished, written at the end."""
+    made = ScaleReport(name)
+    yield made
+    print(f"\n{made.text()}")
+    if os.environ.get("ORKHAVEN_BENCH_DOCS"):
+        made.write()
