@@ -1,8 +1,9 @@
 """Who gets the GPUs: which suspended Jobs are released now, and what every other one waits for.
 
-First come, first served by creation, then name. A run that cannot start now, but could on a node once GPUs are freed,
-keeps what is free there from those behind it, so that small runs never starve a large one; all other nodes stay open
-to them. One that no node can ever hold, or that its sweep's parallelism holds back, keeps nothing from anybody.
+First come, first served by creation, then by number in the sweep, then by name. A run that cannot start now, but could
+on a node once GPUs are freed, keeps what is free there from those behind it, so that small runs never starve a large
+one; all other nodes stay open to them. One that no node can ever hold, or that its sweep's parallelism holds back,
+keeps nothing from anybody.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Request:
     sweep: Key | None = None
     created: datetime
     """Of the Experiment, so that a new attempt does not go to the end of the queue."""
+    trial: int = 0
+    """Its number in its sweep."""
     needs: Needs
     said: tuple[str, ...] | None = None
     """Nodes that its Job goes past already; None: what it says cannot be changed any more."""
@@ -89,6 +92,7 @@ def request_of(exp: ExperimentView, job: JobView) -> Request | None:
         experiment=exp.meta.key,
         sweep=Key(exp.meta.key.namespace, sweep) if sweep else None,
         created=exp.meta.created,
+        trial=exp.trial or 0,
         needs=needs_of(exp.spec, avoid=job.avoid),
         said=job.avoid if job.started is None else None,
     )
@@ -234,8 +238,9 @@ def _why_not(
     return Why(Reason.WAITING_FOR_GPUS, places.wait_message(request))
 
 
-def _order(request: Request) -> tuple[datetime, str, str]:
-    return (request.created, request.experiment.namespace, request.experiment.name)
+def _order(request: Request) -> tuple[datetime, int, str, str]:
+    # A sweep makes dozens of trials within the second that a timestamp tells: its own order is that of their numbers.
+    return (request.created, request.trial, request.experiment.namespace, request.experiment.name)
 
 
 def _job_of(pod: PodView) -> Key:

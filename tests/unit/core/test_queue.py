@@ -18,7 +18,9 @@ from orkhaven.core.views import Key, NodeView, PodView
 from tests.unit.core.world import START, World, make_experiment, make_node, node_views
 
 
-def request(name: str, gpus: int = 1, *, age: int = 0, sweep: str | None = None, **needs: Any) -> Request:
+def request(
+    name: str, gpus: int = 1, *, age: int = 0, sweep: str | None = None, trial: int = 0, **needs: Any
+) -> Request:
     """`age`: seconds that it is older than START."""
     return Request(
         job=Key("ns", f"{name}-1"),
@@ -26,6 +28,7 @@ def request(name: str, gpus: int = 1, *, age: int = 0, sweep: str | None = None,
         experiment=Key("ns", name),
         sweep=Key("ns", sweep) if sweep else None,
         created=START - timedelta(seconds=age),
+        trial=trial,
         needs=Needs(gpus=gpus, **needs),
     )
 
@@ -80,6 +83,11 @@ class TestOrder:
     def test_the_oldest_first_then_by_name(self) -> None:
         cluster = Cluster(nodes(2))
         assert cluster.released(request("b"), request("a"), request("c", age=5)) == ["c", "a"]
+
+    def test_trials_of_one_second_in_the_order_of_their_sweep_whatever_their_names(self) -> None:
+        cluster = Cluster(nodes(2))
+        trials = [request(name, sweep="s", trial=number) for name, number in (("a", 11), ("b", 2), ("c", 1))]
+        assert cluster.released(*trials) == ["c", "b"]
 
     def test_what_is_released_but_has_no_pod_yet_holds_its_place(self) -> None:
         assert Cluster(nodes(2), running=[request("r")]).released(request("a"), request("b")) == ["a"]
