@@ -1,4 +1,4 @@
-"""Searches that learn and early stopping, by the real operator, hub and trainer."""
+"""Searches and early stopping, by the real operator, hub and trainer."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ GAMMA = {"name": "loss.gamma", "range": {"min": 1, "max": 5}, "when": {"loss.nam
 SEARCHES: dict[str, tuple[list[Body], dict[str, Any]]] = {
     # The first ten are Sobol's: the last two are TPE's own.
     "TPE": ([LR, LOSS, GAMMA], {"algorithm": "TPE", "maxTrials": 12, "seed": 1}),
+    # As here: the last one is the process's own.
+    "GP": ([LR, LOSS, GAMMA], {"algorithm": "GP", "maxTrials": 11, "seed": 2}),
     "CMAES": ([LR, DECAY], {"algorithm": "CMAES", "maxTrials": 3}),
+    "Sobol": ([LR, LOSS, GAMMA], {"algorithm": "Sobol", "maxTrials": 3}),
 }
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_a_search_that_learns_comes_to_its_end(user: User, name: str) -> None:
+def test_a_search_comes_to_its_end(user: User, name: str) -> None:
     parameters, search = SEARCHES[name]
     user.apply(sweep("learns", parameters, params={"epochs": 1}, search=search, parallelism=2, canary=1))
     body = user.wait_finished("sweep", "learns", timeout_s=600)
