@@ -206,18 +206,15 @@ class TestNoFittingNode:
 
 class TestFromTheStore:
     def test_what_a_run_needs_is_read_off_its_spec(self) -> None:
-        labels = {"orkhaven.io/sweep": "s"}
+        labels = {"orkhaven.io/sweep": "s", "orkhaven.io/trial": "7"}
         resources = {"gpus": 2, "gpuModels": ["A100"], "minGpuMemory": "40G"}
         world = World(make_experiment(labels=labels, resources=resources, nodeSelector={"a": "b"}))
         world.settle()
         found = request_of(world.view(), parse_job(world.job))
         assert found is not None
         assert (found.gpus, found.needs.gpu_models, found.needs.min_gpu_memory_mib) == (2, ("A100",), 38147)
-        assert (found.sweep, found.job, dict(found.needs.node_selector)) == (
-            Key("ns", "s"),
-            Key("ns", "x-1"),
-            {"a": "b"},
-        )
+        assert (found.sweep, found.trial, found.job) == (Key("ns", "s"), 7, Key("ns", "x-1"))
+        assert dict(found.needs.node_selector) == {"a": "b"}
 
     def test_only_the_suspended_job_of_a_run_that_wants_on_waits(self) -> None:
         world = World()
