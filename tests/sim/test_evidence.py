@@ -260,7 +260,7 @@ def test_an_end_that_is_never_booked_keeps_a_place_for_a_minute_at_most() -> Non
     """Whatever keeps it from being booked: here a kubelet, in earnest a status that the API server refuses."""
     sim = Simulation(nodes={"node-a": 1})
     sim.reader.late = True
-    sim.apply_sweep(parallelism=2, failurePolicy={"maxFailedTrials": 3})
+    sim.apply_sweep(search={"order": "Sequential"}, parallelism=2, failurePolicy={"maxFailedTrials": 3})
     step_until(sim, talks, lambda: bool(sim.reader.asked))
     ended = sim.clock.seconds
     while not [pod for pod in sim.world.pods("Running") if lr_of(pod) != 2]:

@@ -208,7 +208,11 @@ def test_what_cannot_be_run_so_is_said_and_nothing_is_made() -> None:
 
 def test_a_goal_that_is_reached_does_not_hold_back_what_is_run_again() -> None:
     sim = Simulation()
-    sim.apply_sweep(objective={"metric": "val/dice", "goal": 0.1}, parameters=[{"name": "lr", "values": [3, 8, 1, 6]}])
+    sim.apply_sweep(
+        objective={"metric": "val/dice", "goal": 0.1},
+        search={"order": "Sequential"},
+        parameters=[{"name": "lr", "values": [3, 8, 1, 6]}],
+    )
     sim.settle(mixed)
     before = sim.sweep()["status"]["trials"]
     assert before["failed"]

@@ -29,6 +29,8 @@ SECONDS = {Algorithm.TPE: 60.0, Algorithm.CMAES: 60.0, Algorithm.GP: 300.0}
 counts as stuck. A tenth of it is a lot already."""
 IDLE_SECONDS = 120.0
 """Without a question; then the process ends, and its memory is free. Trials take longer than its start."""
+ENDING_SECONDS = 1.0
+"""For one that has closed its output to be gone."""
 SWEEPS = 64
 """Sweeps that it is told of, the last ones that asked; of another one it is told anew."""
 PROGRAM = (sys.executable, "-m", "orkhaven.engine.ask_worker")
@@ -169,6 +171,12 @@ class WorkerAsker:
         self._told.clear()
         if process is None:
             return None
+        assert process.stdout is not None
+        if process.stdout.at_eof():
+            # It is ending by itself: a signal at that moment takes its exit code away from whom it is told to.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ENDING_SECONDS):
+                    return await process.wait()
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         return await process.wait()
