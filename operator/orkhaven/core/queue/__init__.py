@@ -1,0 +1,23 @@
+"""Who gets the GPUs.
+
+`plan.plan_queue` decides; the others are what it decides with: what a run needs of a node (`needs`), a Job that asks
+(`request`), what is free (`places`).
+"""
+
+from orkhaven.core.queue.needs import Needs, could_run, needs_of, past
+from orkhaven.core.queue.plan import QueuePlan, plan_queue
+from orkhaven.core.queue.request import Request, going_past, is_booked, request_of, wants_release
+
+__all__ = [
+    "Needs",
+    "QueuePlan",
+    "Request",
+    "could_run",
+    "going_past",
+    "is_booked",
+    "needs_of",
+    "past",
+    "plan_queue",
+    "request_of",
+    "wants_release",
+]

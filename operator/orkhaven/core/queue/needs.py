@@ -1,0 +1,96 @@
+"""What a run needs of a node, and whether a node has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from orkhaven.api import ExperimentSpec
+from orkhaven.api.container import Toleration
+from orkhaven.core.job import memory_mib, node_affinity
+from orkhaven.core.views import NodeView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a run needs of a node."""
+
+    gpus: int
+    gpu_models: tuple[str, ...] = ()
+    min_gpu_memory_mib: int | None = None
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    avoid: tuple[str, ...] = ()
+    """Nodes that it may not go to, sorted."""
+
+    def affinity(self) -> dict[str, Any]:
+        return node_affinity(models=self.gpu_models, least_mib=self.min_gpu_memory_mib, avoid=self.avoid)
+
+
+def needs_of(spec: ExperimentSpec, *, avoid: Iterable[str] = ()) -> Needs:
+    return Needs(
+        gpus=spec.resources.gpus,
+        gpu_models=tuple(spec.resources.gpu_models),
+        min_gpu_memory_mib=memory_mib(spec.resources.min_gpu_memory),
+        node_selector=spec.node_selector,
+        tolerations=tuple(spec.tolerations),
+        avoid=tuple(sorted(avoid)),
+    )
+
+
+def could_run(needs: Needs, nodes: Mapping[str, NodeView]) -> bool:
+    """Whether a node could run it, were it empty."""
+    return any(node.gpus >= needs.gpus and unfit(needs, node) is None for node in nodes.values())
+
+
+def past(needs: Needs, nodes: Mapping[str, NodeView], *, own: Set[str], all_runs: Set[str]) -> tuple[str, ...]:
+    """The nodes that a Job may not go to: of those that its run goes past (`own`) and those that all runs do. Only
+    where another node could run it: on a cluster of one node a run is better tried again there than never."""
+    for wanted in (own | all_runs, own):
+        avoid = tuple(sorted(wanted))
+        if avoid and could_run(replace(needs, avoid=avoid), nodes):
+            return avoid
+    return ()
+
+
+def unfit(needs: Needs, node: NodeView) -> str | None:
+    """What about the node, apart from the number of its GPUs, is not as it should be."""
+    name = node.meta.key.name
+    if needs.gpu_models and node.gpu_model not in needs.gpu_models:
+        return "not one of these models"
+    if needs.min_gpu_memory_mib is not None and (node.gpu_memory_mib or 0) < needs.min_gpu_memory_mib:
+        return "too little memory per GPU" if node.gpu_memory_mib else "the node says nothing of its GPUs' memory"
+    for label, value in needs.node_selector.items():
+        if node.meta.labels.get(label) != value:
+            return f"no node has {label}={value}"
+    if name in needs.avoid:
+        return f"node {name} is avoided, since attempts failed there"
+    if not node.ready:
+        return f"node {name} is not ready"
+    if not node.schedulable:
+        return f"node {name} is cordoned"
+    for key, value, effect in node.taints:
+        if not any(_tolerates(toleration, key, value, effect) for toleration in needs.tolerations):
+            return f"node {name} has the taint {key}{f'={value}' if value else ''}:{effect}"
+    return None
+
+
+def _tolerates(toleration: Toleration, key: str, value: str, effect: str) -> bool:
+    if toleration.effect not in (None, effect):
+        return False
+    if toleration.operator == "Exists":
+        return toleration.key in (None, "", key)
+    return toleration.key == key and (toleration.value or "") == value
+
+
+def wanted(needs: Needs) -> str:
+    words = f"{needs.gpus} GPU{'s' if needs.gpus != 1 else ''}"
+    if needs.gpu_models:
+        words += " of model " + " or ".join(needs.gpu_models)
+    if needs.min_gpu_memory_mib is not None:
+        gib = needs.min_gpu_memory_mib / 1024
+        words += f" with at least {gib:g}Gi" if gib >= 1 else f" with at least {needs.min_gpu_memory_mib}Mi"
+    if needs.node_selector:
+        words += " on a node with " + ", ".join(f"{k}={v}" for k, v in sorted(needs.node_selector.items()))
+    return words + (" on one node" if needs.gpus > 1 else "")

@@ -1,0 +1,84 @@
+"""A Job in the queue: what it asks for, and whether it is to be asked for at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from orkhaven.core.outcome import is_finished, to_prune
+from orkhaven.core.queue.needs import Needs, needs_of, past
+from orkhaven.core.views import ExperimentView, JobView, Key, NodeView
+from orkrun import contract
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A Job that wants GPUs, or holds them. Made by `request_of`."""
+
+    job: Key
+    uid: str
+    """Of the Job."""
+    experiment: Key
+    sweep: Key | None = None
+    created: datetime
+    """Of the Experiment, so that a new attempt does not go to the end of the queue."""
+    trial: int = 0
+    """Its number in its sweep."""
+    needs: Needs
+    said: tuple[str, ...] | None = None
+    """Nodes that its Job goes past already; None: what it says cannot be changed any more."""
+
+    @property
+    def gpus(self) -> int:
+        return self.needs.gpus
+
+
+def request_of(exp: ExperimentView, job: JobView) -> Request | None:
+    """What the Job of an attempt needs; None where the spec cannot be read."""
+    if exp.spec is None:
+        return None
+    sweep = exp.meta.labels.get(contract.LABEL_SWEEP)
+    return Request(
+        job=job.meta.key,
+        uid=job.meta.uid,
+        experiment=exp.meta.key,
+        sweep=Key(exp.meta.key.namespace, sweep) if sweep else None,
+        created=exp.meta.created,
+        trial=exp.trial or 0,
+        needs=needs_of(exp.spec, avoid=job.avoid),
+        said=job.avoid if job.started is None else None,
+    )
+
+
+def going_past(request: Request, exp: ExperimentView, *, all_runs: Set[str], nodes: Mapping[str, NodeView]) -> Request:
+    """The request of a Job that has never run as things are now: nodes may have become suspect since it was made, be
+    trusted again, or be all that is left."""
+    if request.said is None:
+        return request
+    own = {one.node for one in exp.status.avoid or ()}
+    if not (own or all_runs or request.said):
+        return request
+    return replace(request, needs=replace(request.needs, avoid=past(request.needs, nodes, own=own, all_runs=all_runs)))
+
+
+def wants_release(exp: ExperimentView, job: JobView) -> bool:
+    """Whether this Job belongs among `waiting`: the suspended Job of the latest attempt of a run that wants to go
+    on."""
+    status = exp.status
+    if exp.spec is None or exp.spec.suspend or exp.meta.deleting or is_finished(status):
+        return False
+    if to_prune(exp.spec) is not None:
+        return False
+    if not job.suspended or job.meta.deleting or job.finished is not None or job.meta.owner_uid != exp.meta.uid:
+        return False
+    return not is_booked(exp, job)
+
+
+def is_booked(exp: ExperimentView, job: JobView) -> bool:
+    """Whether the status says how the attempt of this Job ended."""
+    status = exp.status
+    last = status.attempts[-1] if status.attempts else None
+    # Before the status write that follows a Job's creation, the Job itself is the only record of its attempt.
+    open_ = last is None or job.attempt > last.number or (job.attempt == last.number and last.reason is None)
+    return is_finished(status) or not open_
