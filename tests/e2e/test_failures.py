@@ -132,7 +132,8 @@ def test_a_sweep_with_four_mistakes_is_read_and_mended(user: User, editor: Perso
     assert (len(values), values) == (13, sorted(values, reverse=True))
 
     wait_until("the pod that was kept goes at its time", lambda: not debug_pods(user), timeout_s=120)
-    assert not [job for job in user.list("jobs", "orkhaven.io/debug") if "deletionTimestamp" not in job["metadata"]]
+    # Its Job goes a moment later: its time to live counts from then.
+    wait_until("its Job goes too", lambda: not user.list("jobs", "orkhaven.io/debug"), timeout_s=120)
 
 
 WORDS = {

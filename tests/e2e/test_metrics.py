@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.hub import read, reader_of
 from tests.e2e.user import User, experiment, sweep
+from tools.deploy import wait_until
 
 
 def test_progress_and_objective_are_seen_before_the_run_ends(user: User) -> None:
@@ -41,6 +42,9 @@ def test_the_hub_tells_sweeps_ranks_and_curves_to_who_may_see_them(user: User) -
         assert read(client, f"{here}/experiments/{leader}")["objective"]["value"] == pytest.approx(
             board[0]["value"], rel=1e-5
         )
+        # The end is known by the last word of the pod, which may be faster than what the hub is told.
+        path = f"/api/v1/namespaces/{here}/experiments/{leader}/metrics/val/dice"
+        wait_until("the curve", lambda: client.get(path).status_code == 200, timeout_s=30)
         curve = read(client, f"{here}/experiments/{leader}/metrics/val/dice")
         assert curve["step"] == [1, 2, 3]
         assert max(curve["value"]) == pytest.approx(board[0]["value"], rel=1e-5)

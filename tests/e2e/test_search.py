@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.outside import operator_outside
 from tests.e2e.user import Body, User, condition, sweep
+from tools.deploy import Deployment
 
 LR = {"name": "optimizer.lr", "range": {"min": 1.0e-7, "max": 1.0e-2, "scale": "Log"}}
 DECAY = {"name": "optimizer.weight_decay", "range": {"min": 0, "max": 0.1}}
@@ -16,8 +19,6 @@ GAMMA = {"name": "loss.gamma", "range": {"min": 1, "max": 5}, "when": {"loss.nam
 SEARCHES: dict[str, tuple[list[Body], dict[str, Any]]] = {
     # The first ten are Sobol's: the last two are TPE's own.
     "TPE": ([LR, LOSS, GAMMA], {"algorithm": "TPE", "maxTrials": 12, "seed": 1}),
-    # As here: the last one is the process's own.
-    "GP": ([LR, LOSS, GAMMA], {"algorithm": "GP", "maxTrials": 11, "seed": 2}),
     "CMAES": ([LR, DECAY], {"algorithm": "CMAES", "maxTrials": 3}),
     "Sobol": ([LR, LOSS, GAMMA], {"algorithm": "Sobol", "maxTrials": 3}),
 }
@@ -25,7 +26,22 @@ SEARCHES: dict[str, tuple[list[Body], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_search_comes_to_its_end(user: User, name: str) -> None:
-    parameters, search = SEARCHES[name]
+    searched_to_the_end(user, *SEARCHES[name])
+
+
+@pytest.mark.alone
+def test_a_gaussian_process_searches_where_the_operator_has_torch(
+    user: User, deployment: Deployment, tmp_path: Path
+) -> None:
+    """The image has none. The first ten trials are Sobol's, the last one is the process's own."""
+    with operator_outside(deployment, tmp_path) as operator:
+        try:
+            searched_to_the_end(user, [LR, LOSS, GAMMA], {"algorithm": "GP", "maxTrials": 11, "seed": 2})
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{operator.tail()}") from error
+
+
+def searched_to_the_end(user: User, parameters: list[Body], search: dict[str, Any]) -> None:
     user.apply(sweep("learns", parameters, params={"epochs": 1}, search=search, parallelism=2, canary=1))
     body = user.wait_finished("sweep", "learns", timeout_s=600)
     status, trials = body["status"], user.list("experiment", "orkhaven.io/sweep=learns")
