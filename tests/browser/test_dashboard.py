@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import brush_the_best, drawn, wait_for
 from tests.browser.serving import Served
@@ -80,6 +80,18 @@ def test_pinned_runs_stay_on_top_and_are_compared(page: Page, served: Served) ->
     expect(page.get_by_role("heading", level=1)).to_have_text("Compare 2 runs")
     wait_for(lambda: drawn(page, "curves"), "the curves are drawn")
     expect(page.locator(".series li")).to_have_count(2)
+
+
+def test_a_run_is_pinned_before_the_plots_are_there(page: Page, served: Served) -> None:
+    held: list[Route] = []
+    page.route("**/js/curves.js*", lambda route: held.append(route))
+    page.goto(SWEEP, wait_until="domcontentloaded")
+    (name,) = leaders(served, 1)
+    page.get_by_label(f"Pin {name}").check()
+    expect(page.locator("tr.pinned").get_by_label(f"Pin {name}")).to_be_checked()
+    for route in held:
+        route.continue_()
+    wait_for(lambda: drawn(page, "curves"), "the curves are drawn")
 
 
 def test_controls_of_the_curves_are_in_the_url(page: Page) -> None:

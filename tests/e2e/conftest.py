@@ -52,6 +52,10 @@ def deployment(locks: Path) -> Iterator[Deployment]:
         fcntl.flock(in_use, fcntl.LOCK_SH)
         try:
             with _locked(locks / "install", fcntl.LOCK_EX):
+                if not (locks / "begun").exists() and not os.environ.get("ORKHAVEN_KEEP"):
+                    # One that an interrupted run left has that run's sweeps in it, and they go on.
+                    cluster.down()
+                (locks / "begun").touch()
                 cluster.up()
                 if not cluster.has_node:
                     pytest.skip(

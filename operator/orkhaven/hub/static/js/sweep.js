@@ -5,14 +5,6 @@ const WIDGETS = { curves: "./curves.js", parallel: "./parallel.js", scatter: "./
 // Kept when a link of the leaderboard is followed: the plots' own state, which the server did not know when it made it.
 const OF_PLOTS = ["metric", "top", "band", "x", "log", "smooth", "sx", "sy", "ta", "tz", "brush", "run"];
 
-// One after the other in order of the page: the first plot is there as early as it can be.
-for (const root of document.querySelectorAll("[data-widget]")) {
-  const widget = await import(WIDGETS[root.dataset.widget]);
-  await widget.start(root).catch((error) => console.error(error));
-}
-// What takes a server longer is asked for when all else is drawn.
-window.htmx.trigger(document.body, "ork:ready");
-
 document.body.addEventListener("htmx:configRequest", (event) => {
   const board = event.target.closest?.("#leaderboard");
   if (!board) return;
@@ -40,12 +32,23 @@ document.addEventListener("ork:selection", () => {
 });
 
 // A pinned run stays on top, is drawn among the curves, and is compared with the other pinned ones.
-document.addEventListener("change", (event) => {
-  const box = event.target;
-  if (!box.matches("#leaderboard input[name=run]")) return;
+function pin(box) {
   const runs = query().getAll("run").filter((name) => name !== box.value);
   if (box.checked) runs.push(box.value);
   setQuery({ run: runs });
   htmx.trigger(document.getElementById("leaderboard"), "ork:reload");
   document.dispatchEvent(new CustomEvent("ork:selection"));
+}
+document.addEventListener("change", (event) => {
+  if (event.target.matches("#leaderboard input[name=run]")) pin(event.target);
 });
+// Those that were ticked before this was here, as on a slow line.
+for (const box of document.querySelectorAll("#leaderboard input[name=run]")) if (box.checked !== box.defaultChecked) pin(box);
+
+// One after the other in order of the page: the first plot is there as early as it can be.
+for (const root of document.querySelectorAll("[data-widget]")) {
+  const widget = await import(WIDGETS[root.dataset.widget]);
+  await widget.start(root).catch((error) => console.error(error));
+}
+// What takes a server longer is asked for when all else is drawn.
+window.htmx.trigger(document.body, "ork:ready");
