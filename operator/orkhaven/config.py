@@ -74,6 +74,25 @@ class OperatorSettings(LogSettings):
         Field(description="Seconds between looks at GPUs that pods of others hold, while runs wait for GPUs.", gt=0),
     ] = 15
 
+    # --- who gets the GPUs -----------------------------------------------------------------------------------------
+    usage_half_life_seconds: Annotated[
+        float,
+        Field(
+            description="Seconds after which a GPU-hour that a namespace or a user has had counts half as much for "
+            "whose turn it is. Longer: a month of much use is remembered; shorter: whoever waits has his turn sooner.",
+            ge=60,
+            le=10 * 366 * 86400,
+        ),
+    ] = 2 * 86400
+    min_run_seconds: Annotated[
+        float,
+        Field(
+            description="Seconds that a run is left alone before it may have to give its GPUs to another one: enough "
+            "to start and to save something. A Preemptible run gives them to an Interactive one at once.",
+            ge=0,
+        ),
+    ] = 300
+
     # --- what a run gets where its spec is silent ------------------------------------------------------------------
     trainer_image: Annotated[str, Field(description="Image of runs that name none.", min_length=1)] = (
         "ghcr.io/orkhaven/trainer:latest"

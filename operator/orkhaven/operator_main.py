@@ -115,6 +115,8 @@ class Operator:
                 workers=settings.workers,
                 sweep_interval=settings.sweep_interval_seconds,
                 queue_interval=settings.queue_interval_seconds,
+                usage_half_life=settings.usage_half_life_seconds,
+                min_run=settings.min_run_seconds,
                 backoff_base=settings.backoff_base_seconds,
                 backoff_max=settings.backoff_max_seconds,
             ),
@@ -219,12 +221,16 @@ class Operator:
         return now - since >= self.settings.resync_seconds or (listed > since and now - listed > QUIET)
 
     async def _foreign(self) -> None:
-        """GPUs that others hold, while somebody of ours waits for some."""
+        """GPUs that others hold, weights and quotas, while somebody of ours waits. Then it is decided anew: whose turn
+        it is, and who may be preempted, depends on the time."""
         while True:
             await asyncio.sleep(self.settings.foreign_gpu_seconds)
             if self.resync.complete and self.lease.held() and self.engine.reconciler.anyone_waits:
                 with contextlib.suppress(ApiError):
                     await self.resync.foreign()
+                with contextlib.suppress(ApiError):
+                    await self.engine.sharing.look()
+                self.engine.decide_anew()
 
     async def _rules(self) -> None:
         """The rules for causes of each namespace, now and then: a failure is judged by those that were read last."""

@@ -47,6 +47,8 @@ LABEL_RERUN_OF = "orkhaven.io/rerun-of"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "orkhaven"
 ANNOTATION_CONFIG = "orkhaven.io/config"
+ANNOTATION_CREATED_BY = "orkhaven.io/created-by"
+"""Of a Sweep or an Experiment: the user who made it."""
 
 
 def metrics_path(namespace: str, experiment: str) -> str:

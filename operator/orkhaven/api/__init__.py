@@ -3,7 +3,7 @@
 May import pydantic and the standard library, nothing else of orkhaven.
 """
 
-from orkhaven.api.experiment import Experiment, ExperimentSpec, ExperimentStatus, RunTemplate
+from orkhaven.api.experiment import Experiment, ExperimentSpec, ExperimentStatus, Priority, RunTemplate
 from orkhaven.api.meta import GROUP, VERSION
 from orkhaven.api.reasons import Reason
 from orkhaven.api.sweep import Sweep, SweepSpec
@@ -15,6 +15,7 @@ __all__ = [
     "Experiment",
     "ExperimentSpec",
     "ExperimentStatus",
+    "Priority",
     "Reason",
     "RunTemplate",
     "Sweep",

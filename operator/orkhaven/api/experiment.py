@@ -34,6 +34,14 @@ class Dedupe(StrEnum):
     NEVER = "Never"
 
 
+class Priority(StrEnum):
+    """When a run's turn comes, and what it gives way to: docs/queue."""
+
+    INTERACTIVE = "Interactive"
+    STANDARD = "Standard"
+    PREEMPTIBLE = "Preemptible"
+
+
 class Objective(Model):
     """What a run is judged by."""
 
@@ -88,6 +96,14 @@ class RunTemplate(Model):
     output: Annotated[
         Output | None, Field(description="Volume for checkpoints and results. Default: the operator's settings.")
     ] = None
+    priority: Annotated[
+        Priority,
+        Field(
+            description="Interactive: somebody waits for it; first of all, within the namespace's share. Standard: in "
+            "its turn. Preemptible: after the user's other runs; it gives its GPUs back when another one needs them, "
+            "and goes on later from its checkpoint."
+        ),
+    ] = Priority.STANDARD
     max_run_time: Annotated[
         Duration | None, Field(description="Longest an attempt may run, e.g. 6h. After it: reason Timeout.")
     ] = None

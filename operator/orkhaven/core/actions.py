@@ -37,6 +37,18 @@ class SuspendJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Preempt:
+    """The Job of a running attempt gives its GPUs back, for a run that comes before it in the queue."""
+
+    job: Key
+    uid: str
+    """Of the Job."""
+    experiment: Key
+    message: str
+    """For whom, and why."""
+
+
+@dataclass(frozen=True, slots=True)
 class SuspendExperiment:
     """Set spec.suspend of a sweep's child."""
 

@@ -72,6 +72,7 @@ def parse_experiment(body: Mapping[str, Any]) -> ExperimentView:
         status=_status(ExperimentStatus, status),
         raw_status=status,
         trial=_int(meta.labels.get(contract.LABEL_TRIAL)),
+        created_by=sys.intern(_annotation(body, contract.ANNOTATION_CREATED_BY) or ""),
     )
 
 
@@ -211,6 +212,10 @@ def _meta(body: Mapping[str, Any]) -> Meta:
         owner_uid=_str(owner.get("uid")),
         owner_name=_str(owner.get("name")),
     )
+
+
+def _annotation(body: Mapping[str, Any], name: str) -> str | None:
+    return _str(_dict(_dict(body.get("metadata")).get("annotations")).get(name))
 
 
 def _container(status: Mapping[str, Any]) -> ContainerState:

@@ -62,6 +62,8 @@ class ExperimentView:
     raw_status: dict[str, Any]
     trial: int | None = None
     """Index in its sweep's search, from the label."""
+    created_by: str = ""
+    """The user who made it, from the annotation; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

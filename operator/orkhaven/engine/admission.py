@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import datetime
 
 from orkhaven.core.debug import is_debug
-from orkhaven.core.queue import QueuePlan, Request, going_past, is_booked, plan_queue, request_of, wants_release
+from orkhaven.core.queue import (
+    QueuePlan,
+    Quota,
+    Request,
+    Shares,
+    going_past,
+    is_booked,
+    plan_queue,
+    request_of,
+    wants_release,
+)
 from orkhaven.core.sweep import may_stop, starts_no_more
-from orkhaven.core.views import JobView, Key
+from orkhaven.core.views import ExperimentView, JobView, Key
 from orkhaven.engine.ports import Kind
 from orkhaven.engine.store import Store
 
@@ -16,8 +26,37 @@ KEPT_SECONDS = 60.0
 """How long the place of a trial is kept whose end is not booked: longer than that takes where all is well."""
 
 
+class Requests:
+    """What Jobs ask for, as long as neither they nor their Experiments change: few of ten thousand do between two
+    decisions."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[ExperimentView, JobView, Request | None]] = {}
+        """By uid of the Job."""
+
+    def of(self, experiment: ExperimentView, job: JobView) -> Request | None:
+        known = self._known.get(job.meta.uid)
+        if known is not None and known[0] is experiment and known[1] is job:
+            return known[2]
+        request = request_of(experiment, job)
+        self._known[job.meta.uid] = experiment, job, request
+        return request
+
+    def keep(self, jobs: int, there: Callable[[JobView], bool]) -> None:
+        """Forgets those of Jobs that are gone, once they are many. `jobs`: how many there are."""
+        if len(self._known) > 2 * jobs + 100:
+            self._known = {uid: known for uid, known in self._known.items() if there(known[1])}
+
+
 def plan_admission(
-    store: Store, *, foreign_gpus: Mapping[str, int], avoided: Set[str] = frozenset(), now: datetime
+    store: Store,
+    requests: Requests,
+    *,
+    foreign_gpus: Mapping[str, int],
+    avoided: Set[str] = frozenset(),
+    shares: Shares,
+    quotas: Mapping[str, Quota],
+    now: datetime,
 ) -> QueuePlan:
     """Who gets the GPUs, as things stand in the store. `avoided`: nodes that all runs go past."""
     nodes = store.nodes()
@@ -32,12 +71,13 @@ def plan_admission(
                 running.append(request)
             continue
         experiment = store.owner_of_job(job)
-        if experiment is None or (request := request_of(experiment, job)) is None:
+        if experiment is None or (request := requests.of(experiment, job)) is None:
             continue
         if not job.suspended:
             running.append(request)
         elif wants_release(experiment, job):
             waiting.append(going_past(request, experiment, all_runs=avoided, nodes=nodes))
+    requests.keep(len(store.all(Kind.JOB)), lambda job: store.job(job.meta.key) is job)
     return plan_queue(
         nodes=list(nodes.values()),
         pods=[pod for pod in store.all_pods() if pod.phase not in ("Succeeded", "Failed")],
@@ -48,6 +88,8 @@ def plan_admission(
             key: sweep.spec.parallelism for key, sweep in store.all(Kind.SWEEP).items() if sweep.spec is not None
         },
         stopped=_stopped(store, waiting),
+        shares=shares,
+        quotas=quotas,
         now=now,
     )
 

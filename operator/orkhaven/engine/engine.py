@@ -10,17 +10,21 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from orkhaven.api import ExperimentStatus, Reason
 from orkhaven.api.experiment import TERMINAL_STATES
 from orkhaven.core.actions import ReadPod
+from orkhaven.core.queue import Shares
+from orkhaven.core.queue.usage import Usage
 from orkhaven.core.reuse import run_of
 from orkhaven.core.views import Defaults, ExperimentView, Heard, Key, NodeView, PodView
 from orkhaven.engine.parsers import PARSERS
 from orkhaven.engine.ports import Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Random, Reader
 from orkhaven.engine.reconciler import Outcome, Reconciler
 from orkhaven.engine.rule_book import RuleBook
+from orkhaven.engine.sharing import SharingBook
 from orkhaven.engine.store import Store, experiment_of_pod
 from orkhaven.engine.workqueue import WorkQueue
 from orkhaven.errors import ApiError, LeaseLost
@@ -52,6 +56,8 @@ class Tuning:
     status waited for the last. 1: in their order, without an event loop."""
     sweep_interval: float = 1.0
     queue_interval: float = 0.2
+    usage_half_life: float = 2 * 86400.0
+    min_run: float = 300.0
     backoff_base: float = 0.5
     backoff_max: float = 60.0
 
@@ -88,6 +94,10 @@ class Engine:
             longest=self.tuning.backoff_max,
             random=random,
         )
+        self.usage = Usage(timedelta(seconds=self.tuning.usage_half_life))
+        self.sharing = SharingBook(
+            gateway, self.store, events=events, namespaces=namespaces, changed=lambda: self.add(QUEUE_TASK)
+        )
         self.rules = RuleBook(defaults, gateway, events=events, namespaces=namespaces, changed=self._blame_anew)
         self.reconciler = Reconciler(
             gateway,
@@ -102,6 +112,8 @@ class Engine:
             heard=self.hear,
             again=lambda key: self.add(Task(Kind.SWEEP, key)),
             at_once=self.tuning.writes_at_once,
+            shares=self._shares,
+            quotas=lambda: self.sharing.quotas,
         )
         self._wake = asyncio.Event()
 
@@ -126,7 +138,10 @@ class Engine:
             return True
         if kind is Kind.POD and old is not None and _same_pod(old, new):
             return True
+        if kind is Kind.EXPERIMENT:
+            self.usage.learn(new)
         if old is not None and old.meta.uid != new.meta.uid:
+            self.usage.forget(old.meta.uid)
             self._mark(kind, old)
         if kind is Kind.EXPERIMENT and (old is None or _is_news_for_twins(old, new)):
             self._mark_twins(new)
@@ -140,6 +155,7 @@ class Engine:
         gone = self.store.delete(kind, key, uid)
         if gone is None:
             return False
+        self.usage.forget(uid)
         for twin in twins:
             if twin.status.state not in TERMINAL_STATES:
                 self.add(Task(Kind.EXPERIMENT, twin.meta.key))
@@ -161,6 +177,19 @@ class Engine:
         if foreign != self.reconciler.foreign_gpus:
             self.reconciler.foreign_gpus = foreign
             self.add(QUEUE_TASK)
+
+    def decide_anew(self) -> None:
+        """Who gets the GPUs, though nothing is new but the time."""
+        self.add(QUEUE_TASK)
+
+    def _shares(self, now: datetime) -> Shares:
+        return Shares(
+            weights=self.sharing.weights,
+            usage=self.usage.at(now),
+            half_life=timedelta(seconds=self.tuning.usage_half_life),
+            min_run=timedelta(seconds=self.tuning.min_run),
+            run_time=self.usage.run_time,
+        )
 
     def mark_all(self) -> None:
         """Everything is to be looked at, the queue first: what runs wait for is told by it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -28,12 +28,14 @@ from orkhaven.core.debug import plan_debug
 from orkhaven.core.experiment import plan_experiment
 from orkhaven.core.nodes import avoided_nodes, same_until
 from orkhaven.core.outcome import is_over
+from orkhaven.core.queue import Quota, Shares
+from orkhaven.core.queue.reasons import Told, said_by, tell
 from orkhaven.core.reuse import Twin
 from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.status import holds
 from orkhaven.core.sweep import plan_sweep
-from orkhaven.core.views import Defaults, ExperimentView, Heard, JobView, Key, SweepView, Why
-from orkhaven.engine.admission import plan_admission
+from orkhaven.core.views import Defaults, ExperimentView, Heard, JobView, Key, SweepView
+from orkhaven.engine.admission import Requests, plan_admission
 from orkhaven.engine.executor import Executor, side_by_side
 from orkhaven.engine.ports import OPERATOR_MANAGER, Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Reader
 from orkhaven.engine.status import differs, ended_attempts
@@ -90,9 +92,13 @@ class Reconciler:
         heard: Callable[[ReadPod, Heard], None],
         again: Callable[[Key], None],
         at_once: int,
+        shares: Callable[[datetime], Shares],
+        quotas: Callable[[], Mapping[str, Quota]],
     ) -> None:
         """`again`: has a sweep looked at. `defaults`: those of a namespace. `at_once`: writes of one plan under way at
-        a time."""
+        a time. `shares`: what is due to whom, `quotas`: by namespace."""
+        self._shares = shares
+        self._quotas = quotas
         self._gateway = gateway
         self._store = store
         self._clock = clock
@@ -108,8 +114,9 @@ class Reconciler:
         self._answers: dict[str, Answer] = {}
         """By uid, until the next look."""
         self._executor = Executor(gateway, store, reader=reader, learn=learn, heard=heard)
-        self._waiting: dict[Key, Why] = {}
-        """What each waiting experiment waits for, as the queue said last."""
+        self._requests = Requests()
+        self._waiting: dict[Key, Told] = {}
+        """What each waiting experiment was told last that it waits for."""
         self._beginning: set[str] = set()
         """Uids of experiments whose first Job is being made, or may have been: the store shows it only later, and a
         twin must not begin in the same folder meanwhile. After a restart the list of Jobs shows it."""
@@ -170,7 +177,7 @@ class Reconciler:
             jobs=jobs,
             pods=self._store.pods(key),
             nodes=self._store.nodes(),
-            waiting=self._waiting.get(key),
+            waiting=told.why if (told := self._waiting.get(key)) is not None else None,
             twins=self._twins(view),
             left=self._store.left_behind(view),
             avoided=frozenset(node.node for node in self.avoided()),
@@ -236,8 +243,17 @@ class Reconciler:
             for key, sweep in self._store.all(Kind.SWEEP).items():
                 if not holds(sweep.status.conditions, "Finished"):
                     self._again(key)
-        plan = plan_admission(self._store, foreign_gpus=self.foreign_gpus, avoided=frozenset(avoided), now=now)
-        before, self._waiting = self._waiting, dict(plan.reasons)
+        plan = plan_admission(
+            self._store,
+            self._requests,
+            foreign_gpus=self.foreign_gpus,
+            avoided=frozenset(avoided),
+            shares=self._shares(now),
+            quotas=self._quotas(),
+            now=now,
+        )
+        before = self._waiting
+        self._waiting = tell(plan, before=before, stored=lambda key: said_by(self._store.experiment(key)), now=now)
         changed = {key for key in before.keys() | self._waiting.keys() if before.get(key) != self._waiting.get(key)}
         failed: list[SuspendJob] = []
 

@@ -41,6 +41,7 @@ class Resync:
         for kind in (Kind.NODE, Kind.POD, Kind.JOB, Kind.EXPERIMENT, Kind.SWEEP):
             repaired += await self.kind(kind)
         await self.foreign()
+        await self._engine.sharing.look()
         self.complete = True
         self._engine.mark_all()
         return repaired

@@ -40,6 +40,8 @@ RESOURCES = {
         Resource(kind="Job", group="batch", version="v1", plural="jobs"),
         Resource(kind="Pod", group="", version="v1", plural="pods"),
         Resource(kind="Node", group="", version="v1", plural="nodes", namespaced=False),
+        Resource(kind="Namespace", group="", version="v1", plural="namespaces", namespaced=False),
+        Resource(kind="ResourceQuota", group="", version="v1", plural="resourcequotas"),
         Resource(kind="ConfigMap", group="", version="v1", plural="configmaps"),
         Resource(kind="Event", group="", version="v1", plural="events"),
         Resource(kind="Lease", group="coordination.k8s.io", version="v1", plural="leases"),

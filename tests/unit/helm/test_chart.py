@@ -83,6 +83,7 @@ OPERATOR = {
     "/pods": "get list watch",
     "/pods/log": "get",
     "/configmaps": "list",
+    "/resourcequotas": "list",
     "/events": "get list create patch",
 }
 HUB = {
@@ -93,7 +94,7 @@ HUB = {
     "/pods": "get list watch",
     "/pods/log": "get",
 }
-OPERATOR_EVERYWHERE = {"/nodes": "get list watch"}
+OPERATOR_EVERYWHERE = {"/nodes": "get list watch", "/namespaces": "list"}
 HUB_EVERYWHERE = {"authentication.k8s.io/tokenreviews": "create", "authorization.k8s.io/subjectaccessreviews": "create"}
 
 

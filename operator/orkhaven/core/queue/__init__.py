@@ -7,11 +7,14 @@
 from orkhaven.core.queue.needs import Needs, could_run, needs_of, past
 from orkhaven.core.queue.plan import QueuePlan, plan_queue
 from orkhaven.core.queue.request import Request, going_past, is_booked, request_of, wants_release
+from orkhaven.core.queue.shares import Quota, Shares
 
 __all__ = [
     "Needs",
     "QueuePlan",
+    "Quota",
     "Request",
+    "Shares",
     "could_run",
     "going_past",
     "is_booked",

@@ -23,6 +23,14 @@ class Needs:
     tolerations: tuple[Toleration, ...] = ()
     avoid: tuple[str, ...] = ()
     """Nodes that it may not go to, sorted."""
+    key: tuple[object, ...] = field(init=False, repr=False, compare=False)
+    """The same for all that need the same: ten thousand in a queue are told apart by it."""
+
+    def __post_init__(self) -> None:
+        selector = tuple(sorted(self.node_selector.items())) if self.node_selector else ()
+        tolerations = tuple(tuple(toleration.to_dict().items()) for toleration in self.tolerations)
+        key = (self.gpus, self.gpu_models, self.min_gpu_memory_mib, selector, tolerations, self.avoid)
+        object.__setattr__(self, "key", key)
 
     def affinity(self) -> dict[str, Any]:
         return node_affinity(models=self.gpu_models, least_mib=self.min_gpu_memory_mib, avoid=self.avoid)

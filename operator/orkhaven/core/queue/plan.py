@@ -1,24 +1,38 @@
-"""Who gets the GPUs: which suspended Jobs are released now, and what every other one waits for.
+"""Who gets the GPUs: which suspended Jobs are released now, who gives GPUs back, and what every other one waits for.
 
-First come, first served by creation, then by number in the sweep, then by name. A run that cannot start now, but could
-on a node once GPUs are freed, keeps what is free there from those behind it, so that small runs never starve a large
-one; all other nodes stay open to them. One that no node can ever hold, or that its sweep's parallelism holds back,
-keeps nothing from anybody.
+Interactive runs first, as far as the share of their namespace goes; then by `order`: the namespace and the user who
+have had least, then by age. A run that cannot start now, but could on a node once GPUs are freed, keeps what is free
+there from those behind it, so that small runs never starve a large one; all other nodes stay open to them. One that no
+node can ever hold, or that its sweep's parallelism holds back, keeps nothing from anybody; one that its namespace's
+quota holds back keeps what is left of that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from orkhaven.api import Reason
-from orkhaven.core.actions import SuspendJob
+from orkhaven.api import Priority, Reason
+from orkhaven.core.actions import Preempt, SuspendJob
 from orkhaven.core.attempts import POD_PHASES_ENDED
+from orkhaven.core.queue.order import Balance, in_turn, order
 from orkhaven.core.queue.places import Places
 from orkhaven.core.queue.request import Request
+from orkhaven.core.queue.shares import Quota, Shares, entitlements
+from orkhaven.core.queue.victims import Victims
 from orkhaven.core.views import Key, NodeView, PodView, Why
 from orkrun import contract
+
+
+class Standing(NamedTuple):
+    """Where in the line a run is that waits for GPUs, or for its namespace's quota."""
+
+    position: int
+    """In its namespace, from 1."""
+    about: timedelta | None = None
+    """Until it starts, roughly; None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +41,10 @@ class QueuePlan:
     """In order; all with suspend=False."""
     reasons: Mapping[Key, Why] = field(default_factory=dict)
     """By Experiment: what each of `waiting` that is not released waits for."""
+    standing: Mapping[Key, Standing] = field(default_factory=dict)
+    """By Experiment: of those that are in line."""
+    preempt: tuple[Preempt, ...] = ()
+    """Running attempts that give their GPUs back. Nothing is released onto these before their pods are gone."""
 
 
 def plan_queue(
@@ -38,89 +56,233 @@ def plan_queue(
     running: Sequence[Request],
     parallelism: Mapping[Key, int],
     stopped: Collection[Key] = (),
+    shares: Shares = Shares(),  # noqa: B008 (frozen)
+    quotas: Mapping[str, Quota] = {},
     now: datetime,
 ) -> QueuePlan:
-    """Which of `waiting` to release.
+    """Which of `waiting` to release, and who of `running` has to make room.
 
     `pods`: ours, those that have not ended; one that is bound to a node holds its GPUs there. `foreign_gpus`: by node,
     what pods that are not ours hold. `running`: Jobs that are released and not finished; those without a bound pod get
     a place before anybody waiting. `parallelism`: by sweep, how many of its trials may hold a place (one that is
-    missing here has no limit). `stopped`: Experiments whose sweep starts no more trials.
+    missing here has no limit). `stopped`: Experiments whose sweep starts no more trials. `quotas`: by namespace; one
+    that is missing here has none.
     """
-    del now  # Order is by creation; nothing depends on the time yet.
     live = [pod for pod in pods if pod.phase not in POD_PHASES_ENDED]
-    bound = [pod for pod in live if pod.node is not None]
+    stopping = {_job_of(pod) for pod in live}
+    # A Job that is suspended again holds what it has until its pod is gone.
+    holding = [*running, *(request for request in waiting if request.job in stopping)]
+    places = _places(nodes, foreign_gpus, live=live, running=running)
+    balance = Balance(shares)
+    for request in holding:
+        balance.hold(request)
+    due = _due(places.total, (*running, *waiting), shares)
+    decision = _Decision(
+        places=places,
+        balance=balance,
+        victims=_victims(live, running, balance=balance, due=due, shares=shares, now=now),
+        due=due,
+        shares=shares,
+        holders=_holders(holding, live),
+        parallelism=parallelism,
+        stopped=stopped,
+        stopping=stopping,
+        quotas=quotas,
+        quota_left=_quota_left(quotas, holding),
+    )
+    for request in in_turn((r for r in waiting if r.priority is Priority.INTERACTIVE), balance):
+        if decision.is_urgent(request):
+            decision.decide(request, urgent=True)
+    for request in in_turn((r for r in waiting if r.job not in decision.decided), balance):
+        decision.decide(request, urgent=False)
+    return decision.plan()
+
+
+def _places(
+    nodes: Sequence[NodeView], foreign_gpus: Mapping[str, int], *, live: Sequence[PodView], running: Sequence[Request]
+) -> Places:
+    """What is left once all that were released have a place."""
     places = Places(nodes, foreign_gpus)
-    for pod in bound:
-        places.take(pod.node or "", pod.gpus)
-    placed = {_job_of(pod) for pod in bound}
-    for request in sorted(running, key=_order):
+    released = {request.job for request in running}
+    placed = set()
+    for pod in live:
+        if pod.node is None:
+            continue
+        placed.add(_job_of(pod))
+        places.take(pod.node, pod.gpus)
+        # Told to stop, by whomever. A pod to look around in has no Job in the queue and ends when it is left.
+        told = _job_of(pod) not in released and contract.LABEL_DEBUG not in pod.meta.labels
+        if pod.meta.deleting or told:
+            places.expect(pod.node, pod.gpus)
+    for request in sorted(running, key=order):
         if request.gpus and request.job not in placed and not places.put(request):
-            places.keep(request)
-    # A trial whose Job is suspended again holds its place until its pod is gone.
+            places.keep(request, also=True)
+    return places
+
+
+def _due(total: int, requests: Iterable[Request], shares: Shares) -> dict[str, float]:
+    """GPUs that each namespace may have."""
+    demands: dict[str, float] = {}
+    for request in requests:
+        demands[request.job.namespace] = demands.get(request.job.namespace, 0.0) + request.gpus
+    return entitlements(total, demands=demands, weights={name: shares.weight(name) for name in demands})
+
+
+def _victims(
+    live: Sequence[PodView],
+    running: Sequence[Request],
+    *,
+    balance: Balance,
+    due: Mapping[str, float],
+    shares: Shares,
+    now: datetime,
+) -> Victims:
+    node_of = {_job_of(pod): pod.node for pod in live if pod.node is not None and not pod.meta.deleting}
+    return Victims(running, node_of=node_of, balance=balance, due=due, shares=shares, now=now)
+
+
+def _holders(holding: Sequence[Request], live: Sequence[PodView]) -> dict[Key, set[Key]]:
+    """By sweep: Jobs of its trials that have a place."""
     holders: dict[Key, set[Key]] = {}
-    jobs_with_pods = {_job_of(pod) for pod in live}
-    for request in (*running, *(r for r in waiting if r.job in jobs_with_pods)):
+    for request in holding:
         if request.sweep is not None:
             holders.setdefault(request.sweep, set()).add(request.job)
     for pod in live:
         sweep = pod.meta.labels.get(contract.LABEL_SWEEP)
         if sweep:
             holders.setdefault(Key(pod.meta.key.namespace, sweep), set()).add(_job_of(pod))
+    return holders
 
-    release: list[SuspendJob] = []
-    reasons: dict[Key, Why] = {}
-    for request in sorted(waiting, key=_order):
-        why = _why_not(request, places, holders, parallelism, stopped, stopping=request.job in jobs_with_pods)
+
+def _quota_left(quotas: Mapping[str, Quota], holding: Sequence[Request]) -> dict[str, int]:
+    left = {namespace: quota.limit - quota.used_by_others for namespace, quota in quotas.items()}
+    for request in holding:
+        if request.job.namespace in left:
+            left[request.job.namespace] -= request.gpus
+    return left
+
+
+@dataclass(slots=True, kw_only=True)
+class _Decision:
+    """What is left to be given while it is, and what was decided."""
+
+    places: Places
+    balance: Balance
+    victims: Victims
+    due: Mapping[str, float]
+    shares: Shares
+    holders: dict[Key, set[Key]]
+    parallelism: Mapping[Key, int]
+    stopped: Collection[Key]
+    stopping: Collection[Key]
+    quotas: Mapping[str, Quota]
+    quota_left: dict[str, int]
+    decided: set[Key] = field(default_factory=set)
+    _release: list[SuspendJob] = field(default_factory=list)
+    _preempt: list[Preempt] = field(default_factory=list)
+    _reasons: dict[Key, Why] = field(default_factory=dict)
+    _standing: dict[Key, Standing] = field(default_factory=dict)
+    _closed: set[str] = field(default_factory=set)
+    """Namespaces whose quota is kept for the first run that waits for it."""
+    _in_line: dict[str, int] = field(default_factory=dict)
+    """By namespace: how many wait for GPUs or its quota."""
+    _ahead: int = 0
+    """GPUs of all that wait for GPUs."""
+
+    def is_urgent(self, request: Request) -> bool:
+        """Whether it goes before all others: one of a namespace always, more within its share. Else everything would
+        be Interactive, and the others' turn would never come."""
+        namespace = request.job.namespace
+        held = self.balance.urgent[namespace]
+        return not held or held + request.gpus <= self.due.get(namespace, 0.0)
+
+    def decide(self, request: Request, *, urgent: bool) -> None:
+        self.decided.add(request.job)
+        why = self._held_back(request) or self._over_quota(request)
+        if why is None and request.gpus and not self.places.put(request):
+            why = self._make_room(request, urgent=urgent)
         if why is not None:
-            reasons[request.experiment] = why
-            continue
+            self._reasons[request.experiment] = why
+            return
+        self.balance.hold(request)
+        if request.job.namespace in self.quota_left:
+            self.quota_left[request.job.namespace] -= request.gpus
+        if request.sweep is not None:
+            self.holders.setdefault(request.sweep, set()).add(request.job)
         news = request.said is not None and set(request.needs.avoid) != set(request.said)
         avoid = request.needs.avoid if news else ()
         affinity = request.needs.affinity() if news else None
-        release.append(SuspendJob(request.job, request.uid, suspend=False, avoid=avoid, affinity=affinity))
-        if request.sweep is not None:
-            holders.setdefault(request.sweep, set()).add(request.job)
-    return QueuePlan(release=tuple(release), reasons=reasons)
+        self._release.append(SuspendJob(request.job, request.uid, suspend=False, avoid=avoid, affinity=affinity))
 
-
-def _why_not(
-    request: Request,
-    places: Places,
-    holders: Mapping[Key, set[Key]],
-    parallelism: Mapping[Key, int],
-    stopped: Collection[Key],
-    *,
-    stopping: bool,
-) -> Why | None:
-    """None: it starts, and its place is taken."""
-    if request.gpus:
-        misfit = places.misfit(request)
-        if misfit is not None:
-            return Why(Reason.NO_FITTING_NODE, misfit)
-    if stopping:
-        return Why(Reason.WAITING_FOR_GPUS, "waits until its pod, which was told to stop, has ended")
-    if request.sweep is not None and request.experiment in stopped:
-        return Why(Reason.WAITING_FOR_GPUS, f"is not started: sweep {request.sweep.name} starts no more trials")
-    if request.sweep is not None and request.sweep in parallelism:
-        limit = parallelism[request.sweep]
-        held = len(holders.get(request.sweep, ()))
-        if held >= limit:
+    def _held_back(self, request: Request) -> Why | None:
+        """What is no matter of its turn."""
+        if request.gpus:
+            misfit = self.places.misfit(request)
+            if misfit is not None:
+                return Why(Reason.NO_FITTING_NODE, misfit)
+        if request.job in self.stopping:
+            return Why(Reason.WAITING_FOR_GPUS, "waits until its pod, which was told to stop, has ended")
+        sweep = request.sweep
+        if sweep is None:
+            return None
+        if request.experiment in self.stopped:
+            return Why(Reason.WAITING_FOR_GPUS, f"is not started: sweep {sweep.name} starts no more trials")
+        limit = self.parallelism.get(sweep)
+        if limit is not None and len(self.holders.get(sweep, ())) >= limit:
             return Why(
                 Reason.WAITING_FOR_GPUS,
-                f"waits for another trial to end: sweep {request.sweep.name} has parallelism {limit}"
+                f"waits for another trial to end: sweep {sweep.name} has parallelism {limit}"
                 if limit
-                else f"waits because sweep {request.sweep.name} has parallelism 0",
+                else f"waits because sweep {sweep.name} has parallelism 0",
             )
-    if not request.gpus or places.put(request):
         return None
-    places.keep(request)
-    return Why(Reason.WAITING_FOR_GPUS, places.wait_message(request))
 
+    def _over_quota(self, request: Request) -> Why | None:
+        namespace = request.job.namespace
+        quota = self.quotas.get(namespace)
+        if quota is None or not request.gpus:
+            return None
+        if request.gpus > quota.limit:
+            words = f"quota of namespace {namespace}: {quota.limit} GPUs, and it needs {request.gpus}"
+            return Why(Reason.WAITING_FOR_GPUS, words)
+        left = self.quota_left[namespace]
+        if request.gpus <= left and namespace not in self._closed:
+            return None
+        if request.gpus <= quota.limit - quota.used_by_others:
+            # What is left is kept for it: else the small ones behind it would take that again and again.
+            self._closed.add(namespace)
+        self._stand(request)
+        kept = f", {left} kept for the next in line" if left > 0 and namespace in self._closed else ""
+        used = f"quota of namespace {namespace}: {quota.limit - left} of {quota.limit} GPUs are used{kept}"
+        return Why(Reason.WAITING_FOR_GPUS, used)
 
-def _order(request: Request) -> tuple[datetime, int, str, str]:
-    # A sweep makes dozens of trials within the second that a timestamp tells: its own order is that of their numbers.
-    return (request.created, request.trial, request.experiment.namespace, request.experiment.name)
+    def _make_room(self, request: Request, *, urgent: bool) -> Why:
+        found = self.victims.make_room(request, self.places, urgent=urgent)
+        if found is None:
+            self.places.keep(request)
+        for victim in found or ():
+            count = f"{victim.gpus} GPU{'s' if victim.gpus != 1 else ''}"
+            message = f"gives {count} to {request.experiment} ({request.priority})"
+            self._preempt.append(Preempt(victim.job, victim.uid, victim.experiment, message))
+        self._stand(request)
+        return self.places.wait(request)
+
+    def _stand(self, request: Request) -> None:
+        namespace = request.job.namespace
+        self._in_line[namespace] = position = self._in_line.get(namespace, 0) + 1
+        self._ahead += request.gpus
+        about = None
+        if self.shares.run_time is not None:
+            about = self.shares.run_time * min(self._ahead / max(self.places.size(request), 1), 1e6)
+        self._standing[request.experiment] = Standing(position, about)
+
+    def plan(self) -> QueuePlan:
+        return QueuePlan(
+            release=tuple(self._release),
+            reasons=self._reasons,
+            standing=self._standing,
+            preempt=tuple(self._preempt),
+        )
 
 
 def _job_of(pod: PodView) -> Key:

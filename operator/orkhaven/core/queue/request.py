@@ -6,6 +6,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from orkhaven.api import Priority
 from orkhaven.core.outcome import is_finished, to_prune
 from orkhaven.core.queue.needs import Needs, needs_of, past
 from orkhaven.core.views import ExperimentView, JobView, Key, NodeView
@@ -25,6 +26,11 @@ class Request:
     """Of the Experiment, so that a new attempt does not go to the end of the queue."""
     trial: int = 0
     """Its number in its sweep."""
+    user: str = ""
+    """Who made the Experiment; empty: not known."""
+    priority: Priority = Priority.STANDARD
+    released: datetime | None = None
+    """Since when its Job may run; None while it is suspended, or has just been released."""
     needs: Needs
     said: tuple[str, ...] | None = None
     """Nodes that its Job goes past already; None: what it says cannot be changed any more."""
@@ -46,6 +52,9 @@ def request_of(exp: ExperimentView, job: JobView) -> Request | None:
         sweep=Key(exp.meta.key.namespace, sweep) if sweep else None,
         created=exp.meta.created,
         trial=exp.trial or 0,
+        user=exp.created_by,
+        priority=exp.spec.priority,
+        released=None if job.suspended else job.started,
         needs=needs_of(exp.spec, avoid=job.avoid),
         said=job.avoid if job.started is None else None,
     )

@@ -1,0 +1,181 @@
+"""Whose GPUs are given to a run that comes before them: the fewest and youngest running ones on one node.
+
+Nobody is preempted whom the queue would let start again before the run that took its place: what is decided twice from
+the same facts would move runs to and fro.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from datetime import UTC, datetime
+
+from orkhaven.api import Priority
+from orkhaven.core.queue.order import Balance
+from orkhaven.core.queue.places import Places
+from orkhaven.core.queue.request import Request
+from orkhaven.core.queue.shares import Shares
+from orkhaven.core.views import Key
+
+MOST_TRIES = 16
+"""Waiting runs of one decision that room is looked for; the next decision goes on."""
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+_Given = dict[tuple[str, str | None], int]
+"""GPUs by (namespace, user), and by (namespace, None) all of a namespace."""
+_Group = tuple[str, str, Priority]
+"""Namespace, user and priority: what decides, beside its age, whether a run may be preempted."""
+
+
+class Victims:
+    """`node_of`: by Job, of those whose pod is on a node. `due`: GPUs that each namespace may have."""
+
+    def __init__(
+        self,
+        running: Sequence[Request],
+        *,
+        node_of: Mapping[Key, str],
+        balance: Balance,
+        due: Mapping[str, float],
+        shares: Shares,
+        now: datetime,
+    ) -> None:
+        self._balance = balance
+        self._due = due
+        self._settled = now - shares.min_run
+        self._at: dict[str, dict[Key, Request]] = {}
+        self._groups: dict[_Group, int] = {}
+        self._hopeless: set[object] = set()
+        self._tries = 0
+        for request in running:
+            node = node_of.get(request.job)
+            if node is not None and request.gpus and request.priority is not Priority.INTERACTIVE:
+                self._at.setdefault(node, {})[request.job] = request
+                group = _group(request)
+                self._groups[group] = min(self._groups.get(group, request.gpus), request.gpus)
+
+    def make_room(self, waiter: Request, places: Places, *, urgent: bool) -> list[Request] | None:
+        """Who gives GPUs back for it; nobody where what is about to end is enough. None: it has to wait. What it gets
+        is promised to it. `urgent`: an Interactive run within its namespace's share."""
+        if waiter.priority is Priority.PREEMPTIBLE:
+            return None
+        if self._tries >= MOST_TRIES:
+            return None
+        kind = (waiter.job.namespace, waiter.user, waiter.needs.key, urgent)
+        if kind in self._hopeless:
+            return None
+        self._tries += 1
+        nodes = places.coming(waiter)
+        found: list[Request] | None = None
+        if nodes and nodes[0].missing == 0:
+            node, found = nodes[0].node, []
+        else:
+            groups = {g for g, least in self._groups.items() if self._may(waiter, g, least, urgent=urgent)}
+            best = None
+            for at in nodes if groups else ():
+                chosen = self._choose(waiter, at.node, at.missing, groups=groups, urgent=urgent)
+                if chosen is not None and (best is None or _cost(chosen, at.missing) < _cost(best[0], best[1])):
+                    best = (chosen, at.missing, at.node)
+            if best is not None:
+                found, _, node = best
+        if found is None:
+            self._hopeless.add(kind)
+            return None
+        for victim in found:
+            del self._at[node][victim.job]
+            self._balance.give_back(victim)
+        self._balance.hold(waiter)
+        places.promise(waiter, node, freed=sum(victim.gpus for victim in found))
+        return found
+
+    def _choose(
+        self, waiter: Request, node: str, missing: int, *, groups: Set[_Group], urgent: bool
+    ) -> list[Request] | None:
+        """The smallest one that is enough, else the largest and so on. `groups`: of which one may be preempted."""
+        left = [
+            run
+            for run in self._at.get(node, {}).values()
+            if _group(run) in groups and _has_run(run, urgent=urgent, settled=self._settled)
+        ]
+        if sum(run.gpus for run in left) < missing:
+            return None
+        chosen: list[Request] = []
+        given: _Given = {}
+        while missing > 0:
+            allowed = [
+                request
+                for request in left
+                if self._may(waiter, _group(request), request.gpus, urgent=urgent, given=given)
+            ]
+            if not allowed:
+                return None
+            enough = [request for request in allowed if request.gpus >= missing]
+            victim = min(enough, key=_first_small) if enough else min(allowed, key=_first_large)
+            left.remove(victim)
+            chosen.append(victim)
+            missing -= victim.gpus
+            for place in ((victim.job.namespace, None), (victim.job.namespace, victim.user)):
+                given[place] = given.get(place, 0) + victim.gpus
+        return chosen
+
+    def _may(
+        self,
+        waiter: Request,
+        group: _Group,
+        gpus: int,
+        *,
+        urgent: bool,
+        given: _Given = {},  # noqa: B006 (only read)
+    ) -> bool:
+        """Whether the queue still puts the waiting run first when both have changed places. `given`: what of the
+        namespace, and of the user, was chosen already."""
+        namespace, user, priority = group
+        own = waiter.job.namespace
+        gone = gpus + given.get((namespace, None), 0)
+        if priority is Priority.PREEMPTIBLE and urgent:
+            return True
+        if priority is Priority.STANDARD:
+            if namespace == own:
+                return False
+            held = self._balance.held
+            over = held[namespace] - gone >= self._due.get(namespace, 0.0)
+            below = held[own] + waiter.gpus <= self._due.get(own, 0.0)
+            if not (over and below):
+                return False
+            if urgent:
+                return True
+        if namespace != own:
+            ours = self._balance.of_namespace(own, more=waiter.gpus)
+            return ours <= self._balance.of_namespace(namespace, more=-gone)
+        if user != waiter.user:
+            theirs = self._balance.of_user(own, user, more=-gpus - given.get((own, user), 0))
+            return self._balance.of_user(own, waiter.user, more=waiter.gpus) <= theirs
+        return True
+
+
+def _has_run(victim: Request, *, urgent: bool, settled: datetime) -> bool:
+    """Whether it has run long enough to be preempted; a Preemptible one always has for an urgent run."""
+    if urgent and victim.priority is Priority.PREEMPTIBLE:
+        return True
+    return victim.released is not None and victim.released <= settled
+
+
+def _group(request: Request) -> _Group:
+    return (request.job.namespace, request.user, request.priority)
+
+
+def _youth(request: Request) -> float:
+    return -((request.released or _LONG_AGO) - _LONG_AGO).total_seconds()
+
+
+def _first_small(request: Request) -> tuple[bool, int, float, Key]:
+    return (request.priority is Priority.STANDARD, request.gpus, _youth(request), request.job)
+
+
+def _first_large(request: Request) -> tuple[bool, int, float, Key]:
+    return (request.priority is Priority.STANDARD, -request.gpus, _youth(request), request.job)
+
+
+def _cost(chosen: Sequence[Request], missing: int) -> tuple[int, int, int, float]:
+    standard = sum(request.priority is Priority.STANDARD for request in chosen)
+    too_many = sum(request.gpus for request in chosen) - missing
+    return (standard, len(chosen), too_many, max(map(_youth, chosen)))
