@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from orkhaven.core.parse import ANNOTATION_PREEMPTED
 from orkrun.contract import ANNOTATION_CONFIG
 from tests.sim.cluster import Body
 from tests.sim.harness import NAMESPACE, Simulation
@@ -52,3 +53,13 @@ def status(sim: Simulation, name: str) -> Body:
     found = sim.cluster.find("Experiment", NAMESPACE, name)
     assert found is not None
     return dict(found.get("status", {}))
+
+
+def preempt_job(sim: Simulation, job: Body) -> None:
+    """The one write by which the queue takes the GPUs of a Job back."""
+
+    def change(body: Body) -> None:
+        body["metadata"].setdefault("annotations", {})[ANNOTATION_PREEMPTED] = "gives 1 GPU to radiology/urgent"
+        body["spec"]["suspend"] = True
+
+    sim.cluster.change("Job", NAMESPACE, job["metadata"]["name"], change)

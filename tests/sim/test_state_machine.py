@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from orkhaven.errors import Conflict, Unavailable
 from tests.sim.cluster import Body, drive
 from tests.sim.harness import NAMESPACE, Crash, Simulation, all_succeed
-from tests.sim.runs import check_folders
+from tests.sim.runs import check_folders, preempt_job
 from tests.sim.world import experiment_of, finished
 
 SOME = st.integers(min_value=0, max_value=10_000)
@@ -113,6 +113,14 @@ class Operator(RuleBasedStateMachine):
         if jobs:
             self.sim.world.delete_job(jobs[which % len(jobs)])
 
+    @rule(which=SOME, grace=st.sampled_from([None, 0.0, 30.0]))
+    def a_run_is_preempted(self, which: int, grace: float | None) -> None:
+        """By the operator before this one: it died right after that write."""
+        self.sim.world.grace = grace
+        jobs = [job for job in self.sim.cluster.look("Job") if not finished(job) and not job["spec"].get("suspend")]
+        if jobs:
+            preempt_job(self.sim, jobs[which % len(jobs)])
+
     @rule(name=st.sampled_from(["a", "b"]))
     def a_node_is_lost(self, name: str) -> None:
         self.sim.node_faults = True
@@ -168,6 +176,7 @@ class Operator(RuleBasedStateMachine):
         if not hasattr(self, "sim"):
             return
         sim = self.sim
+        sim.world.grace = None
         for name in ("a", "b"):
             sim.world.return_node(name)
         self._change(lambda spec: spec.update(parallelism=2, suspend=False))

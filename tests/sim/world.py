@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from orkrun.contract import LABEL_EXPERIMENT, VERSION
@@ -15,9 +16,17 @@ from tests.sim.cluster import Body, FakeCluster, clone, stamp
 
 GPU = "nvidia.com/gpu"
 TERMINAL = ("Succeeded", "Failed")
+GRACE_PERIOD = 60
+"""Seconds until a pod that was told to stop is killed."""
 
 
-def record(value: float | None, *, outcome: str = "Succeeded", failure: dict[str, str] | None = None) -> str:
+def record(
+    value: float | None,
+    *,
+    outcome: str = "Succeeded",
+    failure: dict[str, str] | None = None,
+    checkpoint: int | None = None,
+) -> str:
     """A termination record of the contract."""
     body: dict[str, Any] = {"version": VERSION, "outcome": outcome, "step": 3, "totalSteps": 3}
     if value is not None:
@@ -25,6 +34,8 @@ def record(value: float | None, *, outcome: str = "Succeeded", failure: dict[str
         body["metrics"] = {"val/dice": {"last": value, "best": value, "bestStep": 2}}
     if failure is not None:
         body["failure"] = failure
+    if checkpoint is not None:
+        body["checkpoint"] = {"step": checkpoint, "path": "/output/last.pt"}
     return json.dumps(body)
 
 
@@ -36,6 +47,9 @@ class World:
     pods_made: dict[str, int] = field(default_factory=dict)
     reports: dict[str, dict[int, float | None]] = field(default_factory=dict)
     """By an Experiment's uid: step -> objective, as the hub's store has it."""
+    grace: float | None = None
+    """Seconds that a pod which is told to stop takes for its checkpoint; None: it is gone at once, with what it said
+    last."""
 
     # --- set-up ------------------------------------------------------------------------------------------------------
 
@@ -229,10 +243,9 @@ class World:
             self._finish(job, won=True)
             return True
         if job["spec"].get("suspend"):
-            # SIGTERM, and the pod is gone together with what it said last.
-            for pod in pods:
-                self.cluster.remove("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"])
-            if pods or status.get("active") or status.get("startTime"):
+            # One for whom somebody waits is not told twice.
+            told = sum([self._tell_to_stop(pod) for pod in pods]) > 0
+            if told or status.get("active") or status.get("startTime"):
                 self._job(job, active=0, startTime=None)
                 return True
             return False
@@ -252,6 +265,27 @@ class World:
         self._create_pod(job)
         # With the pod in the same step: a pod deleted by hand right after it was made counts as failed too.
         self._job(job, active=1, startTime=stamp(self.cluster.clock.now()))
+        return True
+
+    def _tell_to_stop(self, pod: Body) -> bool:
+        """SIGTERM; what was told has its time, then says how it ended, then is gone. Whether anything happened."""
+        now = self.cluster.clock.now()
+        if self.grace is not None and ended_at(pod) == stamp(now):
+            return False  # cleaning up takes the kubelet a moment
+        if self.grace is None or pod["status"]["phase"] != "Running":
+            self.cluster.remove("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"])
+        elif "deletionTimestamp" not in pod["metadata"]:
+            late = stamp(now + timedelta(seconds=GRACE_PERIOD))
+            self._pod(
+                pod, lambda p: p["metadata"].update(deletionTimestamp=late, deletionGracePeriodSeconds=GRACE_PERIOD)
+            )
+        elif (
+            stamp(now - timedelta(seconds=self.grace) + timedelta(seconds=GRACE_PERIOD))
+            >= (pod["metadata"]["deletionTimestamp"])
+        ):
+            self.end(pod, exit_code=143, message=record(None, outcome="Interrupted", checkpoint=2))
+        else:
+            return False
         return True
 
     def _create_pod(self, job: Body) -> None:
@@ -309,6 +343,12 @@ def gpus(pod: Body) -> int:
     return sum(
         int((c.get("resources", {}).get("limits") or {}).get(GPU) or 0) for c in pod["spec"].get("containers", ())
     )
+
+
+def ended_at(pod: Body) -> str | None:
+    statuses = pod["status"].get("containerStatuses") or [{}]
+    found: str | None = statuses[0].get("state", {}).get("terminated", {}).get("finishedAt")
+    return found
 
 
 def finished(job: Body) -> bool:

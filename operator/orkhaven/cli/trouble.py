@@ -112,6 +112,7 @@ _WAITING = {
     "Suspended": "resume it",
     "EarlyStopped": "others did better, or it got no better itself; kubectl ork resume goes on from its checkpoint",
     "Suspending": "it saves a checkpoint and stops",
+    "Preempted": "it goes on by itself from its checkpoint, in its old place in the queue",
 }
 
 

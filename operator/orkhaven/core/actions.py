@@ -134,6 +134,7 @@ Action = (
     CreateExperiment
     | CreateJob
     | SuspendJob
+    | Preempt
     | SuspendExperiment
     | PruneExperiment
     | LabelExperiment

@@ -1,6 +1,7 @@
 """One attempt as it is now: what its Job and its pod show, and how that is booked in the Experiment's status.
 
-An attempt's Job may have several pods one after the other (each suspension ends one), but never two at a time. The
+An attempt's Job may have several pods one after the other (each suspension by hand ends one), but never two at a time.
+Where the queue takes the GPUs back, the attempt ends with its pod: the next one is another Job. The
 record names the pod that it counts at present; its GPU-seconds are those of pods that have ended, this one included
 once `endTime` is set.
 """
@@ -149,6 +150,9 @@ def judge(
         return unless_unclear(verdict, pod, exp, defaults=defaults)
     if job is None:
         return _failed(evidence(Loss.JOB_GONE))
+    if job.suspended and job.preempted_for:
+        # One that its Job still counts has not been seen here yet.
+        return _gives_way(job) if job.active else _failed(evidence())
     if job.suspended:
         return Verdict(phase=Phase.WAITING)
     if job.meta.deleting:
@@ -162,7 +166,7 @@ def _ended_pod(pod: PodView, job: JobView | None, evidence: Evidence, *, default
         record is None or record.outcome == Outcome.SUCCEEDED
     )
     if not well:
-        if job is not None and job.suspended and not evidence.deadline:
+        if job is not None and job.suspended and not job.preempted_for and not evidence.deadline:
             # Told to stop, and it did; whatever its exit code, it goes on from its checkpoint.
             return Verdict(phase=Phase.WAITING, evidence=evidence)
         return _failed(evidence)
@@ -187,6 +191,8 @@ def _live_pod(
 ) -> Verdict:
     container = pod.container
     waiting = container.waiting_reason or ""
+    if job is not None and job.suspended and job.preempted_for:
+        return _gives_way(job)
     if job is not None and job.suspended:
         return _live(State.RUNNING, Reason.SUSPENDING, "saves a checkpoint and stops")
     if pod.meta.deleting:
@@ -222,6 +228,10 @@ def _live_pod(
     else:
         doing = "pulls its image" if pod.sandbox else "mounts its volumes"
     return _live(State.STARTING, Reason.CONTAINER_CREATING, f"on node {pod.node}: {doing}", recheck=left)
+
+
+def _gives_way(job: JobView) -> Verdict:
+    return _live(State.RUNNING, Reason.PREEMPTED, f"saves a checkpoint and stops: {job.preempted_for}")
 
 
 def _live(state: State, reason: Reason, message: str, *, recheck: float | None = None) -> Verdict:
@@ -264,11 +274,19 @@ def pruned(verdict: Verdict, job: JobView | None, why: str) -> Verdict:
 
 
 def book(
-    attempt: Attempt, pod: PodView | None, *, gpus: int, nodes: Mapping[str, NodeView], over: bool, now: datetime
+    attempt: Attempt,
+    pod: PodView | None,
+    *,
+    gpus: int,
+    nodes: Mapping[str, NodeView],
+    over: bool,
+    latest: datetime | None = None,
+    now: datetime,
 ) -> Attempt:
     """The attempt's record with what its pod shows now.
 
-    `over`: whatever the pod shows, nothing of this attempt runs any more.
+    `over`: whatever the pod shows, nothing of this attempt runs any more. `latest`: when a pod whose end nobody saw
+    was gone at the latest; None: now.
     """
     changes: dict[str, object] = {}
     booked = attempt.gpu_seconds or 0.0
@@ -288,10 +306,18 @@ def book(
         finished = pod is not None and pod.phase in POD_PHASES_ENDED
         vanished = pod is None and (changes.get("pod") or attempt.pod) is not None
         if finished or vanished or over:
-            ended = whole_seconds((pod.container.finished if pod is not None else None) or now)
+            unseen = min(latest, now) if latest is not None and started is not None and latest > started else now
+            ended = whole_seconds((pod.container.finished if pod is not None else None) or unseen)
             booked += _held((pod.started if pod is not None else None) or started, ended, gpus)
     gpu_seconds = round(booked, 1) if booked or attempt.gpu_seconds is not None or ended is not None else None
     return attempt.model_copy(update={**changes, "start_time": started, "end_time": ended, "gpu_seconds": gpu_seconds})
+
+
+def stopped_by(job: JobView | None, *, defaults: Defaults) -> datetime | None:
+    """When the pod of a suspended Job had to be gone; None: that is not known."""
+    if job is None or not job.suspended or job.suspended_since is None:
+        return None
+    return job.suspended_since + timedelta(seconds=defaults.termination_grace_seconds)
 
 
 def _held(started: datetime | None, ended: datetime, gpus: int) -> float:

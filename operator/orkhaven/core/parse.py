@@ -32,6 +32,8 @@ LABEL_GPU_MODEL = "nvidia.com/gpu.product"
 LABEL_GPU_MEMORY = "nvidia.com/gpu.memory"
 ANNOTATION_AVOID = f"{GROUP}/avoid"
 """On a Job: nodes that its pod may not go to, separated by commas."""
+ANNOTATION_PREEMPTED = f"{GROUP}/preempted-for"
+"""On a Job that gives its GPUs back: for whom, and why."""
 LABEL_JOB_NAME = "batch.kubernetes.io/job-name"
 CONTAINER = "trainer"
 """Name of the training container; the only one of its pod."""
@@ -89,12 +91,14 @@ def parse_job(body: Mapping[str, Any]) -> JobView:
         attempt=_int(meta.labels.get(contract.LABEL_ATTEMPT)) or 0,
         suspended=spec.get("suspend") is True,
         gpus=_gpus(_dict(_dict(spec.get("template")).get("spec"))),
-        avoid=_names(_dict(_dict(body.get("metadata")).get("annotations")).get(ANNOTATION_AVOID)),
+        avoid=_names(_annotation(body, ANNOTATION_AVOID)),
+        preempted_for=_annotation(body, ANNOTATION_PREEMPTED) or "",
         active=_int(status.get("active")) or 0,
         succeeded=complete is not None,
         failed_reason=None if failed is None else (_str(failed.get("reason")) or "Failed"),
         failed_message=None if failed is None else _str(failed.get("message")),
         started=_time(status.get("startTime")),
+        suspended_since=_time(conditions.get("Suspended", {}).get("lastTransitionTime")),
         finished=None if ended is None else (_time(ended.get("lastTransitionTime")) or meta.created),
     )
 

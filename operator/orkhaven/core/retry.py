@@ -105,7 +105,8 @@ def decide(
         for reason in reversed(ended):
             if reason not in _FREE:
                 break
-            in_a_row += 1
+            # Most of those that are preempted gave way to others in our own queue: no sign of a cluster in trouble.
+            in_a_row += reason == cause.reason or reason != Reason.PREEMPTED
         delay = 0.0 if in_a_row <= 1 else backoff(in_a_row - 1, uid=uid, attempt=number, defaults=defaults)
         return Retry(delay, counted=False)
     if retries_used >= limit or (policy is Policy.ONCE and list(ended).count(cause.reason) > 1):

@@ -74,6 +74,8 @@ class JobView:
     gpus: int
     avoid: tuple[str, ...] = ()
     """Nodes that its pod may not go to."""
+    preempted_for: str = ""
+    """For whom the queue took its GPUs back, and why; empty: it did not. Its attempt does not go on."""
     active: int = 0
     """Pods that are not terminal, as the Job's status counts them."""
     succeeded: bool = False
@@ -83,6 +85,8 @@ class JobView:
     failed_message: str | None = None
     started: datetime | None = None
     """When it was released last; a deadline counts from here."""
+    suspended_since: datetime | None = None
+    """When the Job controller told its pods to stop, or found it suspended first."""
     finished: datetime | None = None
     """When it became Complete or Failed. None while FailureTarget only announces it: pods are still ending then."""
 

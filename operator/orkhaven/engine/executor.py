@@ -18,13 +18,14 @@ from orkhaven.core.actions import (
     DeleteJob,
     DeleteSweep,
     LabelExperiment,
+    Preempt,
     PruneExperiment,
     ReadPod,
     SuspendExperiment,
     SuspendJob,
 )
-from orkhaven.core.parse import ANNOTATION_AVOID
-from orkhaven.core.views import Heard
+from orkhaven.core.parse import ANNOTATION_AVOID, ANNOTATION_PREEMPTED
+from orkhaven.core.views import Heard, Key
 from orkhaven.engine.ports import RECORD_MANAGER, Body, Gateway, Kind, Reader
 from orkhaven.engine.store import Store
 from orkhaven.errors import Invalid, NotFound
@@ -96,6 +97,8 @@ class Executor:
                 await self._create(Kind.JOB, body)
             case SuspendJob():
                 await self._suspend_job(action)
+            case Preempt():
+                await self._preempt(action)
             case SuspendExperiment(key, uid, suspend):
                 # Without a resource version: the hub writes progress all the time, and the wish holds whatever that is.
                 body = await self._gateway.patch(Kind.EXPERIMENT, *key, {"spec": {"suspend": suspend}}, uid=uid)
@@ -144,12 +147,26 @@ class Executor:
         self._learn(kind, await self._gateway.create(kind, body))
         log.info("created", extra=about(kind, body["metadata"]["namespace"], body["metadata"]["name"]))
 
+    def _version(self, key: Key, uid: str) -> int | None:
+        """A Job that was decided about is unchanged or it is not touched: a release decided from a stale view could
+        start what has just been suspended, and one that has ended meanwhile has no GPUs to give back."""
+        known = self._store.job(key)
+        return known.meta.resource_version if known is not None and known.meta.uid == uid else None
+
+    async def _preempt(self, action: Preempt) -> None:
+        # The reason in the same write: whoever comes after a crash has to know that this attempt is over.
+        change: Body = {
+            "metadata": {"annotations": {ANNOTATION_PREEMPTED: action.message}},
+            "spec": {"suspend": True},
+        }
+        version = self._version(action.job, action.uid)
+        body = await self._gateway.patch(Kind.JOB, *action.job, change, uid=action.uid, resource_version=version)
+        self._learn(Kind.JOB, body)
+        log.info("preempted", extra=about(Kind.JOB, *action.job, why=action.message))
+
     async def _suspend_job(self, action: SuspendJob) -> None:
         key, uid, suspend = action.key, action.uid, action.suspend
-        known = self._store.job(key)
-        # A Job that was decided about is unchanged or it is not touched: a release decided from a stale view could
-        # start what has just been suspended.
-        version = known.meta.resource_version if known is not None and known.meta.uid == uid else None
+        version = self._version(key, uid)
         change: Body = {"spec": {"suspend": suspend}}
         # A Job that has never run may still be told where to go, in the same write that lets it go.
         placed = placed_release(action.avoid, action.affinity) if action.affinity is not None else {}

@@ -20,6 +20,7 @@ from orkhaven.core.actions import (
     CreateJob,
     Note,
     Plan,
+    Preempt,
     PruneExperiment,
     ReadPod,
     SuspendJob,
@@ -255,18 +256,21 @@ class Reconciler:
         before = self._waiting
         self._waiting = tell(plan, before=before, stored=lambda key: said_by(self._store.experiment(key)), now=now)
         changed = {key for key in before.keys() | self._waiting.keys() if before.get(key) != self._waiting.get(key)}
-        failed: list[SuspendJob] = []
+        failed: list[Key] = []
 
-        async def release(action: SuspendJob) -> None:
+        async def switch(action: SuspendJob | Preempt) -> None:
             try:
                 await self._executor.execute(action)
             except (Conflict, NotFound):
                 # Changed since: one Job's race must not keep the others waiting. Read it, then decide anew.
-                failed.append(action)
-                await self._refresh(Kind.JOB, action.key, action.uid)
+                key = action.job if isinstance(action, Preempt) else action.key
+                failed.append(key)
+                await self._refresh(Kind.JOB, key, action.uid)
 
-        await side_by_side(release, plan.release, at_once=self._at_once)
-        result = "conflict" if failed else "changed" if plan.release else "unchanged"
+        # Those that give way first: they take their grace period to do it.
+        switches: tuple[SuspendJob | Preempt, ...] = (*plan.preempt, *plan.release)
+        await side_by_side(switch, switches, at_once=self._at_once)
+        result = "conflict" if failed else "changed" if switches else "unchanged"
         # Who waits may have a place when a node is used again.
         ends = [(node.until - now).total_seconds() for node in suspect if node.until is not None]
         again = min(ends, default=None) if self._waiting else None

@@ -24,7 +24,7 @@ from orkhaven.core.actions import (
     SuspendJob,
 )
 from orkhaven.core.experiment import plan_experiment
-from orkhaven.core.parse import parse_experiment, parse_job, parse_node, parse_pod, parse_sweep
+from orkhaven.core.parse import ANNOTATION_PREEMPTED, parse_experiment, parse_job, parse_node, parse_pod, parse_sweep
 from orkhaven.core.status import owned
 from orkhaven.core.sweep import plan_sweep
 from orkhaven.core.views import NOT_HEARD, Defaults, ExperimentView, Heard, NodeView, ReadState, SweepView, Why
@@ -289,6 +289,12 @@ class World:
     def suspend(self, suspended: bool = True) -> World:
         self.experiment["spec"]["suspend"] = suspended
         self.experiment["metadata"]["generation"] += 1
+        return self
+
+    def preempt(self, message: str = "gives 1 GPU to ns/urgent (Interactive)") -> World:
+        """The queue takes the GPUs of its Job back."""
+        self.job["metadata"].setdefault("annotations", {})[ANNOTATION_PREEMPTED] = message
+        self.job["spec"]["suspend"] = True
         return self
 
     def hub(self, **fields: Any) -> World:

@@ -9,7 +9,7 @@ from orkhaven.api import Reason
 from orkhaven.api.experiment import CheckpointStatus, State
 from orkhaven.api.retry import MAX_AVOIDED
 from orkhaven.core.actions import CreateJob, DeleteJob, SuspendJob
-from orkhaven.core.attempts import Observed, Phase, alive, book, close, judge, pruned
+from orkhaven.core.attempts import Observed, Phase, alive, book, close, judge, pruned, stopped_by
 from orkhaven.core.experiment.draft import Around, Draft
 from orkhaven.core.experiment.settle import settle
 from orkhaven.core.failures import Evidence
@@ -40,6 +40,7 @@ def look(draft: Draft, around: Around, seen: Observed) -> None:
         gpus=around.spec.resources.gpus,
         nodes=around.nodes,
         over=verdict.phase is Phase.ENDED,
+        latest=stopped_by(seen.job, defaults=around.defaults),
         now=draft.now,
     )
     if seen.job is not None and seen.job.avoid != tuple(attempt.avoid or ()):
@@ -75,7 +76,9 @@ def after(draft: Draft, around: Around, seen: Observed, *, recorded: bool, evide
     status."""
     attempt = draft.attempts[-1]
     if seen.job is not None and lingers(seen.job, seen.pod):
-        state = draft.exp.status.state or State.STARTING
+        # One that gave its GPUs back has a Job left, which is suspended, and nothing that runs.
+        waits = attempt.reason == Reason.PREEMPTED and draft.retry_at is not None
+        state = State.QUEUED if waits else draft.exp.status.state or State.STARTING
         draft.say(state, attempt.reason or Reason.STATUS_UNKNOWN, attempt.message or "ended")
         if not recorded:
             draft.recheck.append(0.0)
@@ -85,8 +88,8 @@ def after(draft: Draft, around: Around, seen: Observed, *, recorded: bool, evide
             draft.actions.append(DeleteJob(seen.job.meta.key, seen.job.meta.uid))
     elif attempt.reason == Reason.COMPLETED:
         draft.finish(State.SUCCEEDED, Reason.COMPLETED, result_words(around.spec, draft.exp.status, evidence), evidence)
-    elif attempt.reason == Reason.EARLY_STOPPED and around.prune is None and around.spec.prune is not None:
-        begin(draft, around, attempt.number + 1)  # a person lets it go on
+    elif _let_go_on(draft, around):
+        begin(draft, around, attempt.number + 1)
     elif attempt.reason == Reason.EARLY_STOPPED:
         draft.finish(State.PRUNED, Reason.EARLY_STOPPED, attempt.message or "stopped early", evidence)
     elif draft.retry_at is not None:
@@ -94,6 +97,13 @@ def after(draft: Draft, around: Around, seen: Observed, *, recorded: bool, evide
     else:
         failure = draft.failure or failure_of(attempt.reason or "", attempt.message or "")
         draft.finish(State.FAILED, failure.reason, failure.message, evidence)
+
+
+def _let_go_on(draft: Draft, around: Around) -> bool:
+    """Whether a person lets a pruned run go on; it may have been pruned while it waited for its next attempt."""
+    if around.prune is not None or around.spec.prune is None:
+        return False
+    return draft.attempts[-1].reason == Reason.EARLY_STOPPED or draft.exp.status.state is State.PRUNED
 
 
 def begin(draft: Draft, around: Around, number: int) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from orkhaven.api import ExperimentSpec, Reason
 from orkhaven.api.experiment import Attempt
 from orkhaven.api.retry import MAX_AVOIDED, AvoidedNode, Overrides
+from orkhaven.core.actions import Note
 from orkhaven.core.attempts import Verdict
 from orkhaven.core.experiment.draft import Around, Draft, hashes_of
 from orkhaven.core.failures import Action, Cause
@@ -15,7 +16,7 @@ from orkhaven.core.outcome import failure_of
 from orkhaven.core.overrides import effective, escalated, in_words, is_room
 from orkhaven.core.retry import Policy, decide, policy_of
 from orkhaven.core.reuse import own_folder
-from orkhaven.core.status import whole_seconds
+from orkhaven.core.status import clip, whole_seconds
 
 ELSEWHERE = frozenset({Reason.GPU_HARDWARE, Reason.STALLED, Reason.HUNG_AT_START, Reason.VOLUME_TIMEOUT})
 """Causes after which one attempt on a node is enough."""
@@ -29,6 +30,9 @@ def settle(draft: Draft, around: Around, verdict: Verdict) -> None:
     cause = verdict.cause
     if cause is None or cause.reason == Reason.EARLY_STOPPED:
         draft.failure, draft.retry_at = None, None
+        return
+    if cause.reason == Reason.PREEMPTED and verdict.evidence is not None and verdict.evidence.preempted_for:
+        _give_way(draft, cause.message)
         return
     draft.failure = failure_of(cause.reason, cause.message, verdict.evidence, advice=cause.suggestion)
     spec = draft.exp.spec
@@ -60,6 +64,17 @@ def settle(draft: Draft, around: Around, verdict: Verdict) -> None:
     where = draft.attempts[-1].node
     elsewhere = f", not on node {where} where another fits" if where in {one.node for one in draft.avoid} else ""
     draft.note_attempt(cause, f"tried again {when}{how}{elsewhere}")
+
+
+def _give_way(draft: Draft, message: str) -> None:
+    """Our own queue took its GPUs back: nothing has failed, and no node is to blame. When it comes on again the queue
+    says, by the place that it had."""
+    # By the node's clock, which may be ahead of ours.
+    draft.retry_at = whole_seconds(min(draft.attempts[-1].end_time or draft.now, draft.now))
+    draft.failure = None
+    where = f"goes on after step {draft.checkpoint.step}" if draft.checkpoint else "goes on from its last checkpoint"
+    told = clip(f"attempt {draft.attempts[-1].number} {message}; {where} in its old place in the queue", 1000)
+    draft.notes.append(Note(type="Normal", reason=Reason.PREEMPTED, message=told))
 
 
 def _changes(

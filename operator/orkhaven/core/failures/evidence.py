@@ -77,6 +77,8 @@ class Evidence:
     removed: bool = False
     """Somebody deleted the pod, and only then the container ended."""
     loss: Loss | None = None
+    preempted_for: str = ""
+    """For whom our queue took its GPUs back; empty: it did not."""
     deadline: bool = False
     """The Job's activeDeadlineSeconds passed."""
     job_message: str = ""
@@ -136,6 +138,7 @@ def gather(
         disruption_message=(pod and pod.disruption_message) or "",
         removed=_was_removed(pod),
         loss=loss,
+        preempted_for=(job and job.preempted_for) or "",
         deadline=_passed_deadline(spec, job, pod),
         job_message=(job and job.failed_message) or "",
         record=record,

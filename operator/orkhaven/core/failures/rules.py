@@ -87,6 +87,20 @@ def over_its_disk(e: Evidence) -> Diagnosis | None:
     return _cause(Reason.DRAINED, f"evicted from node {e.node or '?'}: {e.pod_message or 'pressure'}")
 
 
+def gave_way(e: Evidence) -> Diagnosis | None:
+    """Our queue told it to stop, for another run. What ended by itself before, or says of itself that it failed, has a
+    cause of its own."""
+    if not e.preempted_for or e.deadline:
+        return None
+    told = e.record.outcome if e.record is not None else None
+    if e.exit_code is None or e.exit_code == ExitCode.INTERRUPTED or told == Outcome.INTERRUPTED:
+        return _cause(Reason.PREEMPTED, e.preempted_for)
+    # It was told to stop, and did not listen in time, or knows nothing of SIGTERM.
+    if e.removed and (e.exit_code in _STOPPED or told != Outcome.FAILED):
+        return _cause(Reason.PREEMPTED, e.preempted_for)
+    return None
+
+
 def taken_away(e: Evidence) -> Diagnosis | None:
     """Somebody deleted the pod or its Job. The Job's own deadline does that too: Timeout below."""
     if e.deadline:
@@ -168,6 +182,7 @@ FACTS: tuple[Rule, ...] = (
     lost_node,  # the node cannot be asked any more
     shut_down,  # graceful node shutdown; the kubelet had no room
     over_its_disk,  # evicted: for the node's sake, or for its own writing
+    gave_way,  # our queue took its GPUs back
     taken_away,  # pod or Job deleted by hand
     image,  # the image cannot be had
     container_config,  # Secret, key or command missing

@@ -81,6 +81,8 @@ def wants_release(exp: ExperimentView, job: JobView) -> bool:
         return False
     if not job.suspended or job.meta.deleting or job.finished is not None or job.meta.owner_uid != exp.meta.uid:
         return False
+    if job.preempted_for:
+        return False  # the next attempt is what waits
     return not is_booked(exp, job)
 
 
