@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from orkhaven.api import Priority
+
 ENV_PREFIX = "ORKHAVEN_"
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -181,6 +183,22 @@ class OperatorSettings(LogSettings):
             ge=0,
         ),
     ] = 600
+
+    # --- Kueue -----------------------------------------------------------------------------------------------------
+    kueue: Annotated[
+        bool,
+        Field(
+            description="Whether runs with a spec.queueName wait for Kueue, and its Workloads are read. Where Kueue is "
+            "not installed that costs two requests every 30 s."
+        ),
+    ] = True
+    kueue_priority_classes: Annotated[
+        dict[Priority, str],
+        Field(
+            description='WorkloadPriorityClass for each spec.priority, as JSON: {"Interactive": "urgent"}. A priority '
+            "that is not named has none: Kueue does not take up a Job whose class is missing."
+        ),
+    ] = {}
 
     # --- what is left of a run that has ended ----------------------------------------------------------------------
     job_retention_seconds: Annotated[

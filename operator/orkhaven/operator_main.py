@@ -22,8 +22,10 @@ from orkhaven.engine.events import EventRecorder
 from orkhaven.engine.reader import PodReader
 from orkhaven.engine.resync import Resync
 from orkhaven.engine.telemetry import Telemetry
+from orkhaven.engine.workloads import Workloads
 from orkhaven.errors import ApiError, NotFound
 from orkhaven.feed import Watcher
+from orkhaven.feed.workloads import WorkloadWatch
 from orkhaven.kube import RESOURCES, Client, Gateway, Lease, connect, credentials
 from orkhaven.logs import configure
 from orkhaven.probes import Probes
@@ -67,6 +69,7 @@ def defaults(settings: OperatorSettings) -> Defaults:
         job_retention_seconds=settings.job_retention_seconds,
         failed_job_retention_seconds=settings.failed_job_retention_seconds,
         lookahead=settings.lookahead,
+        kueue_priority_classes={str(name): of for name, of in settings.kueue_priority_classes.items()},
         failure_rules=settings_rules(settings),
     )
 
@@ -122,6 +125,8 @@ class Operator:
             ),
         )
         self.resync = Resync(self.engine, gateway, meters=telemetry, namespaces=settings.namespaces)
+        self.workloads = Workloads(self.engine, gateway, namespaces=settings.namespaces, enabled=settings.kueue)
+        self.workload_watch = WorkloadWatch(self.workloads, gateway)
         self.watcher = Watcher(
             self.engine, login=lambda: credentials(kubeconfig_path()), namespaces=settings.namespaces
         )
@@ -164,6 +169,7 @@ class Operator:
                     group.create_task(self.reader.run(), name="reader"),
                     group.create_task(self._synchronize(), name="resync"),
                     group.create_task(self._foreign(), name="foreign"),
+                    *([group.create_task(self._kueue(), name="kueue")] if self.settings.kueue else []),
                     group.create_task(self._rules(), name="rules"),
                     group.create_task(self._lead(), name="lead"),
                 ]
@@ -197,6 +203,8 @@ class Operator:
 
     async def _synchronize(self) -> None:
         """The first list, then the watch, then a list whenever one is due."""
+        # First: what runs wait for is known when they are looked at, and nothing says less after a restart.
+        await self.workloads.look()
         await self._persist("list", self.resync.run_once)
         log.info("synchronized", extra={"experiments": len(list(self.engine.store.experiments()))})
         self.watcher.start()
@@ -219,6 +227,11 @@ class Operator:
         now = time.monotonic()
         listed = self.watcher.last_listed
         return now - since >= self.settings.resync_seconds or (listed > since and now - listed > QUIET)
+
+    async def _kueue(self) -> None:
+        """Kueue's Workloads, from when the Jobs that they are of are known."""
+        await _until(lambda: self.resync.complete)
+        await self.workload_watch.run()
 
     async def _foreign(self) -> None:
         """GPUs that others hold, weights and quotas, while somebody of ours waits. Then it is decided anew: whose turn

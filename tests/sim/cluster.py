@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from orkhaven.engine.ports import WORKLOADS
 from orkhaven.errors import AlreadyExists, ApiError, Conflict, Invalid, NotFound
 
 T = TypeVar("T")
@@ -122,6 +123,8 @@ class FakeCluster:
     """By name of a pod: what its container has written, or what asking for it is answered."""
     read: list[str] = field(default_factory=list)
     """Pods whose log was asked for."""
+    workloads: tuple[str, ...] = ()
+    """Versions of Kueue's API that are served: none, as long as it is not installed."""
     _version: int = 0
     _uids: int = 0
     _managers: dict[str, dict[str, set[Path]]] = field(default_factory=dict)
@@ -212,6 +215,7 @@ class FakeCluster:
         label_selector: str | None = None,
         field_selector: str | None = None,
     ) -> AsyncIterator[tuple[list[Body], str]]:
+        kind = self._served(kind)
         items = [
             clone(body)
             for body in self.look(kind)
@@ -251,6 +255,7 @@ class FakeCluster:
     async def patch(
         self, kind: str, namespace: str, name: str, body: Body, *, uid: str, resource_version: int | None = None
     ) -> Body:
+        kind = self._served(kind)
         key = (namespace, name)
         self.before("patch", kind, key)
         self._check(kind, namespace, name, uid, resource_version)
@@ -331,6 +336,13 @@ class FakeCluster:
         if version is not None and meta["resourceVersion"] != str(version):
             raise Conflict(f"{kind} {namespace}/{name} was changed", status=409)
         return stored
+
+    def _served(self, kind: str) -> str:
+        """The kind of which the Gateway's word for it is. Raises NotFound for a Workload where Kueue is not."""
+        for version, called in WORKLOADS.items():
+            if kind == called and version not in self.workloads:
+                raise NotFound("the server could not find the requested resource", status=404)
+        return kind.partition(".")[0]
 
     def _wrote(self, verb: str, kind: str, key: tuple[str, str], *, changed: bool) -> None:
         self.writes.append(Write(verb, kind, key, changed))

@@ -21,6 +21,7 @@ from orkhaven.engine.parsers import OURS, PARSERS
 from orkhaven.engine.ports import Asker, Kind
 from orkhaven.engine.resync import Resync
 from orkhaven.engine.telemetry import Telemetry
+from orkhaven.engine.workloads import Workloads
 from orkrun.contract import ANNOTATION_CONFIG, LABEL_ATTEMPT, LABEL_DEBUG
 from tests.sim.asker import FakeAsker
 from tests.sim.cluster import Body, Event, FakeCluster, OwnClock, VirtualClock, Write, drive
@@ -139,6 +140,8 @@ class Simulation:
         self.pending: list[Event] = []
         self.told: list[Event] = []
         self._cursor = len(self.cluster.log)
+        self.workloads = Workloads(self.engine, self.cluster)
+        drive(self.workloads.look())
         drive(self.resync.run_once())
         drive(self.engine.start())
 

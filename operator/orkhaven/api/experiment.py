@@ -104,6 +104,15 @@ class RunTemplate(Model):
             "and goes on later from its checkpoint."
         ),
     ] = Priority.STANDARD
+    queue_name: Annotated[
+        str | None,
+        Field(
+            description="Kueue decides when it runs: name of a LocalQueue of the namespace. Unset: the built-in queue.",
+            min_length=1,
+            max_length=63,
+        ),
+        matching("[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "the name of a LocalQueue: lower case letters, digits, - and ."),
+    ] = None
     max_run_time: Annotated[
         Duration | None, Field(description="Longest an attempt may run, e.g. 6h. After it: reason Timeout.")
     ] = None
@@ -378,8 +387,8 @@ class Experiment(Model):
         ExperimentSpec,
         Field(
             description="What to run. What the run is (params, seed, image, command, data, objective, output) never "
-            "changes; how it is run (resources, env, nodeSelector, tolerations, maxRunTime, retry) may be edited and "
-            "holds from the next attempt on; suspend and prune hold at once."
+            "changes; how it is run (resources, env, nodeSelector, tolerations, maxRunTime, retry, queueName) may be "
+            "edited and holds from the next attempt on; suspend and prune hold at once."
         ),
     ]
     status: Annotated[ExperimentStatus | None, Field(description="What became of it.")] = None

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     NO_FITTING_NODE = "NoFittingNode"
     WAITING_FOR_RETRY = "WaitingForRetry"
     WAITING_FOR_TWIN = "WaitingForTwin"
+    WAITING_FOR_KUEUE = "WaitingForKueue"
     WAITING_FOR_POD = "WaitingForPod"
     UNSCHEDULABLE = "Unschedulable"
     PULLING_IMAGE = "PullingImage"

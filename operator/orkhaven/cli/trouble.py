@@ -103,6 +103,7 @@ _WAITING = {
     "WaitingForRetry": "it is tried again by itself",
     "WaitingForTwin": "it takes over that run's result, or goes its own way if that one fails or stands still; "
     "spec.dedupe: Never in a new Experiment runs beside it",
+    "WaitingForKueue": "Kueue decides when it starts: see kubectl get workloads, and kubectl get localqueues",
     "Duplicate": "to run it again all the same: kubectl ork rerun",
     "Unschedulable": "the scheduler finds no place for its pod: see the Events for what it lacks",
     "PullingImage": "a large image takes minutes the first time on a node; a wrong name ends as ImagePull",

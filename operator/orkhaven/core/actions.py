@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,26 @@ class Preempt:
     experiment: Key
     message: str
     """For whom, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelJob:
+    """Set labels of a suspended Job, where it is as it was when that was decided; None takes one away."""
+
+    key: Key
+    uid: str
+    labels: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ActivateWorkload:
+    """Set spec.active of Kueue's Workload: without it Kueue stops its Job and does not admit it."""
+
+    key: Key
+    uid: str
+    version: str
+    """Of the API: v1beta2 or v1beta1."""
+    active: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +156,8 @@ Action = (
     | CreateJob
     | SuspendJob
     | Preempt
+    | LabelJob
+    | ActivateWorkload
     | SuspendExperiment
     | PruneExperiment
     | LabelExperiment

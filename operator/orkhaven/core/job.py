@@ -20,6 +20,7 @@ from typing import Any
 from orkhaven.api import GROUP, VERSION, ExperimentSpec
 from orkhaven.api.meta import parse_duration, parse_quantity
 from orkhaven.core.identity import LABEL_DIGITS, job_name
+from orkhaven.core.kueue.labels import labels_of
 from orkhaven.core.parse import ANNOTATION_AVOID, CONTAINER, GPU, LABEL_GPU_MEMORY, LABEL_GPU_MODEL
 from orkhaven.core.views import Defaults, ExperimentView
 from orkrun import contract
@@ -105,7 +106,7 @@ def build_job(
         "metadata": {
             "name": job_name(exp.meta.key.name, attempt),
             "namespace": exp.meta.key.namespace,
-            "labels": labels,
+            "labels": labels | labels_of(spec, defaults.kueue_priority_classes),
             **({"annotations": {ANNOTATION_AVOID: ",".join(sorted(avoid))}} if avoid else {}),
             "ownerReferences": [
                 {

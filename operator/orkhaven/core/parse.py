@@ -14,6 +14,8 @@ from typing import Any, TypeVar, cast
 from orkhaven.api import GROUP, ExperimentSpec, ExperimentStatus, SweepSpec, SweepStatus
 from orkhaven.api.meta import parse_quantity
 from orkhaven.api.rules import problems
+from orkhaven.core.kueue.labels import ANNOTATION_HELD
+from orkhaven.core.kueue.workload import Told, WorkloadView
 from orkhaven.core.views import (
     ContainerState,
     ExperimentView,
@@ -41,6 +43,7 @@ CONTAINER = "trainer"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORT = 24
 """Characters of a text that many objects have: a reason, a node, a moment, not a name or a hash."""
+_PLAIN_RESOURCES = ("cpu", "memory", "ephemeral-storage", "pods")
 _SPREADING = ("NoSchedule", "NoExecute")
 
 _Spec = TypeVar("_Spec", SweepSpec, ExperimentSpec)
@@ -170,6 +173,40 @@ def parse_node(body: Mapping[str, Any]) -> NodeView:
             for taint in _dicts(spec.get("taints"))
             if taint.get("effect") in _SPREADING
         ),
+    )
+
+
+def parse_workload(body: Mapping[str, Any]) -> WorkloadView:
+    """The view of Kueue's Workload, of v1beta2 or v1beta1, which are alike in what is read here."""
+    meta = _meta(body)
+    spec, status = _dict(body.get("spec")), _dict(body.get("status"))
+    admission = _dict(status.get("admission"))
+    told = {str(c.get("type")): _told(c) for c in _dicts(status.get("conditions"))}
+    flavors = {
+        resource: flavor
+        for pods in _dicts(admission.get("podSetAssignments"))
+        for resource, flavor in _dict(pods.get("flavors")).items()
+        if resource not in _PLAIN_RESOURCES
+    }
+    return WorkloadView(
+        meta=meta,
+        version=(_str(body.get("apiVersion")) or "").rpartition("/")[2],
+        active=spec.get("active") is not False,
+        held=_dict(_dict(body.get("metadata")).get("annotations")).get(ANNOTATION_HELD) == "true",
+        reserved=told.get("QuotaReserved"),
+        admitted=told.get("Admitted"),
+        evicted=told.get("Evicted"),
+        cluster_queue=_str(admission.get("clusterQueue")),
+        flavor=_str(flavors.get(GPU) or next(iter(flavors.values()), None)),
+    )
+
+
+def _told(condition: Mapping[str, Any]) -> Told:
+    return Told(
+        holds=condition.get("status") == "True",
+        reason=_str(condition.get("reason")) or "",
+        message=" ".join((_str(condition.get("message")) or "").split()),
+        since=_time(condition.get("lastTransitionTime")),
     )
 
 

@@ -5,6 +5,7 @@ Holds only what a decision needs, so that ten thousand of them are small. Times 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -225,5 +226,7 @@ class Defaults:
     failed_job_retention_seconds: int = 600
     lookahead: int = 2
     """Experiments of a sweep that are created beyond `parallelism`, so that a freed GPU never waits for the API."""
+    kueue_priority_classes: Mapping[str, str] = field(default_factory=dict)
+    """Kueue's WorkloadPriorityClass by spec.priority."""
     failure_rules: tuple[UserRule, ...] = ()
     """The users' own rules for causes, those of the run's namespace first."""

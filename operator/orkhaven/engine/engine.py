@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from orkhaven.api import ExperimentStatus, Reason
 from orkhaven.api.experiment import TERMINAL_STATES
 from orkhaven.core.actions import ReadPod
+from orkhaven.core.kueue.workload import Kueue, WorkloadView
 from orkhaven.core.queue import Shares
 from orkhaven.core.queue.usage import Usage
 from orkhaven.core.reuse import run_of
@@ -140,6 +141,8 @@ class Engine:
             return True
         if kind is Kind.EXPERIMENT:
             self.usage.learn(new)
+        if kind is Kind.WORKLOAD and old is not None and _same_workload(old, new):
+            return True
         if old is not None and old.meta.uid != new.meta.uid:
             self.usage.forget(old.meta.uid)
             self._mark(kind, old)
@@ -191,6 +194,16 @@ class Engine:
             run_time=self.usage.run_time,
         )
 
+    def set_kueue(self, kueue: Kueue) -> None:
+        """Whether Kueue is there. Runs that wait for it are told."""
+        if kueue is self.reconciler.kueue:
+            return
+        log.info("Kueue's Workloads", extra={"state": str(kueue)})
+        self.reconciler.kueue = kueue
+        for view in self.store.experiments():
+            if view.spec is not None and view.spec.queue_name and view.status.state not in TERMINAL_STATES:
+                self.add(Task(Kind.EXPERIMENT, view.meta.key))
+
     def mark_all(self) -> None:
         """Everything is to be looked at, the queue first: what runs wait for is told by it."""
         self.add(QUEUE_TASK)
@@ -207,6 +220,12 @@ class Engine:
         key: Key = view.meta.key
         if kind is Kind.SWEEP:
             self.add(Task(Kind.SWEEP, key))
+            return
+        if kind is Kind.WORKLOAD:
+            # Of a Job that is not known yet: that Job's own arrival has it looked at.
+            job = self.store.job(Key(key.namespace, view.meta.owner_name or ""))
+            if job is not None and job.meta.uid == view.meta.owner_uid and job.meta.owner_name is not None:
+                self.add(Task(Kind.EXPERIMENT, Key(key.namespace, job.meta.owner_name)))
             return
         self.add(QUEUE_TASK)
         if kind is Kind.EXPERIMENT:
@@ -325,6 +344,10 @@ def _is_news_for_twins(old: ExperimentView, new: ExperimentView) -> bool:
         return status.state, fits, _open_attempt(status), status.run_hash, view.meta.deleting, view.meta.uid
 
     return seen(old) != seen(new)
+
+
+def _same_workload(old: WorkloadView, new: WorkloadView) -> bool:
+    return replace(old, meta=new.meta) == new and old.meta.uid == new.meta.uid
 
 
 def _same_pod(old: PodView, new: PodView) -> bool:

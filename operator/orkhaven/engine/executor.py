@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from orkhaven.api.failures import LABEL_CLUSTER
 from orkhaven.core.actions import (
     Action,
+    ActivateWorkload,
     ApplyFinalRecord,
     CreateExperiment,
     CreateJob,
@@ -18,15 +19,17 @@ from orkhaven.core.actions import (
     DeleteJob,
     DeleteSweep,
     LabelExperiment,
+    LabelJob,
     Preempt,
     PruneExperiment,
     ReadPod,
     SuspendExperiment,
     SuspendJob,
 )
+from orkhaven.core.kueue.labels import ANNOTATION_HELD
 from orkhaven.core.parse import ANNOTATION_AVOID, ANNOTATION_PREEMPTED
 from orkhaven.core.views import Heard, Key
-from orkhaven.engine.ports import RECORD_MANAGER, Body, Gateway, Kind, Reader
+from orkhaven.engine.ports import RECORD_MANAGER, WORKLOADS, Body, Gateway, Kind, Reader
 from orkhaven.engine.store import Store
 from orkhaven.errors import Invalid, NotFound
 from orkhaven.logs import about
@@ -99,6 +102,17 @@ class Executor:
                 await self._suspend_job(action)
             case Preempt():
                 await self._preempt(action)
+            case LabelJob(key, uid, labels):
+                known = self._store.job(key)
+                version = known.meta.resource_version if known is not None and known.meta.uid == uid else None
+                told: Body = {"metadata": {"labels": dict(labels)}}
+                body = await self._gateway.patch(Kind.JOB, *key, told, uid=uid, resource_version=version)
+                self._learn(Kind.JOB, body)
+                log.info("labelled", extra=about(Kind.JOB, *key, labels=dict(labels)))
+            case ActivateWorkload(key, uid, version, active):
+                body = await self._gateway.patch(WORKLOADS[version], *key, activation(active), uid=uid)
+                self._learn(Kind.WORKLOAD, body)
+                log.info("activated" if active else "deactivated", extra=about(Kind.WORKLOAD, *key))
             case SuspendExperiment(key, uid, suspend):
                 # Without a resource version: the hub writes progress all the time, and the wish holds whatever that is.
                 body = await self._gateway.patch(Kind.EXPERIMENT, *key, {"spec": {"suspend": suspend}}, uid=uid)
@@ -112,8 +126,8 @@ class Executor:
                 self._learn(Kind.EXPERIMENT, body)
                 log.info("told to end early", extra=about(Kind.EXPERIMENT, *key, why=message))
             case LabelExperiment(key, uid, cluster):
-                labels = {"metadata": {"labels": {LABEL_CLUSTER: cluster}}}
-                self._learn(Kind.EXPERIMENT, await self._gateway.patch(Kind.EXPERIMENT, *key, labels, uid=uid))
+                label: Body = {"metadata": {"labels": {LABEL_CLUSTER: cluster}}}
+                self._learn(Kind.EXPERIMENT, await self._gateway.patch(Kind.EXPERIMENT, *key, label, uid=uid))
             case DeleteJob(key, uid):
                 await self._gateway.delete(Kind.JOB, *key, uid=uid)
                 self._store.mark_deleting(Kind.JOB, key, uid)
@@ -180,6 +194,12 @@ class Executor:
             body = await self._gateway.patch(Kind.JOB, *key, change, uid=uid, resource_version=version)
         self._learn(Kind.JOB, body)
         log.info("suspended" if suspend else "released", extra=about(Kind.JOB, *key))
+
+
+def activation(active: bool) -> Body:
+    """The merge patch that lets Kueue have a Workload, or not; with the mark that it was us."""
+    annotations = {ANNOTATION_HELD: None if active else "true"}
+    return {"metadata": {"annotations": annotations}, "spec": {"active": active}}
 
 
 def placed_release(avoid: Sequence[str], affinity: Mapping[str, Any]) -> Body:

@@ -25,8 +25,12 @@ class Kind(StrEnum):
     JOB = "Job"
     POD = "Pod"
     NODE = "Node"
+    WORKLOAD = "Workload"
+    """Kueue's. Only watched where its CRD is."""
 
 
+WORKLOADS = {"v1beta2": Kind.WORKLOAD.value, "v1beta1": "Workload.v1beta1"}
+"""What a Gateway calls Workloads, by the version of their API; the first that is served is used."""
 OPERATOR_MANAGER = "orkhaven-operator"
 """Field manager of everything in a status but progress, objective and metrics."""
 RECORD_MANAGER = "orkhaven-record"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,6 +27,7 @@ from orkhaven.core.actions import (
 )
 from orkhaven.core.debug import plan_debug
 from orkhaven.core.experiment import plan_experiment
+from orkhaven.core.kueue.workload import Kueue, Seen
 from orkhaven.core.nodes import avoided_nodes, same_until
 from orkhaven.core.outcome import is_over
 from orkhaven.core.queue import Quota, Shares
@@ -39,6 +40,7 @@ from orkhaven.core.views import Defaults, ExperimentView, Heard, JobView, Key, S
 from orkhaven.engine.admission import Requests, plan_admission
 from orkhaven.engine.executor import Executor, side_by_side
 from orkhaven.engine.ports import OPERATOR_MANAGER, Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Reader
+from orkhaven.engine.retold import Retold
 from orkhaven.engine.status import differs, ended_attempts
 from orkhaven.engine.store import Store
 from orkhaven.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Unavailable
@@ -124,6 +126,9 @@ class Reconciler:
         self._told: dict[str, str] = {}
         """Nodes that all runs go past, and why, as the sweeps were told."""
         self._avoided: _Avoided | None = None
+        self.kueue = Kueue.MISSING
+        """As the last list of its Workloads said."""
+        self._retold = Retold()
         self.foreign_gpus: dict[str, int] = {}
         """GPUs by node that pods of others hold, as the last list said."""
 
@@ -171,6 +176,7 @@ class Reconciler:
         view = self._store.experiment(key)
         if view is None or view.meta.deleting:
             self._waiting.pop(key, None)
+            self._retold.forget(key)
             return GONE
         jobs = await self._jobs(view)
         plan = plan_experiment(
@@ -182,16 +188,26 @@ class Reconciler:
             twins=self._twins(view),
             left=self._store.left_behind(view),
             avoided=frozenset(node.node for node in self.avoided()),
+            kueue=self._kueue_of(view, jobs),
             defaults=self._defaults(key.namespace),
             now=self._clock.now(),
         )
         outcome = await self._carry_out_attempt(view, plan)
+        self._retold.told(view, plan, at=self._clock.monotonic())
         defaults = self._defaults(key.namespace)
         debug = plan_debug(view, job=self._store.debug_job(view), defaults=defaults, now=self._clock.now())
         if debug == Plan():
             return outcome
         # On its own: whatever is refused of it, the run goes its way.
         return _both(outcome, await self._carry_out(Kind.EXPERIMENT, view, debug))
+
+    def _kueue_of(self, view: ExperimentView, jobs: Sequence[JobView]) -> Seen:
+        latest = max(jobs, key=lambda job: job.attempt, default=None)
+        return Seen(
+            kueue=self.kueue,
+            workload=self._store.workload(latest) if latest is not None else None,
+            may_retell=self._retold.may(view, at=self._clock.monotonic()),
+        )
 
     async def _jobs(self, view: ExperimentView) -> list[JobView]:
         """Its Jobs. That of its open attempt is asked for where it is not known: the watch of Jobs may be behind that

@@ -14,12 +14,14 @@ from typing import Any
 
 from orkhaven.core.debug import is_debug
 from orkhaven.core.identity import param_hash
+from orkhaven.core.kueue.workload import WorkloadView
 from orkhaven.core.nodes import Blame, blames_of
 from orkhaven.core.views import ExperimentView, Heard, JobView, Key, NodeView, PodView, ReadState, SweepView
 from orkhaven.engine.ports import Kind
 from orkrun.contract import LABEL_EXPERIMENT, LABEL_PARAM_HASH
 
-View = SweepView | ExperimentView | JobView | PodView | NodeView
+View = SweepView | ExperimentView | JobView | PodView | NodeView | WorkloadView
+_OWNED = (Kind.EXPERIMENT, Kind.JOB, Kind.WORKLOAD)
 TOMBSTONES = 20_000
 """Deleted uids that are remembered. A watch event is late by seconds, and no cluster deletes this many in that time."""
 
@@ -44,7 +46,7 @@ class Store:
         """Run hashes of those whose status does not say it yet."""
         self._views: dict[Kind, dict[Key, Any]] = {kind: {} for kind in Kind}
         self._children: dict[str, dict[Key, None]] = defaultdict(dict)
-        """Owner's uid -> keys of Experiments (of a sweep) or Jobs (of an experiment)."""
+        """Owner's uid -> keys of Experiments (of a sweep), Jobs (of an experiment) or Workloads (of a Job)."""
         self._pods: dict[Key, dict[Key, None]] = defaultdict(dict)
         """Experiment -> keys of its pods, by label: a pod outlives its Job's deletion."""
         self._left: set[Key] = set()
@@ -96,6 +98,12 @@ class Store:
     def _own_jobs(self, experiment: ExperimentView) -> list[JobView]:
         jobs = self._views[Kind.JOB]
         return [jobs[key] for key in self._children.get(experiment.meta.uid, ())]
+
+    def workload(self, job: JobView) -> WorkloadView | None:
+        """Kueue's Workload of a Job: the latest, where an older one is still being removed."""
+        workloads = self._views[Kind.WORKLOAD]
+        found = [workloads[key] for key in self._children.get(job.meta.uid, ())]
+        return max(found, key=lambda view: (not view.meta.deleting, view.meta.created), default=None)
 
     def owner_of_job(self, job: JobView) -> ExperimentView | None:
         """The experiment that a Job was made for; None where that is gone, or a namesake has its place."""
@@ -272,7 +280,7 @@ class Store:
     def _index(self, kind: Kind, view: View) -> None:
         if kind is Kind.EXPERIMENT:
             self._index_run(view)
-        if kind in (Kind.EXPERIMENT, Kind.JOB) and view.meta.owner_uid:
+        if kind in _OWNED and view.meta.owner_uid:
             self._children[view.meta.owner_uid][view.meta.key] = None
         elif kind is Kind.POD and (experiment := experiment_of_pod(view)) is not None:
             self._pods[experiment][view.meta.key] = None
@@ -284,7 +292,7 @@ class Store:
     def _unindex(self, kind: Kind, view: View) -> None:
         if kind is Kind.EXPERIMENT:
             self._unindex_run(view)
-        if kind in (Kind.EXPERIMENT, Kind.JOB) and view.meta.owner_uid:
+        if kind in _OWNED and view.meta.owner_uid:
             _discard(self._children, view.meta.owner_uid, view.meta.key)
         elif kind is Kind.POD and (experiment := experiment_of_pod(view)) is not None:
             _discard(self._pods, experiment, view.meta.key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from orkhaven.api.meta import GROUP, VERSION
@@ -62,5 +62,8 @@ RESOURCES = {
             plural="selfsubjectaccessreviews",
             namespaced=False,
         ),
+        Resource(kind="Workload", group="kueue.x-k8s.io", version="v1beta2", plural="workloads"),
     )
 }
+RESOURCES["Workload.v1beta1"] = replace(RESOURCES["Workload"], version="v1beta1")
+"""Of an older Kueue."""

@@ -54,7 +54,7 @@ def test_every_cause_has_its_row() -> None:
             Reason.WAITING_FOR_RETRY,
         ),
         *(Reason.WAITING_FOR_POD, Reason.UNSCHEDULABLE, Reason.PULLING_IMAGE, Reason.CONTAINER_CREATING),
-        *(Reason.REUSED, Reason.DUPLICATE, Reason.WAITING_FOR_TWIN),
+        *(Reason.REUSED, Reason.DUPLICATE, Reason.WAITING_FOR_TWIN, Reason.WAITING_FOR_KUEUE),
         *(Reason.TRAINING, Reason.SUSPENDED, Reason.SUSPENDING, Reason.STATUS_UNKNOWN),
     }
     missing = [reason for reason in Reason if reason not in waiting and f"`{reason}`" not in page]

@@ -85,6 +85,7 @@ OPERATOR = {
     "/configmaps": "list",
     "/resourcequotas": "list",
     "/events": "get list create patch",
+    "kueue.x-k8s.io/workloads": "get list watch patch",
 }
 HUB = {
     "orkhaven.io/sweeps": "get list watch",
@@ -116,6 +117,15 @@ def test_each_part_may_do_what_it_does_and_no_more(render: Render) -> None:
         (["leases"], None, ["create"]),
         (["leases"], ["orkhaven-operator"], ["get", "update"]),
     ]
+
+
+def test_kueue_is_read_only_where_it_is_wanted(render: Render) -> None:
+    without = render({"kueue": {"enabled": False}})
+    assert "kueue.x-k8s.io/workloads" not in _grants(one(without, "ClusterRole", "orkhaven-operator"))
+    assert env_of(without, "operator")["ORKHAVEN_KUEUE"] == "false"
+    named = render({"kueue": {"priorityClasses": {"Interactive": "urgent"}}})
+    assert env_of(named, "operator")["ORKHAVEN_KUEUE_PRIORITY_CLASSES"] == '{"Interactive":"urgent"}'
+    assert "ORKHAVEN_KUEUE" not in env_of(named, "operator")
 
 
 def test_no_rule_has_a_wildcard(render: Render) -> None:

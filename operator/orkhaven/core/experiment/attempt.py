@@ -8,17 +8,19 @@ from dataclasses import replace
 from orkhaven.api import Reason
 from orkhaven.api.experiment import CheckpointStatus, State
 from orkhaven.api.retry import MAX_AVOIDED
-from orkhaven.core.actions import CreateJob, DeleteJob, SuspendJob
+from orkhaven.core.actions import CreateJob, DeleteJob
 from orkhaven.core.attempts import Observed, Phase, alive, book, close, judge, pruned, stopped_by
 from orkhaven.core.experiment.draft import Around, Draft
 from orkhaven.core.experiment.settle import settle
 from orkhaven.core.failures import Evidence
 from orkhaven.core.job import build_job
+from orkhaven.core.kueue.attempt import cannot_stop, flavor_of, go_on, relabel, stop, with_eviction
 from orkhaven.core.outcome import failure_of, lingers, result_words
 from orkhaven.core.queue import needs_of, past
 from orkhaven.core.retry import no_later
 from orkhaven.core.reuse import in_folder
 from orkhaven.core.status import clip, whole_seconds
+from orkhaven.core.views import JobView
 
 LOOK_AGAIN_SECONDS = 10.0
 """While an earlier attempt's pod is still there: its node may stop to answer, which is no event of this experiment."""
@@ -30,6 +32,7 @@ def look(draft: Draft, around: Around, seen: Observed) -> None:
     if around.prune is not None and verdict.phase is Phase.WAITING:
         # What ended by itself before it could be stopped has another verdict, and keeps its result.
         verdict = pruned(verdict, seen.job, around.prune.message)
+    verdict = with_eviction(verdict, draft.attempts[-1], seen, around.kueue.workload)
     if verdict.read is not None:
         draft.read_first(verdict.read)
         return
@@ -42,6 +45,9 @@ def look(draft: Draft, around: Around, seen: Observed) -> None:
         over=verdict.phase is Phase.ENDED,
         latest=stopped_by(seen.job, defaults=around.defaults),
         now=draft.now,
+    )
+    attempt = attempt.model_copy(
+        update={"gpu_model": flavor_of(attempt, around.kueue, gpus=around.spec.resources.gpus)}
     )
     if seen.job is not None and seen.job.avoid != tuple(attempt.avoid or ()):
         # It was told of more nodes when it was released.
@@ -59,13 +65,18 @@ def look(draft: Draft, around: Around, seen: Observed) -> None:
         settle(draft, around, verdict)
         after(draft, around, seen, recorded=False, evidence=verdict.evidence)
     elif verdict.phase is Phase.WAITING:
+        _in_queue(draft, around, seen.job)
         _wait(draft, around)
     else:
         draft.say(verdict.state, verdict.reason, verdict.message)
         draft.tell_live(before, attempt)
         if (around.spec.suspend or around.prune) and seen.job is not None and not seen.job.suspended:
-            draft.actions.append(SuspendJob(seen.job.meta.key, seen.job.meta.uid, suspend=True))
-            if seen.pod is not None:
+            asked = stop(seen.job, around.kueue)
+            draft.actions += [asked] if asked is not None else []
+            hindrance = cannot_stop(seen.job, around.kueue)
+            if hindrance is not None:
+                draft.message = hindrance
+            elif seen.pod is not None:
                 draft.reason, draft.message = Reason.SUSPENDING, "saves a checkpoint and stops"
         if around.prune is not None and draft.reason == Reason.SUSPENDING:
             draft.message = f"saves a checkpoint and ends; {around.prune.message}"
@@ -176,6 +187,16 @@ def _job(
         return None
 
 
+def _in_queue(draft: Draft, around: Around, job: JobView | None) -> None:
+    """What Kueue has to be told about a Job that waits."""
+    if job is None or job.meta.deleting:
+        return
+    # A queue that is written wrong may be put right while the run waits in it.
+    going = relabel(job, around.spec, around.defaults) or go_on(around.kueue)
+    asked = stop(job, around.kueue) if around.spec.suspend else going
+    draft.actions += [asked] if asked is not None else []
+
+
 def _wait(draft: Draft, around: Around) -> None:
     """The Job is there and suspended."""
     if around.spec.suspend:
@@ -183,3 +204,4 @@ def _wait(draft: Draft, around: Around) -> None:
         draft.say(State.SUSPENDED, Reason.SUSPENDED, f"suspended{where}; spec.suspend: false goes on from there")
     else:
         draft.say(State.QUEUED, around.why.reason, around.why.message)
+        draft.recheck += [around.why_until] if around.why_until is not None else []

@@ -15,6 +15,7 @@ from orkhaven.core.failures import Cause, Evidence
 from orkhaven.core.final import final_fields
 from orkhaven.core.identity import job_name, param_hash, run_hash
 from orkhaven.core.job import image_of
+from orkhaven.core.kueue.workload import Seen
 from orkhaven.core.outcome import change_notes, conditions_of, failure_of, to_prune, worth_telling
 from orkhaven.core.reuse import Twin
 from orkhaven.core.status import clip, whole_seconds
@@ -36,6 +37,10 @@ class Around:
     left: Sequence[PodView]
     why: Why
     """What it waits for while its Job is suspended."""
+    why_until: float | None
+    """Seconds until time alone changes that."""
+    kueue: Seen
+    """What is known of Kueue, which has it where spec.queueName says so."""
     avoided: Set[str]
     """Nodes that all runs go past at present."""
     defaults: Defaults

@@ -14,6 +14,9 @@ from orkhaven.core.experiment.attempt import after, look
 from orkhaven.core.experiment.draft import Around, Draft, hashes_of
 from orkhaven.core.experiment.first import first
 from orkhaven.core.experiment.label import relabel
+from orkhaven.core.kueue.attempt import open_job
+from orkhaven.core.kueue.why import kueue_why
+from orkhaven.core.kueue.workload import NOTHING, Seen
 from orkhaven.core.outcome import is_over
 from orkhaven.core.overrides import effective
 from orkhaven.core.retention import retire
@@ -31,6 +34,7 @@ def plan_experiment(
     twins: Sequence[Twin] = (),
     left: Sequence[PodView] = (),
     avoided: Set[str] = frozenset(),
+    kueue: Seen = NOTHING,
     defaults: Defaults,
     now: datetime,
 ) -> Plan:
@@ -54,14 +58,21 @@ def plan_experiment(
     except ValueError as error:
         return draft.refuse(f"spec.params: {error}")
     why = Why(Reason.WAITING_FOR_GPUS, waiting) if isinstance(waiting, str) else waiting
+    own = [job for job in jobs if job.meta.owner_uid == exp.meta.uid]
+    again = None
+    if spec.queue_name:
+        job = open_job(exp, own)
+        why, again = kueue_why(spec.queue_name, job, kueue, stored=exp.status, now=now)
     around = Around(
         spec=spec,
-        jobs=[job for job in jobs if job.meta.owner_uid == exp.meta.uid],
+        jobs=own,
         pods=pods,
         nodes=nodes,
         twins=twins,
         left=left,
         why=why or Why(Reason.WAITING_FOR_GPUS, "waits for its turn in the queue"),
+        why_until=again,
+        kueue=kueue,
         avoided=avoided,
         defaults=defaults,
     )

@@ -75,7 +75,7 @@ def in_turn(waiting: Iterable[Request], balance: Balance) -> Iterator[Request]:
     for request in waiting:
         lines.setdefault(request.job.namespace, {}).setdefault(request.user, []).append(request)
     scored = [
-        (lambda ns=namespace: balance.of_namespace(ns), _users(namespace, users, balance))  # type: ignore[misc]
+        (lambda ns=namespace: balance.of_namespace(ns), _users(namespace, users, balance))
         for namespace, users in lines.items()
     ]
     namespaces = _Merged(scored, balance)
@@ -85,10 +85,7 @@ def in_turn(waiting: Iterable[Request], balance: Balance) -> Iterator[Request]:
 
 
 def _users(namespace: str, users: dict[str, list[Request]], balance: Balance) -> _Merged:
-    scored = [
-        (lambda who=user: balance.of_user(namespace, who), _Runs(runs))  # type: ignore[misc]
-        for user, runs in users.items()
-    ]
+    scored = [(lambda who=user: balance.of_user(namespace, who), _Runs(runs)) for user, runs in users.items()]
     return _Merged(scored, balance)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from orkhaven.api import Priority
+from orkhaven.core.kueue.labels import queue_of
 from orkhaven.core.outcome import is_finished, to_prune
 from orkhaven.core.queue.needs import Needs, needs_of, past
 from orkhaven.core.views import ExperimentView, JobView, Key, NodeView
@@ -32,6 +33,8 @@ class Request:
     released: datetime | None = None
     """Since when its Job may run; None while it is suspended, or has just been released."""
     needs: Needs
+    of_kueue: bool = False
+    """Kueue released it: its GPUs are not ours to give to another."""
     said: tuple[str, ...] | None = None
     """Nodes that its Job goes past already; None: what it says cannot be changed any more."""
 
@@ -56,6 +59,7 @@ def request_of(exp: ExperimentView, job: JobView) -> Request | None:
         priority=exp.spec.priority,
         released=None if job.suspended else job.started,
         needs=needs_of(exp.spec, avoid=job.avoid),
+        of_kueue=queue_of(job.meta.labels) is not None,
         said=job.avoid if job.started is None else None,
     )
 
@@ -83,6 +87,8 @@ def wants_release(exp: ExperimentView, job: JobView) -> bool:
         return False
     if job.preempted_for:
         return False  # the next attempt is what waits
+    if exp.spec.queue_name or queue_of(job.meta.labels) is not None:
+        return False  # Kueue releases it
     return not is_booked(exp, job)
 
 

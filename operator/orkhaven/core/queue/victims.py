@@ -48,7 +48,9 @@ class Victims:
         self._tries = 0
         for request in running:
             node = node_of.get(request.job)
-            if node is not None and request.gpus and request.priority is not Priority.INTERACTIVE:
+            if node is None or not request.gpus or request.of_kueue:
+                continue
+            if request.priority is not Priority.INTERACTIVE:
                 self._at.setdefault(node, {})[request.job] = request
                 group = _group(request)
                 self._groups[group] = min(self._groups.get(group, request.gpus), request.gpus)

@@ -29,7 +29,9 @@ def next_trials(seen: Observed, *, resumed: int) -> tuple[list[CreateExperiment]
         return [], None, None
     busy = sum(not is_held(child) and not is_leaving(child) for child in seen.tally.unfinished)
     # One that waits while it could still learn from those that run is a worse one.
-    lookahead = 0 if isinstance(seen.source, Asked) else seen.defaults.lookahead
+    # And Kueue, which knows no parallelism, starts all that there are.
+    waits = isinstance(seen.source, Asked) or seen.spec.template.queue_name
+    lookahead = 0 if waits else seen.defaults.lookahead
     most = seen.spec.parallelism + lookahead
     # Those that wait for an identical run ask for no GPU, but a whole sweep of them must not be made at once either.
     idle = sum(waits_for_twin(child) and not is_held(child) and not is_leaving(child) for child in seen.tally.queued)
