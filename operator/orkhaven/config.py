@@ -13,7 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.alias_generators import to_camel
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orkhaven.api import Priority
@@ -51,6 +52,25 @@ def _own_namespace() -> str:
 def _own_identity() -> str:
     """Unlike any other process's, so that an expired lease is never mistaken for one's own."""
     return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+
+
+class GpuResourceSetting(BaseModel):
+    """A kind of GPUs: the name of its extended resource, and how nodes say what theirs are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][-a-z0-9.]*/[A-Za-z0-9][-_.A-Za-z0-9]*$")]
+    model_label: Annotated[
+        str, Field(description="Node label of the model. Default: the name and .product (GPU feature discovery).")
+    ] = ""
+    memory_label: Annotated[
+        str, Field(description="Node label of a GPU's memory in MiB, a whole number. Default: the name and .memory.")
+    ] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
 
 class OperatorSettings(LogSettings):
@@ -94,6 +114,16 @@ class OperatorSettings(LogSettings):
             ge=0,
         ),
     ] = 300
+    gpu_resources: Annotated[
+        tuple[GpuResourceSetting, ...],
+        Field(
+            description="Kinds of GPUs that runs may ask for (spec.resources.gpuResource), a JSON list of names of "
+            "extended resources or of {name, modelLabel, memoryLabel}; the first is that of runs that name none. A "
+            "MIG slice and a whole GPU are different kinds.",
+            min_length=1,
+            max_length=32,
+        ),
+    ] = (GpuResourceSetting(name="nvidia.com/gpu"),)
 
     # --- what a run gets where its spec is silent ------------------------------------------------------------------
     trainer_image: Annotated[str, Field(description="Image of runs that name none.", min_length=1)] = (
@@ -287,6 +317,14 @@ class OperatorSettings(LogSettings):
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("gpu_resources")
+    @classmethod
+    def _each_once(cls, value: tuple[GpuResourceSetting, ...]) -> tuple[GpuResourceSetting, ...]:
+        names = [one.name for one in value]
+        if len(set(names)) < len(names):
+            raise ValueError(f"ORKHAVEN_GPU_RESOURCES names one kind twice: {', '.join(names)}")
         return value
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from orkhaven import __version__
 from orkhaven.config import LogFormat, OperatorSettings, kubeconfig_path
+from orkhaven.core.devices import GpuResource
 from orkhaven.core.user_rules import UserRule, compile_all
 from orkhaven.core.views import Defaults
 from orkhaven.engine.asker import WorkerAsker
@@ -70,6 +71,9 @@ def defaults(settings: OperatorSettings) -> Defaults:
         failed_job_retention_seconds=settings.failed_job_retention_seconds,
         lookahead=settings.lookahead,
         kueue_priority_classes={str(name): of for name, of in settings.kueue_priority_classes.items()},
+        gpu_resources=tuple(
+            GpuResource(one.name, (one.model_label, one.memory_label)) for one in settings.gpu_resources
+        ),
         failure_rules=settings_rules(settings),
     )
 
@@ -188,6 +192,9 @@ class Operator:
         while True:
             await self.lease.acquired()
             await _until(lambda: self.resync.complete)
+            with contextlib.suppress(ApiError):
+                # Standing by, nobody looked at what others hold since the last full list.
+                await self.resync.foreign()
             work = asyncio.create_task(self.engine.run(), name="work")
             lost = asyncio.create_task(self.lease.lost(), name="lost")
             try:
@@ -234,10 +241,14 @@ class Operator:
         await self.workload_watch.run()
 
     async def _foreign(self) -> None:
-        """GPUs that others hold, weights and quotas, while somebody of ours waits. Then it is decided anew: whose turn
-        it is, and who may be preempted, depends on the time."""
+        """GPUs that others hold, weights and quotas, while somebody of ours waits; of a new node soon: nothing is
+        released to it before. Then it is decided anew: whose turn it is, and who may be preempted, depends on the
+        time."""
         while True:
-            await asyncio.sleep(self.settings.foreign_gpu_seconds)
+            for _ in range(max(1, round(self.settings.foreign_gpu_seconds))):
+                await asyncio.sleep(min(1.0, self.settings.foreign_gpu_seconds))
+                if self.resync.complete and self.engine.reconciler.unseen():
+                    break
             if self.resync.complete and self.lease.held() and self.engine.reconciler.anyone_waits:
                 with contextlib.suppress(ApiError):
                     await self.resync.foreign()

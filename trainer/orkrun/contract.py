@@ -48,7 +48,7 @@ LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "orkhaven"
 ANNOTATION_CONFIG = "orkhaven.io/config"
 ANNOTATION_CREATED_BY = "orkhaven.io/created-by"
-"""Of a Sweep or an Experiment: the user who made it."""
+"""Of a Sweep or an Experiment: the user who made it, as the API server knows them; trials have their Sweep's."""
 
 
 def metrics_path(namespace: str, experiment: str) -> str:

@@ -18,12 +18,41 @@ from orkhaven.api.rules import Rule, matching
 class Resources(Model):
     """What a run needs of a node. All of it is requested and limited, so that a neighbour cannot take it."""
 
-    gpus: Annotated[int, Field(description="Number of GPUs (nvidia.com/gpu). 0 trains on the CPU.", ge=0, le=64)] = 1
-    gpu_models: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=63)]],
+    gpus: Annotated[int, Field(description="Number of GPUs, all on one node. 0 trains on the CPU.", ge=0, le=64)] = 1
+    gpu_resource: Annotated[
+        str | None,
         Field(
-            description="GPU models that will do, as the node label nvidia.com/gpu.product says them. Empty: any.",
+            description="What these GPUs are: a resource of the operator's settings (chart value gpuResources), such "
+            "as nvidia.com/mig-1g.10gb. Default: the first of them, usually nvidia.com/gpu.",
+            min_length=1,
+            max_length=253,
+        ),
+        matching(
+            r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?",
+            "the name of an extended resource, such as nvidia.com/gpu or nvidia.com/mig-1g.10gb",
+        ),
+    ] = None
+    gpu_models: Annotated[
+        list[
+            Annotated[
+                str,
+                Field(min_length=1, max_length=64),
+                matching(
+                    "!?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?",
+                    "a model as its node's label says it, such as NVIDIA-A100-SXM4-40GB, or, with '!' before it, one "
+                    "that will not do: !Tesla-T4",
+                ),
+            ]
+        ],
+        Field(
+            description="GPU models that will do, as the node label nvidia.com/gpu.product says them, and, with '!' "
+            'before the name, those that will not: ["!Tesla-T4"]. Whole names, no patterns. Empty: any.',
             max_length=16,
+        ),
+        Rule(
+            cel="self.all(m, !self.exists(o, o == '!' + m))",
+            message="one model is both wanted and refused: leave out the one with '!' or the one without",
+            check=lambda models: not any(f"!{model}" in models for model in models),
         ),
     ] = []
     min_gpu_memory: Annotated[
@@ -46,6 +75,12 @@ class Resources(Model):
             message="gpuModels needs gpus of at least 1: leave it out of a run on the CPU",
             check=lambda r: r.gpus > 0 or not r.gpu_models,
             path=".gpuModels",
+        ),
+        Rule(
+            cel="self.gpus > 0 || !has(self.gpuResource)",
+            message="gpuResource needs gpus of at least 1: leave it out of a run on the CPU",
+            check=lambda r: r.gpus > 0 or r.gpu_resource is None,
+            path=".gpuResource",
         ),
         Rule(
             cel="self.gpus > 0 || !has(self.minGpuMemory)",

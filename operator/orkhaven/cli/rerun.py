@@ -10,6 +10,7 @@ from typing import Any
 from orkhaven.cli import find
 from orkhaven.cli.output import Format, dump
 from orkhaven.cli.session import MANAGER, Session
+from orkhaven.client.creator import signed
 from orkhaven.client.errors import Invalid
 from orkhaven.client.kube import API_VERSION, Body, Kube
 from orkhaven.client.manifest import Setting
@@ -134,7 +135,7 @@ def _one(session: Session, old: Body, asked: Asked) -> int:
         return 0
     if any(made["metadata"]["name"] == other for other in kube.names("Experiment")):
         raise Invalid(f"experiment/{made['metadata']['name']} is there already; --new-name chooses another name")
-    kube.apply(made, manager=MANAGER)
+    kube.apply(signed(kube, made), manager=MANAGER)
     print(f"experiment/{made['metadata']['name']} applied")
     print(f"next: {session.command('why', made['metadata']['name'])}")
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from orkhaven.cli import find
 from orkhaven.cli.session import MANAGER, Session
 from orkhaven.client.check import check
+from orkhaven.client.creator import signed
 from orkhaven.client.errors import Conflict, Invalid, OrkhavenError
 from orkhaven.client.kube import Body
 from orkhaven.client.manifest import Setting, changed, problems, read
@@ -46,7 +47,7 @@ def submit(
     applied = []
     for body in bodies:
         try:
-            applied.append(kube.apply(body, manager=MANAGER, dry_run=dry_run, force=force))
+            applied.append(kube.apply(signed(kube, body), manager=MANAGER, dry_run=dry_run, force=force))
         except Conflict as error:
             raise Conflict(f"{_name(body)}: {error}", hint="--force takes these fields over") from error
         except Invalid as error:

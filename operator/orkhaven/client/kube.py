@@ -199,6 +199,12 @@ class Kube:
         """The JSON at a path of the API server."""
         return self._call("GET", path).json()
 
+    def whoami(self) -> str:
+        """The user's name, as the API server knows them."""
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        answer = self._call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review).json()
+        return str(answer["status"]["userInfo"].get("username") or "")
+
     # --- write ---
 
     def apply(

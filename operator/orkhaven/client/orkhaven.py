@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from orkhaven.client.check import check as asked
 from orkhaven.client.connect import Target, connect
+from orkhaven.client.creator import signed
 from orkhaven.client.errors import Invalid
 from orkhaven.client.experiment import Experiment
 from orkhaven.client.frames import frame
@@ -142,7 +143,7 @@ class Orkhaven:
         if wrong:
             raise Invalid("this would be refused, so nothing was sent:\n" + "\n".join(f"  {one}" for one in wrong))
         body["metadata"].setdefault("namespace", self.namespace)
-        applied = self.kube.apply(body, manager=MANAGER, force=force)
+        applied = self.kube.apply(signed(self.kube, body), manager=MANAGER, force=force)
         return Sweep(self, applied) if applied["kind"] == "Sweep" else Experiment(self, applied)
 
 

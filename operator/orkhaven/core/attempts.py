@@ -281,25 +281,29 @@ def book(
     nodes: Mapping[str, NodeView],
     over: bool,
     latest: datetime | None = None,
+    model_label: str,
     now: datetime,
 ) -> Attempt:
     """The attempt's record with what its pod shows now.
 
     `over`: whatever the pod shows, nothing of this attempt runs any more. `latest`: when a pod whose end nobody saw
     was gone at the latest; None: now.
+    `model_label`: by which a node says the model of its GPUs.
     """
+
+    def _model(node: NodeView | None) -> str | None:
+        return node.meta.labels.get(model_label) if node is not None and gpus else None
+
     changes: dict[str, object] = {}
     booked = attempt.gpu_seconds or 0.0
     started, ended = attempt.start_time, attempt.end_time
     if pod is not None and attempt.pod != pod.meta.key.name:
         if attempt.pod is not None and ended is None:
             booked += _held(started, pod.meta.created, gpus)
-        node = nodes.get(pod.node) if pod.node else None
         started = ended = None
-        changes |= {"pod": pod.meta.key.name, "node": pod.node, "gpu_model": node.gpu_model if node and gpus else None}
+        changes |= {"pod": pod.meta.key.name, "node": pod.node, "gpu_model": _model(nodes.get(pod.node or ""))}
     elif pod is not None and attempt.node is None and pod.node is not None:
-        node = nodes.get(pod.node)
-        changes |= {"node": pod.node, "gpu_model": node.gpu_model if node and gpus else None}
+        changes |= {"node": pod.node, "gpu_model": _model(nodes.get(pod.node))}
     if ended is None:
         if pod is not None:
             started = pod.container.started or started

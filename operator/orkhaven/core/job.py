@@ -19,9 +19,10 @@ from typing import Any
 
 from orkhaven.api import GROUP, VERSION, ExperimentSpec
 from orkhaven.api.meta import parse_duration, parse_quantity
+from orkhaven.core.devices import WHOLE, GpuResource, named, split_models
 from orkhaven.core.identity import LABEL_DIGITS, job_name
 from orkhaven.core.kueue.labels import labels_of
-from orkhaven.core.parse import ANNOTATION_AVOID, CONTAINER, GPU, LABEL_GPU_MEMORY, LABEL_GPU_MODEL
+from orkhaven.core.parse import ANNOTATION_AVOID, CONTAINER
 from orkhaven.core.views import Defaults, ExperimentView
 from orkrun import contract
 
@@ -227,12 +228,13 @@ def _pod(
         mount = {"name": name, "mountPath": volume.mount_path, "readOnly": volume.read_only}
         mounts.append(mount | ({"subPath": volume.sub_path} if volume.sub_path else {}))
 
+    kind = named(spec.resources.gpu_resource, defaults.gpu_resources)
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": image_of(spec, defaults),
         "imagePullPolicy": defaults.image_pull_policy,
         "env": _env(spec, defaults=defaults, output=output),
-        "resources": _resources(spec),
+        "resources": _resources(spec, kind),
         "volumeMounts": mounts,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
@@ -267,6 +269,7 @@ def _pod(
     affinity = node_affinity(
         models=spec.resources.gpu_models,
         least_mib=memory_mib(spec.resources.min_gpu_memory),
+        kind=kind,
         avoid=avoid,
         shun=shun,
     )
@@ -312,11 +315,11 @@ def _env(spec: ExperimentSpec, *, defaults: Defaults, output: str) -> list[dict[
     return list(entries.values())
 
 
-def _resources(spec: ExperimentSpec) -> dict[str, Any]:
+def _resources(spec: ExperimentSpec, kind: GpuResource) -> dict[str, Any]:
     wanted = {
         "cpu": spec.resources.cpu,
         "memory": spec.resources.memory,
-        GPU: str(spec.resources.gpus) if spec.resources.gpus else None,
+        kind.name: str(spec.resources.gpus) if spec.resources.gpus else None,
     }
     # Requests equal limits: guaranteed, so that a neighbour cannot take it, and a GPU is not shared anyway.
     named = {name: amount for name, amount in wanted.items() if amount is not None}
@@ -324,14 +327,22 @@ def _resources(spec: ExperimentSpec) -> dict[str, Any]:
 
 
 def node_affinity(
-    *, models: Sequence[str], least_mib: int | None, avoid: Sequence[str], shun: Sequence[str] = ()
+    *,
+    models: Sequence[str],
+    least_mib: int | None,
+    avoid: Sequence[str],
+    shun: Sequence[str] = (),
+    kind: GpuResource = WHOLE,
 ) -> dict[str, Any]:
     """Empty where any node will do."""
     required: list[dict[str, Any]] = []
-    if models:
-        required.append({"key": LABEL_GPU_MODEL, "operator": "In", "values": list(models)})
+    allowed, denied = split_models(models)
+    if allowed:
+        required.append({"key": kind.model_label, "operator": "In", "values": list(allowed)})
+    if denied:  # a node that does not say its model has none of these
+        required.append({"key": kind.model_label, "operator": "NotIn", "values": list(denied)})
     if least_mib is not None:
-        required.append({"key": LABEL_GPU_MEMORY, "operator": "Gt", "values": [str(least_mib - 1)]})
+        required.append({"key": kind.memory_label, "operator": "Gt", "values": [str(least_mib - 1)]})
     if avoid:
         required.append({"key": HOSTNAME, "operator": "NotIn", "values": sorted(avoid)})
     affinity: dict[str, Any] = {}

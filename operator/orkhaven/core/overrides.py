@@ -13,6 +13,7 @@ from decimal import Decimal
 from orkhaven.api import ExperimentSpec
 from orkhaven.api.meta import parse_quantity
 from orkhaven.api.retry import OutOfMemory, Overrides, changes_in_words
+from orkhaven.core.devices import NVIDIA
 from orkhaven.core.search.space import lay_over
 from orkhaven.core.views import NodeView
 
@@ -71,11 +72,13 @@ def _quantity(size: Decimal) -> str:
     return f"{mib // 1024}Gi" if mib % 1024 == 0 else f"{mib}Mi"
 
 
-def is_room(spec: ExperimentSpec, nodes: Mapping[str, NodeView]) -> bool:
-    """Whether some node has the memory. Where no node says how much it has, it is not known, and tried."""
+def is_room(spec: ExperimentSpec, nodes: Mapping[str, NodeView], *, resource: str = NVIDIA) -> bool:
+    """Whether some node with its GPUs, which are of the kind `resource`, has the memory. Where no node says how much
+    it has, it is not known, and tried."""
     if spec.resources.memory is None:
         return True
-    able = [node for node in nodes.values() if node.gpus >= spec.resources.gpus and node.memory_mib is not None]
+    gpus = spec.resources.gpus
+    able = [node for node in nodes.values() if node.devices.get(resource, 0) >= gpus and node.memory_mib is not None]
     wanted = parse_quantity(spec.resources.memory) / 2**20
     return not able or any(wanted <= (node.memory_mib or 0) for node in able)
 

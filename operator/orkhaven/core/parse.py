@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 from orkhaven.api import GROUP, ExperimentSpec, ExperimentStatus, SweepSpec, SweepStatus
 from orkhaven.api.meta import parse_quantity
 from orkhaven.api.rules import problems
+from orkhaven.core.devices import NVIDIA, WHOLE, amounts, of_a_run
 from orkhaven.core.kueue.labels import ANNOTATION_HELD
 from orkhaven.core.kueue.workload import Told, WorkloadView
 from orkhaven.core.views import (
@@ -29,9 +30,9 @@ from orkhaven.core.views import (
 )
 from orkrun import contract
 
-GPU = "nvidia.com/gpu"
-LABEL_GPU_MODEL = "nvidia.com/gpu.product"
-LABEL_GPU_MEMORY = "nvidia.com/gpu.memory"
+GPU = NVIDIA
+LABEL_GPU_MODEL = WHOLE.model_label
+LABEL_GPU_MEMORY = WHOLE.memory_label
 ANNOTATION_AVOID = f"{GROUP}/avoid"
 """On a Job: nodes that its pod may not go to, separated by commas."""
 ANNOTATION_PREEMPTED = f"{GROUP}/preempted-for"
@@ -62,6 +63,7 @@ def parse_sweep(body: Mapping[str, Any]) -> SweepView:
         raw_spec=raw,
         status=_status(SweepStatus, status),
         raw_status=status,
+        created_by=_created_by(body),
     )
 
 
@@ -77,7 +79,7 @@ def parse_experiment(body: Mapping[str, Any]) -> ExperimentView:
         status=_status(ExperimentStatus, status),
         raw_status=status,
         trial=_int(meta.labels.get(contract.LABEL_TRIAL)),
-        created_by=sys.intern(_annotation(body, contract.ANNOTATION_CREATED_BY) or ""),
+        created_by=_created_by(body),
     )
 
 
@@ -89,13 +91,15 @@ def parse_job(body: Mapping[str, Any]) -> JobView:
     complete = conditions.get("Complete") or conditions.get("SuccessCriteriaMet")
     failed = conditions.get("Failed") or conditions.get("FailureTarget")
     ended = conditions.get("Complete") or conditions.get("Failed")
+    resource, gpus = of_a_run(_dict(_dict(spec.get("template")).get("spec")))
     return JobView(
         meta=meta,
         attempt=_int(meta.labels.get(contract.LABEL_ATTEMPT)) or 0,
         suspended=spec.get("suspend") is True,
-        gpus=_gpus(_dict(_dict(spec.get("template")).get("spec"))),
         avoid=_names(_annotation(body, ANNOTATION_AVOID)),
         preempted_for=_annotation(body, ANNOTATION_PREEMPTED) or "",
+        gpus=gpus,
+        resource=sys.intern(resource),
         active=_int(status.get("active")) or 0,
         succeeded=complete is not None,
         failed_reason=None if failed is None else (_str(failed.get("reason")) or "Failed"),
@@ -117,6 +121,7 @@ def parse_pod(body: Mapping[str, Any]) -> PodView:
         (c for c in _dicts(status.get("conditions")) if c.get("type") == "PodScheduled" and c.get("status") == "False"),
         None,
     )
+    resource, gpus = of_a_run(spec)
     removal = _time(metadata.get("deletionTimestamp"))
     if removal is not None:  # the timestamp says when the grace period is over, not when it began
         removal -= timedelta(seconds=_int(metadata.get("deletionGracePeriodSeconds")) or 0)
@@ -127,7 +132,8 @@ def parse_pod(body: Mapping[str, Any]) -> PodView:
         reason=_str(status.get("reason")),
         message=_str(status.get("message")),
         node=_str(spec.get("nodeName")),
-        gpus=_gpus(spec),
+        gpus=gpus,
+        resource=sys.intern(resource),
         started=_time(status.get("startTime")),
         scheduled=None if scheduled is None else _time(scheduled.get("lastTransitionTime")),
         unschedulable=None if unscheduled is None else (_str(unscheduled.get("message")) or "no node fits"),
@@ -159,12 +165,15 @@ def parse_node(body: Mapping[str, Any]) -> NodeView:
     meta = _meta(body)
     spec, status = _dict(body.get("spec")), _dict(body.get("status"))
     ready = next((c for c in _dicts(status.get("conditions")) if c.get("type") == "Ready"), {})
+    devices = amounts(status.get("allocatable"))
     return NodeView(
         meta=meta,
         ready=ready.get("status") == "True",
         ready_reason=_str(ready.get("reason")),
         schedulable=spec.get("unschedulable") is not True,
-        gpus=_int(_dict(status.get("allocatable")).get(GPU)) or 0,
+        gpus=devices.get(GPU, 0),
+        devices=devices,
+        capacity=amounts(status.get("capacity")),
         gpu_model=meta.labels.get(LABEL_GPU_MODEL),
         gpu_memory_mib=_int(meta.labels.get(LABEL_GPU_MEMORY)),
         memory_mib=_mib(_dict(status.get("allocatable")).get("memory")),
@@ -259,6 +268,11 @@ def _annotation(body: Mapping[str, Any], name: str) -> str | None:
     return _str(_dict(_dict(body.get("metadata")).get("annotations")).get(name))
 
 
+def _created_by(body: Mapping[str, Any]) -> str:
+    # One text for all runs of a user: ten thousand of them name the same few.
+    return sys.intern((_annotation(body, contract.ANNOTATION_CREATED_BY) or "").strip())
+
+
 def _container(status: Mapping[str, Any]) -> ContainerState:
     statuses = _dicts(status.get("containerStatuses"))
     ours = next((entry for entry in statuses if entry.get("name") == CONTAINER), statuses[0] if statuses else {})
@@ -273,15 +287,6 @@ def _container(status: Mapping[str, Any]) -> ContainerState:
         terminated_reason=_str(ended.get("reason")),
         termination_message=_str(ended.get("message")),
     )
-
-
-def _gpus(pod_spec: Mapping[str, Any]) -> int:
-    total = 0
-    for container in _dicts(pod_spec.get("containers")):
-        resources = _dict(container.get("resources"))
-        wanted = _dict(resources.get("requests")).get(GPU, _dict(resources.get("limits")).get(GPU))
-        total += _int(wanted) or 0
-    return total
 
 
 def _conditions(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

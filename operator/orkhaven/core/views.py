@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from orkhaven.api import ExperimentSpec, ExperimentStatus, Reason, SweepSpec, SweepStatus
+from orkhaven.core.devices import NVIDIA, WHOLE, GpuResource
 from orkhaven.core.user_rules import UserRule
 
 
@@ -52,6 +53,8 @@ class SweepView:
     status: SweepStatus
     raw_status: dict[str, Any]
     """The stored status, to compare with the desired one."""
+    created_by: str = ""
+    """Who made it; empty: not said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,7 @@ class ExperimentView:
     trial: int | None = None
     """Index in its sweep's search, from the label."""
     created_by: str = ""
-    """The user who made it, from the annotation; empty: not known."""
+    """Who made it, or its sweep; empty: not said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,8 @@ class JobView:
     attempt: int
     suspended: bool
     gpus: int
+    resource: str = NVIDIA
+    """What its GPUs are; empty: it asks for none."""
     avoid: tuple[str, ...] = ()
     """Nodes that its pod may not go to."""
     preempted_for: str = ""
@@ -153,6 +158,8 @@ class PodView:
     message: str | None = None
     node: str | None = None
     gpus: int = 0
+    resource: str = NVIDIA
+    """What its GPUs are; empty: it asks for none."""
     started: datetime | None = None
     """When a kubelet took it; from then on it holds its GPUs."""
     scheduled: datetime | None = None
@@ -181,6 +188,10 @@ class NodeView:
     schedulable: bool
     gpus: int
     """Allocatable nvidia.com/gpu."""
+    devices: Mapping[str, int] = field(default_factory=dict)
+    """Allocatable devices of every kind, by resource name; those that are 0 are left out."""
+    capacity: Mapping[str, int] = field(default_factory=dict)
+    """Devices that it has, fit for use or not: more than `devices` while one is broken or its plugin is away."""
     gpu_model: str | None = None
     gpu_memory_mib: int | None = None
     memory_mib: int | None = None
@@ -228,5 +239,7 @@ class Defaults:
     """Experiments of a sweep that are created beyond `parallelism`, so that a freed GPU never waits for the API."""
     kueue_priority_classes: Mapping[str, str] = field(default_factory=dict)
     """Kueue's WorkloadPriorityClass by spec.priority."""
+    gpu_resources: tuple[GpuResource, ...] = (WHOLE,)
+    """Kinds of GPUs that a run may ask for; the first where it names none."""
     failure_rules: tuple[UserRule, ...] = ()
     """The users' own rules for causes, those of the run's namespace first."""

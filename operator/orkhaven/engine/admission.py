@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime
 
 from orkhaven.core.debug import is_debug
+from orkhaven.core.devices import WHOLE, GpuResource
 from orkhaven.core.queue import (
     QueuePlan,
     Quota,
@@ -34,11 +35,12 @@ class Requests:
         self._known: dict[str, tuple[ExperimentView, JobView, Request | None]] = {}
         """By uid of the Job."""
 
-    def of(self, experiment: ExperimentView, job: JobView) -> Request | None:
+    def of(self, experiment: ExperimentView, job: JobView, kinds: Sequence[GpuResource]) -> Request | None:
+        """`kinds`: of GPUs, as the settings name them: always the same."""
         known = self._known.get(job.meta.uid)
         if known is not None and known[0] is experiment and known[1] is job:
             return known[2]
-        request = request_of(experiment, job)
+        request = request_of(experiment, job, kinds)
         self._known[job.meta.uid] = experiment, job, request
         return request
 
@@ -52,13 +54,16 @@ def plan_admission(
     store: Store,
     requests: Requests,
     *,
-    foreign_gpus: Mapping[str, int],
-    avoided: Set[str] = frozenset(),
     shares: Shares,
     quotas: Mapping[str, Quota],
+    foreign_gpus: Mapping[str, Mapping[str, int]],
+    unseen: Set[str] = frozenset(),
+    kinds: Sequence[GpuResource] = (WHOLE,),
+    avoided: Set[str] = frozenset(),
     now: datetime,
 ) -> QueuePlan:
-    """Who gets the GPUs, as things stand in the store. `avoided`: nodes that all runs go past."""
+    """Who gets the GPUs, as things stand in the store. `unseen`: nodes of which it is not known what others hold there.
+    `kinds`: of GPUs, as the settings name them. `avoided`: nodes that all runs go past."""
     nodes = store.nodes()
     deciding = {key for key, sweep in store.all(Kind.SWEEP).items() if sweep.spec is not None and may_stop(sweep.spec)}
     waiting, running = [], []
@@ -67,11 +72,11 @@ def plan_admission(
             continue  # it was never queued; what its pod holds is counted as a pod's
         if job.succeeded or job.failed_reason is not None or job.meta.deleting:
             # A finished Job holds nothing; what pods it may still have are counted as pods.
-            if deciding and (request := _undecided(store, job, deciding, now=now)) is not None:
+            if deciding and (request := _undecided(store, job, deciding, kinds, now=now)) is not None:
                 running.append(request)
             continue
         experiment = store.owner_of_job(job)
-        if experiment is None or (request := requests.of(experiment, job)) is None:
+        if experiment is None or (request := requests.of(experiment, job, kinds)) is None:
             continue
         if not job.suspended:
             running.append(request)
@@ -82,6 +87,7 @@ def plan_admission(
         nodes=list(nodes.values()),
         pods=[pod for pod in store.all_pods() if pod.phase not in ("Succeeded", "Failed")],
         foreign_gpus=foreign_gpus,
+        unseen=unseen,
         waiting=waiting,
         running=running,
         parallelism={
@@ -94,7 +100,9 @@ def plan_admission(
     )
 
 
-def _undecided(store: Store, job: JobView, deciding: Set[Key], *, now: datetime) -> Request | None:
+def _undecided(
+    store: Store, job: JobView, deciding: Set[Key], kinds: Sequence[GpuResource], *, now: datetime
+) -> Request | None:
     """A trial that is over, as its Job says, while its sweep does not know yet how it ended: that may be the end of the
     sweep, and its place is kept from the others until then."""
     experiment = store.owner_of_job(job)
@@ -102,7 +110,7 @@ def _undecided(store: Store, job: JobView, deciding: Set[Key], *, now: datetime)
         return None
     if job.finished is not None and (now - job.finished).total_seconds() > KEPT_SECONDS:
         return None
-    request = request_of(experiment, job)
+    request = request_of(experiment, job, kinds)
     return request if request is not None and request.sweep in deciding else None
 
 

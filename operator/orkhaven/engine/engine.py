@@ -175,10 +175,12 @@ class Engine:
         self.store.blame_anew()
         self.add(QUEUE_TASK)
 
-    def set_foreign_gpus(self, foreign: dict[str, int]) -> None:
-        """GPUs by node that pods of others hold."""
-        if foreign != self.reconciler.foreign_gpus:
-            self.reconciler.foreign_gpus = foreign
+    def set_foreign_gpus(self, foreign: dict[str, dict[str, int]], *, seen: frozenset[str] | None) -> None:
+        """Devices by node and resource that pods of others hold. `seen`: uids of the nodes of which that is known;
+        None: it never is, and they count as none."""
+        before = self.reconciler.foreign_gpus, self.reconciler.unseen()
+        self.reconciler.foreign_gpus, self.reconciler.seen = foreign, seen
+        if before != (foreign, self.reconciler.unseen()):
             self.add(QUEUE_TASK)
 
     def decide_anew(self) -> None:

@@ -129,13 +129,23 @@ class Reconciler:
         self.kueue = Kueue.MISSING
         """As the last list of its Workloads said."""
         self._retold = Retold()
-        self.foreign_gpus: dict[str, int] = {}
-        """GPUs by node that pods of others hold, as the last list said."""
+        self.foreign_gpus: dict[str, dict[str, int]] = {}
+        """Devices by node and resource that pods of others hold, as the last list said."""
+        self.seen: frozenset[str] | None = frozenset()
+        """Uids of the nodes that this list was about; None: there is none, and never will be."""
 
     @property
     def anyone_waits(self) -> bool:
         """Whether a run waits for GPUs."""
         return bool(self._waiting)
+
+    def unseen(self) -> frozenset[str]:
+        """Nodes with GPUs of which it is not known yet what others hold there: they have come since, or the GPUs of the
+        first node have. Nothing is released to them before."""
+        if self.seen is None:
+            return frozenset()
+        nodes, seen = self._store.nodes(), self.seen
+        return frozenset(name for name, node in nodes.items() if node.devices and node.meta.uid not in seen)
 
     async def sweep(self, key: Key) -> Outcome:
         """Raises ApiError."""
@@ -267,6 +277,8 @@ class Reconciler:
             avoided=frozenset(avoided),
             shares=self._shares(now),
             quotas=self._quotas(),
+            unseen=self.unseen(),
+            kinds=self._defaults("").gpu_resources,
             now=now,
         )
         before = self._waiting

@@ -6,9 +6,10 @@ A watch never tells of a deletion that happened while it was down; so no absence
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from orkhaven.core.devices import asked_for
 from orkhaven.core.views import Key
 from orkhaven.engine.engine import Engine
 from orkhaven.engine.parsers import NOT_OURS, PARSERS, SELECTORS
@@ -16,8 +17,6 @@ from orkhaven.engine.ports import Gateway, Kind, Meters
 from orkhaven.errors import Forbidden, Gone, Unavailable
 
 log = logging.getLogger(__name__)
-
-GPU = "nvidia.com/gpu"
 
 
 class Resync:
@@ -88,10 +87,14 @@ class Resync:
         return repaired
 
     async def foreign(self) -> None:
-        """GPUs that pods of others hold, by node. Without the right to list all pods they count as none, said once."""
-        held: Counter[str] = Counter()
-        if not any(node.gpus for node in self._engine.store.nodes().values()):
-            self._engine.set_foreign_gpus({})
+        """Devices that pods of others hold, by node and resource. Without the right to list all pods they count as
+        none, said once."""
+        held: dict[str, Counter[str]] = defaultdict(Counter)
+        nodes = self._engine.store.nodes().values()
+        # Whatever comes later, what is held there is not in this list.
+        seen = frozenset(node.meta.uid for node in nodes)
+        if not any(node.devices or node.capacity for node in nodes):
+            self._engine.set_foreign_gpus({}, seen=frozenset())
             return
         try:
             async for bodies, _ in self._gateway.pages(
@@ -100,27 +103,14 @@ class Resync:
                 field_selector="spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed",
             ):
                 for body in bodies:
-                    if gpus := _gpus(body["spec"]):
-                        held[body["spec"]["nodeName"]] += gpus
+                    if devices := asked_for(body["spec"]):
+                        held[body["spec"]["nodeName"]].update(devices)
         except Forbidden:
             if not self._pods_forbidden:
                 log.warning("pods of other namespaces may not be listed: GPUs that they hold are taken for free")
                 self._pods_forbidden = True
+            self._engine.set_foreign_gpus({}, seen=None)
             return
         except Gone as error:
             raise Unavailable(str(error)) from error
-        self._engine.set_foreign_gpus(dict(held))
-
-
-def _gpus(spec: dict[str, object]) -> int:
-    """What the scheduler counts: the sum over containers, or the largest init container if that is more."""
-
-    def of(container: object) -> int:
-        assert isinstance(container, dict)
-        resources = container.get("resources") or {}
-        return int((resources.get("requests") or resources.get("limits") or {}).get(GPU) or 0)
-
-    containers, inits = spec.get("containers") or [], spec.get("initContainers") or []
-    assert isinstance(containers, list)
-    assert isinstance(inits, list)
-    return max(sum(map(of, containers)), max(map(of, inits), default=0))
+        self._engine.set_foreign_gpus({node: dict(devices) for node, devices in held.items()}, seen=seen)

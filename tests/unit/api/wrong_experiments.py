@@ -75,6 +75,30 @@ WRONG_EXPERIMENTS = [
         "gpuModels needs gpus of at least 1",
     ),
     wrong(
+        "a kind of GPU without a GPU",
+        {R: {"gpus": 0, "gpuResource": "amd.com/gpu"}},
+        f"{R}.gpuResource",
+        "gpuResource needs gpus of at least 1",
+    ),
+    wrong(
+        "a kind of GPU that is no resource",
+        {R: {"gpuResource": "A100"}},
+        f"{R}.gpuResource",
+        "the name of an extended resource, such as nvidia.com/gpu",
+    ),
+    wrong(
+        "a model that is wanted and refused",
+        {R: {"gpuModels": ["A100", "!T4", "!A100"]}},
+        f"{R}.gpuModels",
+        "one model is both wanted and refused",
+    ),
+    wrong(
+        "a model that is a pattern",
+        {R: {"gpuModels": ["!NVIDIA-*"]}},
+        f"{R}.gpuModels[0]",
+        "a model as its node's label says it",
+    ),
+    wrong(
         "GPU memory without a GPU",
         {R: {"gpus": 0, "minGpuMemory": "16Gi"}},
         f"{R}.minGpuMemory",

@@ -11,6 +11,7 @@ import pytest
 from orkhaven.cli import app, submit
 from orkhaven.client.check import check
 from orkhaven.client.errors import OrkhavenError
+from orkrun.contract import ANNOTATION_CREATED_BY as CREATED_BY
 from tests.cli_world import Body, covid
 from tests.unit.cli.world import Capture, TestSession
 from tests.unit.client.fake_api import FakeApi, refusal
@@ -98,6 +99,22 @@ def test_submit_names_what_another_tool_has_set(api: FakeApi, session: TestSessi
     with pytest.raises(OrkhavenError, match=r"sweep/covid: somebody else set: .spec.suspend") as error:
         _submit(session, _file(tmp_path, covid()[0]))
     assert "--force" in error.value.hint
+
+
+def test_what_is_submitted_has_the_name_of_whoever_made_it(api: FakeApi, session: TestSession, tmp_path: Path) -> None:
+    body = covid()[0]
+    body["metadata"] |= {"name": "mine", "annotations": {"note": "a copy", CREATED_BY: "eve@clinic.example"}}
+    assert _submit(session, _file(tmp_path, body)) == 0
+    made = api.objects["Sweep", "mine"]["metadata"]["annotations"]
+    assert made == {"note": "a copy", CREATED_BY: "ada@clinic.example"}
+    api.user = "bob@clinic.example"
+    assert _submit(session, _file(tmp_path, body)) == 0
+    sent = json.loads(api.requests[-1].content)["metadata"]["annotations"]
+    assert sent[CREATED_BY] == "ada@clinic.example", "who changes it has not made it"
+    api.refuse["POST"] = refusal(403, "Forbidden", "no reviews here")
+    body["metadata"]["name"] = "nobodys"
+    assert _submit(session, _file(tmp_path, body)) == 0
+    assert api.objects["Sweep", "nobodys"]["metadata"]["annotations"] == {"note": "a copy"}
 
 
 def test_lint_finds_what_the_trainer_would_refuse(capsys: Capture, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ class FakeApi:
         self.watched: list[list[tuple[str, Body]]] = []
         """What each watch tells, in order; after the last, nothing."""
         self.logs: dict[str, str] = {}
+        self.user = "ada@clinic.example"
         self._versions = itertools.count(1)
         for body in bodies:
             self.put(body)
@@ -44,6 +45,8 @@ class FakeApi:
         self.requests.append(request)
         if request.method in self.refuse:
             return self.refuse[request.method]
+        if request.url.path.endswith("/selfsubjectreviews"):
+            return httpx.Response(201, json={"status": {"userInfo": {"username": self.user}}})
         parts = request.url.path.strip("/").split("/")
         at = next(index for index, part in enumerate(parts) if part in _PLURALS)
         kind, rest = _PLURALS[parts[at]], parts[at + 1 :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orkhaven.core.parse import parse_experiment, parse_job, parse_node, parse_pod, parse_sweep
-from tests.unit.core.world import World, make_experiment, make_node, make_sweep
+from orkhaven.core.views import ExperimentView, SweepView
+from orkrun.contract import ANNOTATION_CREATED_BY as CREATED_BY
+from tests.unit.core.world import Body, World, make_experiment, make_node, make_sweep
 
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
@@ -75,6 +78,18 @@ def test_nulls_among_the_parameters_stay() -> None:
     view = parse_experiment(make_experiment(params={"encoder": None}))
     assert view.spec is not None
     assert view.spec.params == {"encoder": None}
+
+
+@pytest.mark.parametrize("parse", [parse_sweep, parse_experiment])
+@pytest.mark.parametrize(
+    ("annotations", "creator"),
+    [({CREATED_BY: " ada "}, "ada"), ({CREATED_BY: 7}, ""), ({}, ""), (None, "")],
+    ids=["a name", "no text", "none", "no annotations"],
+)
+def test_who_made_it(
+    parse: Callable[[Body], SweepView | ExperimentView], annotations: Body | None, creator: str
+) -> None:
+    assert parse({"metadata": {"annotations": annotations}, "spec": {}}).created_by == creator
 
 
 def test_deletion_is_asked_for_before_its_grace_period() -> None:

@@ -60,7 +60,7 @@ class Cluster:
         return plan_queue(
             nodes=self.nodes,
             pods=self.pods,
-            foreign_gpus=self.foreign,
+            foreign_gpus={node: {"nvidia.com/gpu": held} for node, held in self.foreign.items()},
             waiting=waiting,
             running=self.running,
             parallelism=self.caps,

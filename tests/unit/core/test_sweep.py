@@ -14,6 +14,7 @@ from orkhaven.core.actions import CreateExperiment, Plan
 from orkhaven.core.parse import parse_experiment
 from orkhaven.core.search import trial_params
 from orkhaven.core.sweep import plan_sweep
+from orkrun.contract import ANNOTATION_CREATED_BY as CREATED_BY
 from tests.unit.core.world import SweepWorld, make_experiment, make_sweep
 
 
@@ -32,6 +33,13 @@ class TestExpansion:
         assert world.status["progress"] == "0/48"
         assert world.status["state"] == "Running"
         assert world.events == ["Started"]
+
+    def test_trials_have_the_name_of_whoever_made_their_sweep(self) -> None:
+        world = grid(3)
+        world.sweep["metadata"]["annotations"] = {CREATED_BY: "ada", "note": "the sweep's own"}
+        world.look()
+        assert world.children
+        assert all(child["metadata"]["annotations"] == {CREATED_BY: "ada"} for child in world.children.values())
 
     def test_an_ended_one_makes_room_for_the_next(self) -> None:
         world = grid(48, parallelism=3)

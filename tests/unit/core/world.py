@@ -76,7 +76,17 @@ def make_experiment(name: str = "x", *, labels: Mapping[str, str] | None = None,
     }
 
 
-def make_node(name: str = "n1", *, gpus: int = 4, ready: bool = True, labels: Mapping[str, str] | None = None) -> Body:
+def make_node(
+    name: str = "n1",
+    *,
+    gpus: int = 4,
+    ready: bool = True,
+    labels: Mapping[str, str] | None = None,
+    devices: Mapping[str, int] | None = None,
+    capacity: Mapping[str, int] | None = None,
+) -> Body:
+    """`devices`: further kinds of GPUs. `capacity`: where it has more than are fit for use."""
+    allocatable = {key: str(count) for key, count in {"nvidia.com/gpu": gpus, **(devices or {})}.items()}
     return {
         "metadata": {
             "name": name,
@@ -84,7 +94,8 @@ def make_node(name: str = "n1", *, gpus: int = 4, ready: bool = True, labels: Ma
         },
         "spec": {},
         "status": {
-            "allocatable": {"nvidia.com/gpu": str(gpus)},
+            "allocatable": allocatable,
+            "capacity": {**allocatable, **{key: str(count) for key, count in (capacity or {}).items()}},
             "conditions": [{"type": "Ready", "status": "True" if ready else "Unknown", "reason": "KubeletReady"}],
         },
     }

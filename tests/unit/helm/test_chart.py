@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from orkhaven.config import LogSettings, OperatorSettings
+from orkhaven.core.devices import GpuResource
 from orkhaven.hub.settings import HubSettings
-from orkhaven.operator_main import settings_rules
+from orkhaven.operator_main import defaults, settings_rules
 from tests.unit.helm.chart import CHART, KUBERNETES, Helm, Render, env_of, names, one, pod_of
 
 
@@ -41,12 +42,14 @@ def test_what_is_installed_by_default(render: Render) -> None:
         ("Service", "orkhaven-operator"),
         ("ServiceAccount", "orkhaven-hub"),
         ("ServiceAccount", "orkhaven-operator"),
+        ("ValidatingAdmissionPolicy", "orkhaven-created-by"),
+        ("ValidatingAdmissionPolicyBinding", "orkhaven-created-by"),
     ]
 
 
 def test_every_namespaced_object_is_in_the_releases_namespace_and_labelled(render: Render) -> None:
     for entry in render():
-        if not re.match("Cluster|CustomResource", entry["kind"]):
+        if not re.match("Cluster|CustomResource|ValidatingAdmission", entry["kind"]):
             assert entry["metadata"]["namespace"] == "system", entry["metadata"]["name"]
         assert entry["metadata"]["labels"]["app.kubernetes.io/part-of"] == "orkhaven"
 
@@ -229,6 +232,7 @@ def test_the_operators_environment_are_its_settings(render: Render, monkeypatch:
                     "imagePullPolicy": "Never",
                     "outputClaim": "out",
                 },
+                "gpuResources": ["nvidia.com/gpu", {"name": "amd.com/gpu", "modelLabel": "amd.com/gpu.product-name"}],
                 "operator": {
                     "settings": {"retryBaseSeconds": 1.5, "resyncSeconds": 5000000, "workers": 4},
                     "failureRules": [{"name": "a", "pattern": "x\\d", "reason": "Odd", "action": "Never"}],
@@ -244,6 +248,10 @@ def test_the_operators_environment_are_its_settings(render: Render, monkeypatch:
     assert (settings.image_pull_policy, settings.output_claim) == ("Never", "out")
     assert settings.hub_url == "http://orkhaven-hub.system.svc"
     assert (settings.retry_base_seconds, settings.resync_seconds, settings.workers) == (1.5, 5_000_000, 4)
+    assert defaults(settings).gpu_resources == (
+        GpuResource("nvidia.com/gpu"),
+        GpuResource("amd.com/gpu", ("amd.com/gpu.product-name", "")),
+    )
     (rule,) = settings_rules(settings)
     assert (rule.name, rule.pattern.text, rule.reason, rule.action) == ("a", r"x\d", "Odd", "Never")
     assert (settings.lease_name, settings.lease_identity) == ("orkhaven-operator", "pod-1")
@@ -277,7 +285,8 @@ def test_every_setting_that_the_schema_allows_is_one(
     own = {
         "operator": {
             *("log_level", "log_format", "namespaces", "trainer_image", "image_pull_policy", "output_claim", "hub_url"),
-            *("failure_rules", "lease_name", "lease_namespace", "lease_identity", "http_host", "http_port"),
+            *("gpu_resources", "failure_rules"),
+            *("lease_name", "lease_namespace", "lease_identity", "http_host", "http_port"),
         },
         "hub": {"host", "port", "database_url", "namespaces", "output_root", "output_claim"},
     }

@@ -41,6 +41,7 @@ def look(draft: Draft, around: Around, seen: Observed) -> None:
         before,
         seen.pod,
         gpus=around.spec.resources.gpus,
+        model_label=around.kind.model_label,
         nodes=around.nodes,
         over=verdict.phase is Phase.ENDED,
         latest=stopped_by(seen.job, defaults=around.defaults),
@@ -156,7 +157,7 @@ def begin(draft: Draft, around: Around, number: int) -> None:
             draft.say(State.QUEUED, Reason.WAITING_FOR_TWIN, message)
             return
     own = {one.node for one in draft.avoid}
-    avoid = past(needs_of(around.spec), around.nodes, own=own, all_runs=around.avoided)
+    avoid = past(needs_of(around.spec, kind=around.kind), around.nodes, own=own, all_runs=around.avoided)
     shun = sorted((own | around.avoided).difference(avoid))
     body = _job(draft, around, number, avoid=avoid, shun=shun)
     if body is None:

@@ -11,6 +11,7 @@ from orkhaven.api.experiment import Attempt, State
 from orkhaven.api.retry import MAX_AVOIDED
 from orkhaven.api.stopping import Prune
 from orkhaven.core.actions import Action, ApplyFinalRecord, Note, Plan, ReadPod
+from orkhaven.core.devices import GpuResource, named
 from orkhaven.core.failures import Cause, Evidence
 from orkhaven.core.final import final_fields
 from orkhaven.core.identity import job_name, param_hash, run_hash
@@ -44,6 +45,11 @@ class Around:
     avoided: Set[str]
     """Nodes that all runs go past at present."""
     defaults: Defaults
+
+    @property
+    def kind(self) -> GpuResource:
+        """What its GPUs are."""
+        return named(self.spec.resources.gpu_resource, self.defaults.gpu_resources)
 
     @property
     def prune(self) -> Prune | None:

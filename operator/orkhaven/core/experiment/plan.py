@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 
-from orkhaven.api import Reason
+from orkhaven.api import ExperimentSpec, Reason
 from orkhaven.api.experiment import Dedupe, State
 from orkhaven.core.actions import DeleteExperiment, Plan, ReadPod
 from orkhaven.core.attempts import observe
@@ -57,6 +57,9 @@ def plan_experiment(
         hashes = hashes_of(spec, defaults)
     except ValueError as error:
         return draft.refuse(f"spec.params: {error}")
+    unknown = _unknown_resource(spec, defaults)
+    if unknown is not None and not exp.status.attempts and not jobs:
+        return draft.refuse(unknown)
     why = Why(Reason.WAITING_FOR_GPUS, waiting) if isinstance(waiting, str) else waiting
     own = [job for job in jobs if job.meta.owner_uid == exp.meta.uid]
     again = None
@@ -77,6 +80,14 @@ def plan_experiment(
         defaults=defaults,
     )
     return _labelled(exp, _run(draft, around, hashes), now=now)
+
+
+def _unknown_resource(spec: ExperimentSpec, defaults: Defaults) -> str | None:
+    """What is wrong with the name of its GPUs."""
+    known, name = [kind.name for kind in defaults.gpu_resources], spec.resources.gpu_resource
+    if name is None or name in known:
+        return None
+    return f"spec.resources.gpuResource: {name} is none of the GPUs that this operator gives out: {', '.join(known)}"
 
 
 def _labelled(exp: ExperimentView, plan: Plan, *, now: datetime) -> Plan:

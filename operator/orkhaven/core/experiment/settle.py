@@ -88,7 +88,7 @@ def _changes(
     if changes is None:
         return None, ""
     wanted = effective(spec, changes)
-    if not is_room(wanted, around.nodes):
+    if not is_room(wanted, around.nodes, resource=around.kind.name):
         return None, f"Not tried again with {wanted.resources.memory} of memory: no node has that much."
     return changes, ""
 

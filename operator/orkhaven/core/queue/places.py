@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from orkhaven.api import Reason
-from orkhaven.core.queue.needs import unfit, wanted
+from orkhaven.core.devices import NVIDIA
+from orkhaven.core.queue.needs import Needs, memory_on, model_on, unfit, wanted
 from orkhaven.core.queue.request import Request
 from orkhaven.core.views import NodeView, Why
+
+_Place = tuple[str, str]
+"""Node and resource."""
 
 
 class Coming(NamedTuple):
@@ -25,6 +29,7 @@ class Coming(NamedTuple):
 class _Kind:
     """What is known of all that need the same: ten thousand may wait for it."""
 
+    resource: str
     fitting: list[str]
     """Nodes that could run it were they empty."""
     size: int
@@ -38,45 +43,54 @@ class _Kind:
 
 
 class Places:
-    """Free GPUs by node, while they are given out."""
+    """Free GPUs by node and kind, while they are given out. `unseen`: nodes of which it is not known what others hold
+    there; nothing is given out on these."""
 
-    def __init__(self, nodes: Sequence[NodeView], foreign: Mapping[str, int]) -> None:
+    def __init__(
+        self, nodes: Sequence[NodeView], foreign: Mapping[str, Mapping[str, int]], *, unseen: Set[str] = frozenset()
+    ) -> None:
         self._nodes = {node.meta.key.name: node for node in nodes}
-        self._free = {name: node.gpus - foreign.get(name, 0) for name, node in self._nodes.items()}
+        self._free = {
+            (name, resource): 0 if name in unseen else count - foreign.get(name, {}).get(resource, 0)
+            for name, node in self._nodes.items()
+            for resource, count in node.devices.items()
+        }
         self.total = sum(max(free, 0) for free in self._free.values())
         """GPUs that are not others'."""
-        self._coming: dict[str, int] = defaultdict(int)
+        self._unseen = unseen
+        self._coming: dict[_Place, int] = defaultdict(int)
         """GPUs of pods that are about to end, less what was promised of them and of what is free."""
-        self._kept: set[str] = set()
-        """Nodes whose free GPUs are kept for a run that waits for more of them."""
+        self._kept: set[_Place] = set()
+        """Whose free GPUs are kept for a run that waits for more of them."""
         self._kinds: dict[object, _Kind] = {}
         """By need."""
-        self._last: tuple[Request | None, _Kind] = (None, _Kind([], 0))
+        self._last: tuple[Request | None, _Kind] = (None, _Kind("", [], 0))
         """Who was asked about last is asked about again."""
 
-    def take(self, node: str, gpus: int) -> None:
-        if node in self._free:
-            self._free[node] -= gpus
+    def take(self, node: str, gpus: int, resource: str = NVIDIA) -> None:
+        if (node, resource) in self._free:
+            self._free[node, resource] -= gpus
             self._changed()
 
-    def expect(self, node: str, gpus: int) -> None:
+    def expect(self, node: str, gpus: int, resource: str = NVIDIA) -> None:
         """A pod there is about to end."""
-        self._coming[node] += gpus
+        self._coming[node, resource] += gpus
 
     def put(self, request: Request) -> bool:
         """Takes the tightest place that is free now; among equals the GPU with the least memory."""
         kind = self._kind(request)
         if kind.full:
             return False
+        needs, resource = request.needs, request.needs.resource
         free = [
-            (self._free[name] - request.gpus, self._nodes[name].gpu_memory_mib or 0, name)
+            (self._free[name, resource] - request.gpus, memory_on(self._nodes[name], needs.kind), name)
             for name in kind.fitting
-            if name not in self._kept and self._free[name] >= request.gpus
+            if (name, resource) not in self._kept and self._free[name, resource] >= request.gpus
         ]
         if not free:
             kind.full = True
             return False
-        self.take(min(free)[2], request.gpus)
+        self.take(min(free)[2], request.gpus, resource)
         return True
 
     def keep(self, request: Request, *, also: bool = False) -> None:
@@ -85,29 +99,36 @@ class Places:
         line has its turn when the first one has started."""
         kind = self._kind(request)
         if not also:
-            kind.kept = kind.kept or any(name in self._kept for name in kind.fitting)
+            kind.kept = kind.kept or any((name, kind.resource) in self._kept for name in kind.fitting)
             if kind.kept:
                 return
-        nearest = [(-self._room(name), name) for name in kind.fitting if name not in self._kept]
+        places = [(name, kind.resource) for name in kind.fitting if name not in self._unseen]
+        nearest = [(-self._room(place), place) for place in places if place not in self._kept]
         if nearest:
             self._keep(min(nearest)[1])
 
-    def _keep(self, node: str) -> None:
-        self._kept.add(node)
+    def _keep(self, place: _Place) -> None:
+        self._kept.add(place)
         self._changed()
 
-    def _room(self, node: str) -> int:
-        return self._free[node] + self._coming.get(node, 0)
+    def _room(self, place: _Place) -> int:
+        return self._free[place] + self._coming.get(place, 0)
 
     def coming(self, request: Request) -> list[Coming]:
         """Where room for it is, or could be made, the nearest first."""
-        nodes = [Coming(name, max(request.gpus - self._room(name), 0)) for name in self.fitting(request)]
+        resource = request.needs.resource
+        nodes = [
+            Coming(name, max(request.gpus - self._room((name, resource)), 0))
+            for name in self.fitting(request)
+            if name not in self._unseen
+        ]
         return sorted(nodes, key=lambda at: (at.missing, at.node))
 
     def promise(self, request: Request, node: str, *, freed: int) -> None:
         """What is free there is kept for it, and what comes is its own. `freed`: GPUs that others give back for it."""
-        self._coming[node] += freed - request.gpus
-        self._keep(node)
+        place = (node, request.needs.resource)
+        self._coming[place] += freed - request.gpus
+        self._keep(place)
 
     def _kind(self, request: Request) -> _Kind:
         if request is self._last[0]:
@@ -116,8 +137,9 @@ class Places:
         kind = self._kinds.get(needs.key)
         if kind is None:
             nodes = self._nodes.items()
-            fitting = [name for name, node in nodes if node.gpus >= needs.gpus and unfit(needs, node) is None]
-            kind = self._kinds[needs.key] = _Kind(fitting, sum(self._nodes[name].gpus for name in fitting))
+            fitting = [name for name, node in nodes if needs.room(node) and unfit(needs, node) is None]
+            size = sum(self._nodes[name].devices[needs.resource] for name in fitting)
+            kind = self._kinds[needs.key] = _Kind(needs.resource, fitting, size)
         self._last = request, kind
         return kind
 
@@ -137,25 +159,54 @@ class Places:
         """What it waits for."""
         kind = self._kind(request)
         if kind.said is None:
-            free = sum(max(self._free[name], 0) for name in kind.fitting if name not in self._kept)
-            kept = sum(max(self._free[name], 0) for name in kind.fitting if name in self._kept)
+            places = [(name, kind.resource) for name in kind.fitting]
+            free = sum(max(self._free[place], 0) for place in places if place not in self._kept)
+            kept = sum(max(self._free[place], 0) for place in places if place in self._kept)
             held = f", {kept} kept for the next in line" if kept else ""
-            words = f"waits for {wanted(request.needs)}: {free} of {kind.size} free{held}"
+            new = sorted(self._unseen & set(kind.fitting))
+            look = f"; {_some(new)} new, and what others hold there is not known yet" if new else ""
+            words = f"waits for {wanted(request.needs)}: {free} of {kind.size} free{held}{look}"
             kind.said = Why(Reason.WAITING_FOR_GPUS, words)
         return kind.said
 
     def misfit(self, request: Request) -> str | None:
-        """Why no node can ever run it, in the words of the first requirement that leaves none; None: one can."""
+        """Why no node can run it as things are, in the words of the first requirement that leaves none; None: one
+        can."""
         if self.fitting(request):
             return None
         needs = request.needs
         head = f"no node has {wanted(needs)}"
-        with_gpus = [node for node in self._nodes.values() if node.gpus]
+        away = sorted(name for name, node in self._nodes.items() if _comes_back(needs, node))
+        if away:
+            held = ", ".join(
+                f"{name} has {self._nodes[name].devices.get(needs.resource, 0)} of "
+                f"{self._nodes[name].capacity[needs.resource]} fit for use"
+                for name in away[:2]
+            )
+            return f"{head} at the moment: {held}; it starts once its device plugin offers them again"
+        resource = needs.resource
+        with_gpus = [node for node in self._nodes.values() if node.devices.get(resource)]
         if not with_gpus:
-            return f"{head}: no node has GPUs at all"
-        models = ", ".join(sorted({node.gpu_model or "unnamed" for node in with_gpus}))
-        largest = max(node.gpus for node in with_gpus)
+            what = "GPUs" if resource == NVIDIA else resource
+            return f"{head}: no node has {what} at all{_others(self._nodes.values(), resource)}"
+        models = ", ".join(sorted({model_on(node, needs.kind) or "unnamed" for node in with_gpus}))
+        largest = max(node.devices[resource] for node in with_gpus)
         if largest < request.gpus:
             return f"{head}: the largest node has {largest}"
-        reasons = sorted({why for node in with_gpus if node.gpus >= needs.gpus and (why := unfit(needs, node))})
+        reasons = sorted({why for node in with_gpus if needs.room(node) and (why := unfit(needs, node))})
         return f"{head}: {'; '.join(reasons[:4])} (GPUs here: {models})"
+
+
+def _comes_back(needs: Needs, node: NodeView) -> bool:
+    """Whether only devices that are not fit for use at the moment are missing: a device plugin that starts anew reports
+    none for a while."""
+    return node.capacity.get(needs.resource, 0) >= needs.gpus and not needs.room(node) and unfit(needs, node) is None
+
+
+def _others(nodes: Iterable[NodeView], resource: str) -> str:
+    found = sorted({name for node in nodes for name, count in node.devices.items() if count and name != resource})
+    return f" (devices here: {', '.join(found[:6])})" if found else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"node {names[0]} is" if len(names) == 1 else f"{len(names)} nodes are"

@@ -9,7 +9,7 @@ quota holds back keeps what is left of that.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from typing import NamedTuple
 from orkhaven.api import Priority, Reason
 from orkhaven.core.actions import Preempt, SuspendJob
 from orkhaven.core.attempts import POD_PHASES_ENDED
+from orkhaven.core.devices import NVIDIA
 from orkhaven.core.queue.order import Balance, in_turn, order
 from orkhaven.core.queue.places import Places
 from orkhaven.core.queue.request import Request
@@ -51,28 +52,30 @@ def plan_queue(
     *,
     nodes: Sequence[NodeView],
     pods: Sequence[PodView],
-    foreign_gpus: Mapping[str, int],
+    foreign_gpus: Mapping[str, Mapping[str, int]],
     waiting: Sequence[Request],
     running: Sequence[Request],
     parallelism: Mapping[Key, int],
     stopped: Collection[Key] = (),
     shares: Shares = Shares(),  # noqa: B008 (frozen)
     quotas: Mapping[str, Quota] = {},
+    unseen: Set[str] = frozenset(),
     now: datetime,
 ) -> QueuePlan:
     """Which of `waiting` to release, and who of `running` has to make room.
 
-    `pods`: ours, those that have not ended; one that is bound to a node holds its GPUs there. `foreign_gpus`: by node,
-    what pods that are not ours hold. `running`: Jobs that are released and not finished; those without a bound pod get
-    a place before anybody waiting. `parallelism`: by sweep, how many of its trials may hold a place (one that is
-    missing here has no limit). `stopped`: Experiments whose sweep starts no more trials. `quotas`: by namespace; one
-    that is missing here has none.
+    `pods`: ours, those that have not ended; one that is bound to a node holds its GPUs there. `foreign_gpus`: by node
+    and resource, what pods that are not ours hold. `running`: Jobs that are released and not finished; those without a
+    bound pod get a place before anybody waiting. `parallelism`: by sweep, how many of its trials may hold a place (one
+    that is missing here has no limit). `stopped`: Experiments whose sweep starts no more trials. `quotas`: by
+    namespace; one that is missing here has none. `unseen`: nodes of which `foreign_gpus` does not know yet; nothing is
+    given out there.
     """
     live = [pod for pod in pods if pod.phase not in POD_PHASES_ENDED]
     stopping = {_job_of(pod) for pod in live}
     # A Job that is suspended again holds what it has until its pod is gone.
     holding = [*running, *(request for request in waiting if request.job in stopping)]
-    places = _places(nodes, foreign_gpus, live=live, running=running)
+    places = _places(nodes, foreign_gpus, unseen=unseen, live=live, running=running)
     balance = Balance(shares)
     for request in holding:
         balance.hold(request)
@@ -99,21 +102,26 @@ def plan_queue(
 
 
 def _places(
-    nodes: Sequence[NodeView], foreign_gpus: Mapping[str, int], *, live: Sequence[PodView], running: Sequence[Request]
+    nodes: Sequence[NodeView],
+    foreign_gpus: Mapping[str, Mapping[str, int]],
+    *,
+    unseen: Set[str],
+    live: Sequence[PodView],
+    running: Sequence[Request],
 ) -> Places:
     """What is left once all that were released have a place."""
-    places = Places(nodes, foreign_gpus)
+    places = Places(nodes, foreign_gpus, unseen=unseen)
     released = {request.job for request in running}
     placed = set()
     for pod in live:
         if pod.node is None:
             continue
         placed.add(_job_of(pod))
-        places.take(pod.node, pod.gpus)
+        places.take(pod.node, pod.gpus, pod.resource)
         # Told to stop, by whomever. A pod to look around in has no Job in the queue and ends when it is left.
         told = _job_of(pod) not in released and contract.LABEL_DEBUG not in pod.meta.labels
         if pod.meta.deleting or told:
-            places.expect(pod.node, pod.gpus)
+            places.expect(pod.node, pod.gpus, pod.resource)
     for request in sorted(running, key=order):
         if request.gpus and request.job not in placed and not places.put(request):
             places.keep(request, also=True)
@@ -157,7 +165,7 @@ def _holders(holding: Sequence[Request], live: Sequence[PodView]) -> dict[Key, s
 def _quota_left(quotas: Mapping[str, Quota], holding: Sequence[Request]) -> dict[str, int]:
     left = {namespace: quota.limit - quota.used_by_others for namespace, quota in quotas.items()}
     for request in holding:
-        if request.job.namespace in left:
+        if request.job.namespace in left and request.needs.resource == NVIDIA:
             left[request.job.namespace] -= request.gpus
     return left
 
@@ -205,7 +213,7 @@ class _Decision:
             self._reasons[request.experiment] = why
             return
         self.balance.hold(request)
-        if request.job.namespace in self.quota_left:
+        if request.job.namespace in self.quota_left and request.needs.resource == NVIDIA:
             self.quota_left[request.job.namespace] -= request.gpus
         if request.sweep is not None:
             self.holders.setdefault(request.sweep, set()).add(request.job)
@@ -240,7 +248,7 @@ class _Decision:
     def _over_quota(self, request: Request) -> Why | None:
         namespace = request.job.namespace
         quota = self.quotas.get(namespace)
-        if quota is None or not request.gpus:
+        if quota is None or not request.gpus or request.needs.resource != NVIDIA:
             return None
         if request.gpus > quota.limit:
             words = f"quota of namespace {namespace}: {quota.limit} GPUs, and it needs {request.gpus}"

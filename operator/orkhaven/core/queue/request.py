@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from orkhaven.api import Priority
+from orkhaven.core.devices import WHOLE, GpuResource, named
 from orkhaven.core.kueue.labels import queue_of
 from orkhaven.core.outcome import is_finished, to_prune
 from orkhaven.core.queue.needs import Needs, needs_of, past
@@ -43,10 +44,13 @@ class Request:
         return self.needs.gpus
 
 
-def request_of(exp: ExperimentView, job: JobView) -> Request | None:
-    """What the Job of an attempt needs; None where the spec cannot be read."""
+def request_of(exp: ExperimentView, job: JobView, kinds: Sequence[GpuResource] = (WHOLE,)) -> Request | None:
+    """What the Job of an attempt needs; None where the spec cannot be read. `kinds`: of GPUs, as the settings name
+    them."""
     if exp.spec is None:
         return None
+    # The spec may ask for something else by now; what its pod will hold, the Job says.
+    kind = named(job.resource or exp.spec.resources.gpu_resource, kinds)
     sweep = exp.meta.labels.get(contract.LABEL_SWEEP)
     return Request(
         job=job.meta.key,
@@ -58,7 +62,7 @@ def request_of(exp: ExperimentView, job: JobView) -> Request | None:
         user=exp.created_by,
         priority=exp.spec.priority,
         released=None if job.suspended else job.started,
-        needs=needs_of(exp.spec, avoid=job.avoid),
+        needs=needs_of(exp.spec, kind=kind, gpus=job.gpus, avoid=job.avoid),
         of_kueue=queue_of(job.meta.labels) is not None,
         said=job.avoid if job.started is None else None,
     )

@@ -42,7 +42,8 @@ class Victims:
         self._balance = balance
         self._due = due
         self._settled = now - shares.min_run
-        self._at: dict[str, dict[Key, Request]] = {}
+        self._at: dict[tuple[str, str], dict[Key, Request]] = {}
+        """By node and kind of GPU."""
         self._groups: dict[_Group, int] = {}
         self._hopeless: set[object] = set()
         self._tries = 0
@@ -51,7 +52,7 @@ class Victims:
             if node is None or not request.gpus or request.of_kueue:
                 continue
             if request.priority is not Priority.INTERACTIVE:
-                self._at.setdefault(node, {})[request.job] = request
+                self._at.setdefault((node, request.needs.resource), {})[request.job] = request
                 group = _group(request)
                 self._groups[group] = min(self._groups.get(group, request.gpus), request.gpus)
 
@@ -83,7 +84,7 @@ class Victims:
             self._hopeless.add(kind)
             return None
         for victim in found:
-            del self._at[node][victim.job]
+            del self._at[node, victim.needs.resource][victim.job]
             self._balance.give_back(victim)
         self._balance.hold(waiter)
         places.promise(waiter, node, freed=sum(victim.gpus for victim in found))
@@ -95,7 +96,7 @@ class Victims:
         """The smallest one that is enough, else the largest and so on. `groups`: of which one may be preempted."""
         left = [
             run
-            for run in self._at.get(node, {}).values()
+            for run in self._at.get((node, waiter.needs.resource), {}).values()
             if _group(run) in groups and _has_run(run, urgent=urgent, settled=self._settled)
         ]
         if sum(run.gpus for run in left) < missing:

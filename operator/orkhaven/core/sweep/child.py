@@ -16,6 +16,7 @@ def child_body(
 ) -> dict[str, Any]:
     """`labels`: beside those that every trial has."""
     key = sweep.meta.key
+    creator = {contract.ANNOTATION_CREATED_BY: sweep.created_by} if sweep.created_by else {}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "Experiment",
@@ -29,6 +30,7 @@ def child_body(
                 contract.LABEL_PARAM_HASH: param_hash(spec["params"])[:LABEL_DIGITS],
                 **(labels or {}),
             },
+            **({"annotations": creator} if creator else {}),
             "ownerReferences": [
                 {
                     "apiVersion": f"{GROUP}/{VERSION}",
