@@ -246,7 +246,8 @@ class World:
             # One for whom somebody waits is not told twice.
             told = sum([self._tell_to_stop(pod) for pod in pods]) > 0
             if told or status.get("active") or status.get("startTime"):
-                self._job(job, active=0, startTime=None)
+                since = {"type": "Suspended", "status": "True", "lastTransitionTime": stamp(self.cluster.clock.now())}
+                self._job(job, active=0, startTime=None, conditions=status.get("conditions") or [since])
                 return True
             return False
         ended = [p for p in pods if p["status"]["phase"] in TERMINAL]
@@ -264,7 +265,7 @@ class World:
             return True
         self._create_pod(job)
         # With the pod in the same step: a pod deleted by hand right after it was made counts as failed too.
-        self._job(job, active=1, startTime=stamp(self.cluster.clock.now()))
+        self._job(job, active=1, startTime=stamp(self.cluster.clock.now()), conditions=None)
         return True
 
     def _tell_to_stop(self, pod: Body) -> bool:

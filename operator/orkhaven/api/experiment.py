@@ -374,6 +374,9 @@ class ExperimentStatus(StatusModel):
     failure: Annotated[FailureStatus | None, Field(description="What it died of.")] = None
     checkpoint: Annotated[CheckpointStatus | None, Field(description="Where the next attempt goes on.")] = None
     gpu_seconds: Annotated[float, Field(description="GPUs times seconds held, over all attempts.")] = 0
+    saved_gpu_seconds: Annotated[
+        float | None, Field(description="What the run has cost whose result this one took over.")
+    ] = None
     start_time: Annotated[datetime | None, Field(description="When the first attempt started.")] = None
     completion_time: Annotated[datetime | None, Field(description="When it ended for good.")] = None
 

@@ -119,6 +119,17 @@ class GpuHours(StatusModel):
     failed: Annotated[float, Field(description="By trials that failed.")] = 0
     pruned: Annotated[float, Field(description="By trials that were stopped early.")] = 0
     running: Annotated[float, Field(description="By finished attempts of trials that have not ended.")] = 0
+    preempted: Annotated[
+        float | None,
+        Field(
+            description="Of the total: by attempts that were preempted, drained or lost with their node; their runs "
+            "went on from a checkpoint. Unset: none."
+        ),
+    ] = None
+    saved: Annotated[
+        float | None,
+        Field(description="Beside the total: what the runs have cost whose results were taken over. Unset: none."),
+    ] = None
 
 
 class SweepStatus(StatusModel):

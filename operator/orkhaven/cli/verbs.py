@@ -330,6 +330,24 @@ def dashboard(
     return does.dashboard(session, sweep, port=port, browser=browser)
 
 
+@app.command(short_help="Where the GPU-hours went")
+@takes("cluster", "output", "hub")
+def usage(
+    session: Session,
+    by: Annotated[
+        str | None, typer.Option(metavar="WHAT", help="user (default), sweep, model, cause or namespace.")
+    ] = None,
+    since: Annotated[str, typer.Option(metavar="SPAN", help="7d, 4w or a day such as 2026-11-30, in UTC.")] = "30d",
+    until: Annotated[str | None, typer.Option(metavar="DAY", help="The last day that counts. Default: today.")] = None,
+    per: Annotated[str | None, typer.Option(metavar="PERIOD", help="A row for each day, week or month.")] = None,
+    everywhere: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Of all that you may read.")] = False,
+) -> int:
+    """GPU-hours by person, sweep, GPU model, cause or namespace, and what came of them; from the hub."""
+    from orkhaven.cli import usage as does
+
+    return does.usage(session, by=by, since=since, until=until, per=per, everywhere=everywhere)
+
+
 @app.command(short_help="Check files without a cluster")
 @takes("output")
 def lint(

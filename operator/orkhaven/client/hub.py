@@ -126,6 +126,11 @@ class Hub:
         answer = self._request("GET", f"/api/v1/namespaces/{path}", _query(query))
         return answer.json()
 
+    def get_all(self, path: str, **query: Any) -> Any:
+        """The JSON at a path below /api/v1 that is of all namespaces."""
+        answer = self._request("GET", f"/api/v1/{path}", _query(query))
+        return answer.json()
+
     def pages(self, path: str, *, limit: int = PAGE, most: int | None = None, **query: Any) -> Iterator[dict[str, Any]]:
         """Items of a list, page by page, at most `most`."""
         left = most

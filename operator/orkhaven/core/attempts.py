@@ -273,6 +273,23 @@ def pruned(verdict: Verdict, job: JobView | None, why: str) -> Verdict:
 # --- bookkeeping ------------------------------------------------------------------------------------------------------
 
 
+def gpus_of(seen: Observed, spec: ExperimentSpec) -> int:
+    """What a pod of the attempt holds: the spec may have been edited since its Job was made."""
+    made = (seen.job.gpus if seen.job is not None else 0) or (seen.pod.gpus if seen.pod is not None else 0)
+    return made or spec.resources.gpus
+
+
+def gone_at(job: JobView | None, *, grace: float, now: datetime) -> datetime:
+    """When a pod of which nothing is seen any more has ended, at the latest. Usually that is now; but nobody may have
+    looked for a while, and the Job says when it was told to stop."""
+    known = [now]
+    if job is not None and job.finished is not None:
+        known.append(job.finished)
+    if job is not None and job.suspended and job.suspended_since is not None:
+        known.append(job.suspended_since + timedelta(seconds=grace))
+    return min(known)
+
+
 def book(
     attempt: Attempt,
     pod: PodView | None,
@@ -280,15 +297,14 @@ def book(
     gpus: int,
     nodes: Mapping[str, NodeView],
     over: bool,
-    latest: datetime | None = None,
     model_label: str,
+    gone: datetime,
     now: datetime,
 ) -> Attempt:
     """The attempt's record with what its pod shows now.
 
-    `over`: whatever the pod shows, nothing of this attempt runs any more. `latest`: when a pod whose end nobody saw
-    was gone at the latest; None: now.
-    `model_label`: by which a node says the model of its GPUs.
+    `over`: whatever the pod shows, nothing of this attempt runs any more. `gone`: when it ended, where it is seen no
+    more. `model_label`: by which a node says the model of its GPUs.
     """
 
     def _model(node: NodeView | None) -> str | None:
@@ -310,22 +326,28 @@ def book(
         finished = pod is not None and pod.phase in POD_PHASES_ENDED
         vanished = pod is None and (changes.get("pod") or attempt.pod) is not None
         if finished or vanished or over:
-            unseen = min(latest, now) if latest is not None and started is not None and latest > started else now
+            unseen = gone if pod is None and (started is None or gone > started) else now
             ended = whole_seconds((pod.container.finished if pod is not None else None) or unseen)
             booked += _held((pod.started if pod is not None else None) or started, ended, gpus)
     gpu_seconds = round(booked, 1) if booked or attempt.gpu_seconds is not None or ended is not None else None
     return attempt.model_copy(update={**changes, "start_time": started, "end_time": ended, "gpu_seconds": gpu_seconds})
 
 
-def stopped_by(job: JobView | None, *, defaults: Defaults) -> datetime | None:
-    """When the pod of a suspended Job had to be gone; None: that is not known."""
-    if job is None or not job.suspended or job.suspended_since is None:
-        return None
-    return job.suspended_since + timedelta(seconds=defaults.termination_grace_seconds)
-
-
 def _held(started: datetime | None, ended: datetime, gpus: int) -> float:
     return 0.0 if started is None else max((ended - started) / timedelta(seconds=1), 0.0) * gpus
+
+
+def held_on(attempt: Attempt, pod: PodView | None, *, gpus: int) -> Attempt:
+    """The record of an attempt that has ended before its pod did, since the verdict did not wait for that: with the
+    time until the pod had saved and stopped."""
+    finished = pod.container.finished if pod is not None and pod.phase in POD_PHASES_ENDED else None
+    if pod is None or finished is None or attempt.pod != pod.meta.key.name or attempt.end_time is None:
+        return attempt
+    finished = whole_seconds(finished)
+    if finished <= attempt.end_time:
+        return attempt
+    booked = (attempt.gpu_seconds or 0.0) + _held(attempt.end_time, finished, gpus)
+    return attempt.model_copy(update={"end_time": finished, "gpu_seconds": round(booked, 1)})
 
 
 def close(attempt: Attempt, verdict: Verdict, *, now: datetime) -> Attempt:

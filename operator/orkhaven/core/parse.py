@@ -105,8 +105,8 @@ def parse_job(body: Mapping[str, Any]) -> JobView:
         failed_reason=None if failed is None else (_str(failed.get("reason")) or "Failed"),
         failed_message=None if failed is None else _str(failed.get("message")),
         started=_time(status.get("startTime")),
-        suspended_since=_time(conditions.get("Suspended", {}).get("lastTransitionTime")),
         finished=None if ended is None else (_time(ended.get("lastTransitionTime")) or meta.created),
+        suspended_since=_time(conditions.get("Suspended", {}).get("lastTransitionTime")),
     )
 
 

@@ -178,6 +178,12 @@ def worker_of(source: ExperimentView) -> str:
     return copied or source.meta.key.name
 
 
+def cost_of(source: ExperimentView) -> float:
+    """GPU-seconds that the work has taken, whoever did it."""
+    copied = source.status.saved_gpu_seconds if source.status.reason == Reason.REUSED else None
+    return source.status.gpu_seconds if copied is None else copied
+
+
 def copied_fields(source: ExperimentView, raw_status: Mapping[str, Any]) -> dict[str, Any]:
     """The hub's part of the source's status, as far as `raw_status` does not have it yet."""
     fields = {name: source.raw_status[name] for name in COPIED if source.raw_status.get(name)}

@@ -91,10 +91,10 @@ class JobView:
     failed_message: str | None = None
     started: datetime | None = None
     """When it was released last; a deadline counts from here."""
-    suspended_since: datetime | None = None
-    """When the Job controller told its pods to stop, or found it suspended first."""
     finished: datetime | None = None
     """When it became Complete or Failed. None while FailureTarget only announces it: pods are still ending then."""
+    suspended_since: datetime | None = None
+    """When its pod was told to stop (condition Suspended); None: it is not suspended, or that is not said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

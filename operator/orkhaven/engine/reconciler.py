@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from orkhaven.api import ExperimentStatus
 from orkhaven.api.retry import AvoidedNode
+from orkhaven.core import ledger
 from orkhaven.core.actions import (
     Action,
     CreateExperiment,
@@ -41,7 +43,7 @@ from orkhaven.engine.admission import Requests, plan_admission
 from orkhaven.engine.executor import Executor, side_by_side
 from orkhaven.engine.ports import OPERATOR_MANAGER, Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Reader
 from orkhaven.engine.retold import Retold
-from orkhaven.engine.status import differs, ended_attempts
+from orkhaven.engine.status import differs
 from orkhaven.engine.store import Store
 from orkhaven.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Unavailable
 from orkhaven.logs import about
@@ -379,10 +381,15 @@ class Reconciler:
         )
         self._learn(kind, body)
         if isinstance(view, ExperimentView):
-            for reason in ended_attempts(view.status, plan.status):
-                self._meters.attempt_ended(reason)
-            self._meters.gpu_seconds(max(0.0, float(plan.status.get("gpuSeconds") or 0) - view.status.gpu_seconds))
+            self._count(view, ExperimentStatus.model_validate(plan.status))
         return True
+
+    def _count(self, view: ExperimentView, written: ExperimentStatus) -> None:
+        namespace = view.meta.key.namespace
+        for attempt in ledger.ended(view.status, written):
+            self._meters.attempt_ended(attempt.reason)
+            self._meters.gpu_seconds(namespace, attempt.spent, attempt.gpu_seconds)
+        self._meters.gpu_seconds_saved(namespace, ledger.saved(view.status, written))
 
     async def _refresh(self, kind: Kind, key: Key, uid: str) -> None:
         """Read one object again, past whatever the watch has not delivered yet."""

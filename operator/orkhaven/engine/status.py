@@ -1,4 +1,4 @@
-"""Whether a status has to be written, and what a written one means for the meters."""
+"""Whether a status has to be written."""
 
 from __future__ import annotations
 
@@ -28,16 +28,3 @@ def differs(kind: Kind, stored: dict[str, Any], desired: dict[str, Any]) -> bool
     except ValueError:
         # What is stored cannot be read, e.g. written by hand: replace it.
         return True
-
-
-def ended_attempts(stored: ExperimentStatus, desired: dict[str, Any]) -> list[str]:
-    """Reasons of the attempts that this write is the first to call ended.
-
-    An attempt has ended once it has a reason: a suspended one has an endTime too, and goes on.
-    """
-    ended = {attempt.number for attempt in stored.attempts if attempt.reason is not None}
-    return [
-        str(attempt["reason"])
-        for attempt in desired.get("attempts", ())
-        if attempt.get("reason") is not None and attempt["number"] not in ended
-    ]

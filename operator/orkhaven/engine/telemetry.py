@@ -66,7 +66,16 @@ class Telemetry:
             "orkhaven_early_stopped_total", "Attempts that early stopping ended.", registry=registry
         )
         self._gpu_seconds = Counter(
-            "orkhaven_gpu_seconds_total", "GPUs times seconds held by attempts that were recorded.", registry=registry
+            "orkhaven_gpu_seconds_total",
+            "GPUs times seconds held by attempts that have ended, by what came of them.",
+            ["namespace", "outcome"],
+            registry=registry,
+        )
+        self._gpu_seconds_saved = Counter(
+            "orkhaven_gpu_seconds_saved_total",
+            "GPUs times seconds that runs have cost whose results were taken over.",
+            ["namespace"],
+            registry=registry,
         )
         self._repairs = Counter(
             "orkhaven_resync_repairs_total",
@@ -91,8 +100,13 @@ class Telemetry:
         elif reason != Reason.COMPLETED:
             self._failures.labels(reason).inc()
 
-    def gpu_seconds(self, seconds: float) -> None:
-        self._gpu_seconds.inc(seconds)
+    def gpu_seconds(self, namespace: str, spent: str, seconds: float) -> None:
+        # Causes are counted by orkhaven_failures_total: with them here, too, there would be hundreds of series.
+        self._gpu_seconds.labels(namespace, str(spent)).inc(seconds)
+
+    def gpu_seconds_saved(self, namespace: str, seconds: float) -> None:
+        if seconds:
+            self._gpu_seconds_saved.labels(namespace).inc(seconds)
 
     def resynced(self, kind: str, repaired: int) -> None:
         self._repairs.labels(str(kind)).inc(repaired)

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orkhaven import __version__
-from orkhaven.hub.api import artifacts, ingest, logs, ops, reads, tables
+from orkhaven.hub.api import artifacts, ingest, logs, ops, reads, tables, usage
 from orkhaven.hub.artifacts.volume import Volumes
 from orkhaven.hub.auth import ReadAuthorizer, WriteAuth
 from orkhaven.hub.context import Clocks, Hub, storage_trouble
@@ -43,6 +43,7 @@ from orkhaven.hub.silence import Silence
 from orkhaven.hub.storage.ingest import Ingest
 from orkhaven.hub.storage.store import Store, open_store
 from orkhaven.hub.telemetry import Telemetry
+from orkhaven.hub.usage.recorder import Recorder
 from orkhaven.hub.writer import BusyError, Writer
 
 RETENTION_EVERY = 3600.0
@@ -107,6 +108,15 @@ def create_app(
             silence = Silence(catalogue, gateway, store.reader, writer, clock=clocks.steady())
             listening = asyncio.create_task(silence.run(), name="hub-silence")
             stack.callback(listening.cancel)
+            recorder = Recorder(
+                catalogue,
+                store.usage,
+                writer,
+                retention=settings.usage_retention_days * 86_400,
+                clock=clocks.steady(),
+            )
+            recording = asyncio.create_task(recorder.run(), name="hub-usage")
+            stack.callback(recording.cancel)
             boards = Tables(catalogue, revisions, store.reader, clock=clocks.monotonic)
             warming = asyncio.create_task(_warm(catalogue, boards))
             stack.callback(warming.cancel)
@@ -145,7 +155,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for router in (ingest.router, logs.router, artifacts.router, reads.router, tables.router, ops.router):
+    for router in (ingest.router, logs.router, artifacts.router, reads.router, tables.router, usage.router, ops.router):
         app.include_router(router)
     install_pages(app, settings, clocks)
     app.add_exception_handler(HttpError, _http_error)

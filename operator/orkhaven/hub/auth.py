@@ -172,16 +172,33 @@ class ReadAuthorizer:
         token = bearer(authorization)
         await self._cache.get((_digest(token), namespace, what), lambda: self._check(token, namespace, what))
 
+    async def identify(self, authorization: str | None) -> None:
+        """Only that it is somebody, for answers that say nothing of a namespace. Raises HttpError 401 or 503."""
+        if self._open:
+            return
+        token = bearer(authorization)
+        await self._cache.get((_digest(token), None, None), lambda: self._known(token))
+
+    async def _known(self, token: str) -> None:
+        try:
+            await self._who(token)
+        except ApiError as error:
+            raise _unchecked(error) from error
+
+    async def _who(self, token: str) -> TokenReview:
+        who = await self._gateway.token_review(token, [])
+        if not who.authenticated:
+            raise HttpError(
+                401,
+                "TokenRefused",
+                f"the API server does not accept the token: {_why(who)}; `kubectl create token NAME` makes one",
+                where="header Authorization",
+            )
+        return who
+
     async def _check(self, token: str, namespace: str, what: What) -> None:
         try:
-            who = await self._gateway.token_review(token, [])
-            if not who.authenticated:
-                raise HttpError(
-                    401,
-                    "TokenRefused",
-                    f"the API server does not accept the token: {_why(who)}; `kubectl create token NAME` makes one",
-                    where="header Authorization",
-                )
+            who = await self._who(token)
             if not await self._gateway.access_review(
                 who, verb="get", kind=what.kind, namespace=namespace, subresource=what.subresource
             ):

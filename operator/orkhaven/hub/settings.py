@@ -118,6 +118,15 @@ class HubSettings(BaseSettings):
         ),
     ] = None
 
+    usage_retention_days: Annotated[
+        float,
+        Field(
+            description="Days after its end when a line of the ledger of GPU time is deleted: a year and a month, so "
+            "that a month can be held against the same one of the year before. A line is 300 bytes, one per pod.",
+            gt=0,
+        ),
+    ] = 400
+
     logs: Annotated[
         bool,
         Field(description="Keep the logs of attempts. Needs `list` and `watch` of pods and `get` of pods/log."),

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from orkhaven.api import ExperimentStatus
 from orkhaven.engine.ports import Kind
-from orkhaven.engine.status import differs, ended_attempts
+from orkhaven.engine.status import differs
 
 BASE: dict[str, Any] = {"state": "Running", "gpuSeconds": 5, "startTime": "2026-01-01T00:00:00Z"}
 
@@ -33,10 +32,3 @@ def test_a_status_is_written_where_it_says_something_else(
     stored: dict[str, Any], desired: dict[str, Any], want: bool
 ) -> None:
     assert differs(Kind.EXPERIMENT, stored, desired) is want
-
-
-def test_attempts_that_this_write_is_the_first_to_call_ended_are_counted() -> None:
-    ended = {"number": 1, "job": "e-1", "endTime": "2026-01-01T00:00:00Z", "reason": "Preempted"}
-    stored = ExperimentStatus.model_validate({"attempts": [ended, {"number": 2, "job": "e-2"}]})
-    desired = {"attempts": [ended, {**ended, "number": 2, "reason": "OutOfMemoryKilled"}, {"number": 3, "job": "e-3"}]}
-    assert ended_attempts(stored, desired) == ["OutOfMemoryKilled"]

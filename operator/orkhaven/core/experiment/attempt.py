@@ -9,7 +9,7 @@ from orkhaven.api import Reason
 from orkhaven.api.experiment import CheckpointStatus, State
 from orkhaven.api.retry import MAX_AVOIDED
 from orkhaven.core.actions import CreateJob, DeleteJob
-from orkhaven.core.attempts import Observed, Phase, alive, book, close, judge, pruned, stopped_by
+from orkhaven.core.attempts import Observed, Phase, alive, book, close, gone_at, gpus_of, held_on, judge, pruned
 from orkhaven.core.experiment.draft import Around, Draft
 from orkhaven.core.experiment.settle import settle
 from orkhaven.core.failures import Evidence
@@ -40,11 +40,11 @@ def look(draft: Draft, around: Around, seen: Observed) -> None:
     attempt = book(
         before,
         seen.pod,
-        gpus=around.spec.resources.gpus,
+        gpus=gpus_of(seen, around.spec),
         model_label=around.kind.model_label,
         nodes=around.nodes,
         over=verdict.phase is Phase.ENDED,
-        latest=stopped_by(seen.job, defaults=around.defaults),
+        gone=gone_at(seen.job, grace=around.defaults.termination_grace_seconds, now=draft.now),
         now=draft.now,
     )
     attempt = attempt.model_copy(
@@ -53,8 +53,7 @@ def look(draft: Draft, around: Around, seen: Observed) -> None:
     if seen.job is not None and seen.job.avoid != tuple(attempt.avoid or ()):
         # It was told of more nodes when it was released.
         attempt = attempt.model_copy(update={"avoid": list(seen.job.avoid)[:MAX_AVOIDED] or None})
-    draft.gpu_seconds = round(draft.gpu_seconds + (attempt.gpu_seconds or 0) - (before.gpu_seconds or 0), 1)
-    draft.attempts[-1] = attempt
+    draft.rewrite(attempt)
     draft.start_time = draft.start_time or attempt.start_time
     record = verdict.evidence.record if verdict.evidence else None
     if record is not None and record.checkpoint is not None:
@@ -86,6 +85,8 @@ def look(draft: Draft, around: Around, seen: Observed) -> None:
 def after(draft: Draft, around: Around, seen: Observed, *, recorded: bool, evidence: Evidence | None = None) -> None:
     """The latest attempt has ended. What still runs of it goes first, but only once its end is in the stored
     status."""
+    if recorded:
+        draft.rewrite(held_on(draft.attempts[-1], seen.pod, gpus=gpus_of(seen, around.spec)))
     attempt = draft.attempts[-1]
     if seen.job is not None and lingers(seen.job, seen.pod):
         # One that gave its GPUs back has a Job left, which is suspended, and nothing that runs.

@@ -87,7 +87,7 @@ class Draft:
         self.retries_used, self.retry_at = stored.retries_used, stored.retry_at
         self.overrides, self.avoid = stored.overrides, list(stored.avoid or ())
         self.failure, self.checkpoint = stored.failure, stored.checkpoint
-        self.gpu_seconds = stored.gpu_seconds
+        self.gpu_seconds, self.saved_gpu_seconds = stored.gpu_seconds, stored.saved_gpu_seconds
         self.start_time, self.completion_time = stored.start_time, stored.completion_time
 
     def refuse(self, why: str) -> Plan:
@@ -121,6 +121,12 @@ class Draft:
         self.attempts = self.attempts[-MAX_ATTEMPTS:]
         self.attempt_count = max(self.attempt_count, number)
         self.retry_at = self.failure = None
+
+    def rewrite(self, attempt: Attempt) -> None:
+        """The latest attempt's record, and the sum with it."""
+        before = self.attempts[-1].gpu_seconds or 0.0
+        self.gpu_seconds = round(self.gpu_seconds + (attempt.gpu_seconds or 0.0) - before, 1)
+        self.attempts[-1] = attempt
 
     def finish(self, state: State, reason: str, message: str, evidence: Evidence | None) -> None:
         self.say(state, reason, message)
@@ -194,6 +200,7 @@ class Draft:
             failure=self.failure,
             checkpoint=self.checkpoint,
             gpu_seconds=self.gpu_seconds,
+            saved_gpu_seconds=self.saved_gpu_seconds,
             start_time=self.start_time,
             completion_time=self.completion_time,
         )

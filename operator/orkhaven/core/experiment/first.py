@@ -13,6 +13,7 @@ from orkhaven.core.reuse import (
     Step,
     answer,
     copied_fields,
+    cost_of,
     gone_on_from,
     in_folder,
     own_folder,
@@ -98,6 +99,8 @@ def _goes_on(draft: Draft, around: Around, name: str) -> bool:
 def _take_over(draft: Draft, around: Around, name: str, source: ExperimentView | None) -> None:
     """The second half: the result, then the end. `source` None: it is gone, but its result is here already."""
     draft.reused_from = name
+    if source is not None:
+        draft.saved_gpu_seconds = cost_of(source)
     fields = copied_fields(source, draft.exp.raw_status) if source is not None else {}
     known = source.status.objective if source is not None else draft.exp.status.objective
     metric = around.spec.objective.metric if around.spec.objective else None

@@ -13,6 +13,7 @@ from orkhaven.api.search import Algorithm
 from orkhaven.api.sweep_status import FailureCluster, GpuHours, SweepState, TrialCounts
 from orkhaven.core.actions import Action, CreateExperiment, Note
 from orkhaven.core.failures.clusters import failure_clusters
+from orkhaven.core.ledger import hours_preempted, hours_saved
 from orkhaven.core.search.listing import duplicates_message, listed_duplicates
 from orkhaven.core.status import Conditions, clip, holds, reason_of, whole_seconds
 from orkhaven.core.sweep.observed import Observed
@@ -63,6 +64,8 @@ def status_of(seen: Observed, actions: Sequence[Action], reruns: Reruns) -> Swee
             failed=_hours([*tally.failed, *seen.family.replaced]),
             pruned=_hours(tally.pruned),
             running=_hours(tally.unfinished),
+            preempted=hours_preempted([*seen.children, *seen.family.replaced]) or None,
+            saved=hours_saved(seen.children) or None,
             total=_hours([*seen.children, *seen.family.replaced]),
         ),
         start_time=stored.start_time or _started(seen, making=making),

@@ -206,6 +206,20 @@ class BandList(Schema):
     bands: list[BandItem]
 
 
+class UsageReport(Schema):
+    since: Annotated[str, Field(description="First day, in UTC.")]
+    until: Annotated[str, Field(description="Last day.")]
+    by: Annotated[str, Field(description="namespace, user, sweep, model or cause.")]
+    per: Annotated[str, Field(description="day, week or month.")]
+    total: Annotated[dict[str, float], Field(description="GPU-hours: see docs/usage.md for each name.")]
+    rows: Annotated[
+        list[dict[str, Any]], Field(description="The same for each value of `by`, which is in it; the largest first.")
+    ]
+    periods: Annotated[
+        list[dict[str, Any]], Field(description="The same for each period, whose first day is `start`; oldest first.")
+    ]
+
+
 def json_number(value: float | None) -> float | str:
     """A stored value (None is NaN) as JSON can carry it."""
     return "NaN" if value is None else contract.encode_number(value)

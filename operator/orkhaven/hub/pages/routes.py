@@ -21,6 +21,7 @@ from orkhaven.hub.pages import (
     sweep,
     sweeps,
     timeline,
+    usage,
 )
 from orkhaven.hub.pages.context import make_pages
 from orkhaven.hub.settings import HubSettings
@@ -44,6 +45,7 @@ def install(app: FastAPI, settings: HubSettings, clocks: Clocks) -> None:
         compare,
         events,
         actions,
+        usage,
     ):
         app.include_router(module.router)
     app.include_router(reports.api)

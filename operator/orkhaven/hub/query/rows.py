@@ -14,11 +14,13 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from orkhaven.api.container import Resources
 from orkhaven.api.policy import held_reason
 from orkhaven.hub.ports import Body, is_finished
 from orkrun import contract
 
 Json = Any
+DEFAULT_GPUS: int = Resources.model_fields["gpus"].default
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,21 @@ class AttemptRow:
     reason: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """What an attempt has held of GPUs, started or not. Times are seconds since the epoch."""
+
+    number: int
+    pod: str
+    """The latest of its pods; empty: there was none."""
+    gpu_model: str | None
+    start: float | None
+    end: float | None
+    gpu_seconds: float
+    """Of its pods that have ended."""
+    reason: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentRow:
     """Times are RFC 3339 in UTC, as the API server writes them; None: there is none yet."""
@@ -101,11 +118,18 @@ class ExperimentRow:
     gpu_model: str | None
     exit_code: int | None
     gpu_seconds: float
+    saved_gpu_seconds: float | None
+    """What the run has cost whose result it took over."""
+    gpus: int
+    created_by: str
+    """Empty: not known."""
     started: str | None
     ended: str | None
     metrics: StatusMetrics | None
     trail: tuple[AttemptRow, ...]
     """The attempts that its status names and that have started, the first one first."""
+    held: tuple[HeldRow, ...]
+    """All that its status names, in the same order."""
 
     @property
     def seconds(self) -> float | None:
@@ -176,6 +200,9 @@ def experiment_row(body: Body) -> ExperimentRow:
         gpu_model=_shared(latest.get("gpuModel")),
         exit_code=latest.get("exitCode"),
         gpu_seconds=status.get("gpuSeconds") or 0.0,
+        saved_gpu_seconds=status.get("savedGpuSeconds"),
+        gpus=int((spec.get("resources") or {}).get("gpus", DEFAULT_GPUS)),
+        created_by=sys.intern((metadata.get("annotations") or {}).get(contract.ANNOTATION_CREATED_BY) or ""),
         started=status.get("startTime"),
         ended=status.get("completionTime"),
         metrics=_metrics(status.get("metrics")),
@@ -191,6 +218,18 @@ def experiment_row(body: Body) -> ExperimentRow:
             )
             for attempt in sorted(attempts, key=lambda attempt: attempt.get("number", 0))
             if attempt.get("startTime")
+        ),
+        held=tuple(
+            HeldRow(
+                number=attempt.get("number", 0),
+                pod=attempt.get("pod") or "",
+                gpu_model=_shared(attempt.get("gpuModel")),
+                start=seconds_of(attempt["startTime"]) if attempt.get("startTime") else None,
+                end=seconds_of(attempt["endTime"]) if attempt.get("endTime") else None,
+                gpu_seconds=attempt.get("gpuSeconds") or 0.0,
+                reason=_shared(attempt.get("reason")),
+            )
+            for attempt in sorted(attempts, key=lambda attempt: attempt.get("number", 0))
         ),
     )
 

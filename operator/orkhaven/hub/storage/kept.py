@@ -111,6 +111,37 @@ class Artifact(Base):
     received: Mapped[float] = mapped_column(Double)
 
 
+class Usage(Base):
+    """GPU time that one pod held, or that a run saved: a line of the ledger. Outlives the Experiment."""
+
+    __tablename__ = "usage"
+    __table_args__ = (Index("usage_by_namespace", "namespace", "ended"), Index("usage_by_spent", "spent"))
+
+    uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Of the Experiment, as is `name`."""
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    """0: attempts that nobody has seen one by one; -1: saved."""
+    pod: Mapped[str] = mapped_column(String(253), primary_key=True)
+    namespace: Mapped[str] = mapped_column(String(63))
+    name: Mapped[str] = mapped_column(String(253))
+    creator: Mapped[str] = mapped_column(String(253))
+    sweep: Mapped[str] = mapped_column(String(253))
+    model: Mapped[str] = mapped_column(String(253))
+    spent: Mapped[str] = mapped_column(String(16))
+    """See orkhaven.api.usage."""
+    cause: Mapped[str] = mapped_column(String(64))
+    gpus: Mapped[int] = mapped_column(Integer)
+    began: Mapped[float] = mapped_column(Double)
+    """Seconds since the epoch, by the nodes' clocks, as is `ended`."""
+    ended: Mapped[float | None] = mapped_column(Double)
+    """None: it holds them still, since `began`, beside `gpu_seconds`."""
+    gpu_seconds: Mapped[float] = mapped_column(Double)
+    lost: Mapped[float | None] = mapped_column(Double)
+    """GPU-seconds of these that were spent again, since nothing was saved after them; None: not known."""
+    seen: Mapped[float] = mapped_column(Double)
+    """When the hub has last seen that it holds them, by the hub's clock."""
+
+
 class ArtifactBlob(Base):
     """The bytes of an artifact that was uploaded. Apart, so that lists never touch them."""
 

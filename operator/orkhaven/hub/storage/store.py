@@ -10,6 +10,7 @@ from orkhaven.hub.storage.engine import Engines, open_engines
 from orkhaven.hub.storage.ingest import Ingest
 from orkhaven.hub.storage.migrate import migrate
 from orkhaven.hub.storage.read import Reader
+from orkhaven.hub.usage.store import UsageStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Store:
     """For any thread."""
     logs: LogStore
     artifacts: ArtifactStore
+    usage: UsageStore
 
     def close(self) -> None:
         self.engines.dispose()
@@ -40,4 +42,5 @@ def open_store(database_url: str, *, max_metrics_per_run: int) -> Store:
         Reader(engines),
         LogStore(engines),
         ArtifactStore(engines),
+        UsageStore(engines),
     )
