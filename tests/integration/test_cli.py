@@ -104,6 +104,17 @@ def test_why_shows_the_events(user: User, covid: list[Body]) -> None:
     assert "0 of 4 GPUs are free" in user.ork("why", "covid-6a7b8c9d0e").stdout.split("Events")[1]
 
 
+def test_the_queue_and_the_gpus_are_read_with_the_selectors_of_a_real_api_server(user: User, covid: list[Body]) -> None:
+    found = json.loads(user.ork("queue", "-o", "json").stdout)
+    assert [row["experiment"] for row in found["runs"]] == ["covid-6a7b8c9d0e"]
+    assert user.namespace in user.ork("queue", "-A").stdout
+    seen = json.loads(user.ork("gpus", "-o", "json").stdout)
+    assert seen["notes"] == []
+    told = json.loads(user.ork("why", "covid-6a7b8c9d0e", "-o", "json").stdout)
+    assert "asks for" in told["standing"]
+    assert "cluster" in told["standing"]
+
+
 def test_submit_checks_counts_and_applies(user: User) -> None:
     file = str(EXAMPLES / "quickstart.yaml")
     assert "nothing was kept" in user.ork("submit", file, "--no-check", "--dry-run").stdout

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orkhaven.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from orkhaven.hub.pages.gpus import LIVE_PODS
 from orkhaven.kube import Gateway, connect
 from orkhaven.kube.people import People
 from tests.cluster import Cluster
@@ -68,6 +69,26 @@ async def test_events_of_one_object_are_listed_for_whoever_may_list_events(
     assert [one["message"] for one in found] == ["about mine"]
     with pytest.raises(Forbidden):
         await people.events_of(token("stranger", "get", "pods"), namespace, kind="Pod", name="mine")
+
+
+async def test_nodes_and_pods_of_the_cluster_are_listed_for_whoever_may_list_them(
+    cluster: Cluster, namespace: str, people: People, token: Callable[..., str], kubectl: Kubectl
+) -> None:
+    seer, role = token("seer", "get", "pods"), f"see-{namespace}"
+    with pytest.raises(Forbidden):
+        [body async for body in people.each(seer, "Node")]
+    kubectl("create", "clusterrole", role, "--verb=list", "--resource=nodes,pods")
+    kubectl("create", "clusterrolebinding", role, f"--clusterrole={role}", f"--serviceaccount={namespace}:seer")
+    try:
+        container = {"name": "c", "image": "none.example/none"}
+        for name, where in (("placed", "no-such-node"), ("waiting", None)):
+            spec = {"containers": [container], **({"nodeName": where} if where else {})}
+            cluster.api.call("POST", f"/api/v1/namespaces/{namespace}/pods", {"metadata": {"name": name}, "spec": spec})
+        found = [body async for body in people.each(seer, "Pod", fields=LIVE_PODS)]
+        assert [one["metadata"]["name"] for one in found if one["metadata"]["namespace"] == namespace] == ["placed"]
+    finally:
+        kubectl("delete", "clusterrolebinding", role)
+        kubectl("delete", "clusterrole", role)
 
 
 async def test_a_run_is_made_and_ended_in_a_persons_name_and_by_nobody_else(

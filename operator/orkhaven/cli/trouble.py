@@ -98,7 +98,7 @@ def _causes(count: int) -> str:
 # --- why ---
 
 _WAITING = {
-    "WaitingForGpus": "it starts by itself when GPUs are free; kubectl ork status shows who holds them",
+    "WaitingForGpus": "it starts by itself when GPUs are free; kubectl ork gpus shows who holds them",
     "NoFittingNode": "no node of the cluster could ever run it: ask for less (spec.resources), or another GPU model",
     "WaitingForRetry": "it is tried again by itself",
     "WaitingForTwin": "it takes over that run's result, or goes its own way if that one fails or stands still; "
@@ -118,13 +118,18 @@ _WAITING = {
 
 
 def why(session: Session, name: str) -> int:
+    from orkhaven.cli.why import standing
+
     kube = session.kube
     body = find.experiment(kube, name)
     events = kube.events_of(body)
     told = explain(body)
+    stands, steps = standing(session, body)
     if session.output is not Format.TABLE:
         data = {
             **told,
+            "standing": dict(stands),
+            "next": steps,
             "attempts": (body.get("status") or {}).get("attempts") or [],
             "events": [event_row(e) for e in events],
         }
@@ -134,13 +139,11 @@ def why(session: Session, name: str) -> int:
     status = body.get("status") or {}
     print(f"{bold(name)} is {tinted(told['state'])}" + (f": {told['reason']}" if told["reason"] else ""))
     failure = status.get("failure") or {}
-    steps = [session.command("logs", name)] if status.get("attempts") else []
-    if told["reason"] in ("Suspended", "Suspending"):
-        steps.append(session.command("resume", name))
     print(
         facts(
             [
                 ("says", printable(told["message"])),
+                *stands,
                 ("where", printable(failure.get("location") or "")),
                 ("to do", told["suggestion"]),
                 *retry_facts(status),

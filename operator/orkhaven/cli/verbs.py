@@ -168,6 +168,24 @@ def why(session: Session, experiment: ExperimentName) -> int:
     return does.why(session, experiment)
 
 
+@app.command(short_help="Runs that wait for GPUs, in order")
+@takes("cluster", "list", "output")
+def queue(session: Session) -> int:
+    """What waits for GPUs, in the queue's order by namespace: for how many, since when, for whom, and why."""
+    from orkhaven.cli import queue as does
+
+    return does.queue(session)
+
+
+@app.command(short_help="Nodes with GPUs, and who holds them")
+@takes("cluster", "output")
+def gpus(session: Session) -> int:
+    """Nodes with GPUs of the whole cluster: how many are free, who holds the others, since when."""
+    from orkhaven.cli import gpus as does
+
+    return does.gpus(session)
+
+
 @app.command(short_help="Wait for the end of a sweep or a run")
 @takes("cluster")
 def wait(

@@ -42,6 +42,7 @@ class Kind:
     name: str
     root: str
     plural: str
+    namespaced: bool = True
 
 
 KINDS = {
@@ -53,6 +54,9 @@ KINDS = {
         Kind("Service", "/api/v1", "services"),
         Kind("Event", "/api/v1", "events"),
         Kind("Deployment", "/apis/apps/v1", "deployments"),
+        Kind("ResourceQuota", "/api/v1", "resourcequotas"),
+        Kind("Namespace", "/api/v1", "namespaces", namespaced=False),
+        Kind("Node", "/api/v1", "nodes", namespaced=False),
     )
 }
 OURS = ("Sweep", "Experiment")
@@ -244,7 +248,7 @@ class Kube:
 
     def _path(self, kind: str, namespace: str | None, name: str = "", *, everywhere: bool = False) -> str:
         where = KINDS[kind]
-        scope = "" if everywhere else f"/namespaces/{segment(namespace or self.namespace)}"
+        scope = "" if everywhere or not where.namespaced else f"/namespaces/{segment(namespace or self.namespace)}"
         return f"{where.root}{scope}/{where.plural}" + (f"/{segment(name)}" if name else "")
 
     def _call(
@@ -300,6 +304,8 @@ class Kube:
                 return NoCluster(f"no answer from {self.where}: {message}", hint=CHECK_CLUSTER)
             case 404 if kind in OURS and not (status.get("details") or {}).get("name"):
                 return NotInstalled(f"{self.where} has no {KINDS[kind].plural}.orkhaven.io", hint=INSTALL)
+            case 404 if kind and not KINDS[kind].namespaced:
+                return NotFound(f"there is no {kind} {name!r}")
             case 404:
                 hint = f"kubectl ork status -n {namespace} lists what is there; -n says another namespace"
                 return NotFound(

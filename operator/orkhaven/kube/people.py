@@ -5,6 +5,8 @@ Nothing here is ever sent with Orkhaven's own credentials.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from orkhaven.errors import Conflict, Invalid
 from orkhaven.kube.client import MERGE_PATCH, Body, Client
 from orkhaven.kube.resources import RESOURCES
@@ -12,6 +14,8 @@ from orkhaven.kube.resources import RESOURCES
 FIELD_MANAGER = "orkhaven-dashboard"
 """By which managedFields tell what was changed through the dashboard."""
 SECONDS = 10.0
+PAGE = 500
+"""Objects of one answer."""
 
 
 class People:
@@ -60,6 +64,27 @@ class People:
             token=token,
         )
         return list(answer.get("items") or [])
+
+    async def each(self, token: str, kind: str, *, fields: str | None = None) -> AsyncIterator[Body]:
+        """All of the cluster's objects of a kind, page by page. Raises ApiError: Forbidden."""
+        resource = RESOURCES[kind]
+        query = {"limit": str(PAGE), **({"fieldSelector": fields} if fields else {})}
+        while True:
+            answer = await self._client.request(
+                "GET",
+                resource.path(),
+                verb="list",
+                resource=resource.plural,
+                query=query,
+                seconds=SECONDS,
+                token=token,
+            )
+            for item in answer.get("items") or ():
+                yield item
+            following = (answer.get("metadata") or {}).get("continue")
+            if not following:
+                return
+            query = {**query, "continue": following}
 
     async def patch(self, token: str, kind: str, namespace: str, name: str, body: Body, *, uid: str) -> Body:
         """Merge patch of that very object. Raises ApiError: Forbidden, NotFound, Invalid; Conflict for a namesake, and

@@ -23,6 +23,9 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], code: int, capsys: Cap
     ("words", "found", "directive"),
     [
         (["su"], ["submit", "suspend"], 4),
+        (["qu"], ["queue"], 4),
+        (["gp"], ["gpus"], 4),
+        (["queue", "--all"], ["--all-namespaces"], 4),
         (["status", "--wa"], ["--watch"], 4),
         (["top", "covid", "-o", "l"], ["latex"], 4),
         (["top", "covid", "--output=c"], ["--output=csv"], 4),

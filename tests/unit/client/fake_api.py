@@ -22,6 +22,8 @@ class FakeApi:
         self.requests: list[httpx.Request] = []
         self.refuse: dict[str, httpx.Response] = {}
         """METHOD -> answer."""
+        self.forbidden: set[str] = set()
+        """Kinds that may not be read; "Kind everywhere": only in a namespace."""
         self.watched: list[list[tuple[str, Body]]] = []
         """What each watch tells, in order; after the last, nothing."""
         self.logs: dict[str, str] = {}
@@ -49,7 +51,11 @@ class FakeApi:
             return httpx.Response(201, json={"status": {"userInfo": {"username": self.user}}})
         parts = request.url.path.strip("/").split("/")
         at = next(index for index, part in enumerate(parts) if part in _PLURALS)
+        if parts[at] == "namespaces" and len(parts) > at + 2:  # not the kind: where the object is
+            at += 2
         kind, rest = _PLURALS[parts[at]], parts[at + 1 :]
+        if kind in self.forbidden or (f"{kind} everywhere" in self.forbidden and "namespaces" not in parts[:at]):
+            return refusal(403, "Forbidden", f"cannot list {parts[at]} at the cluster scope")
         if not rest:
             return self._list(kind, request)
         name = rest[0]

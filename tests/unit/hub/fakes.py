@@ -171,6 +171,14 @@ class FakeCluster:
             and (body["involvedObject"]["kind"], body["involvedObject"]["name"]) == (kind, name)
         ]
 
+    async def each(self, token: str, kind: str, *, fields: str | None = None) -> AsyncIterator[Body]:
+        self._called(f"each {kind}")
+        if not await self.may(token, verb="list", kind=kind, namespace="", name=""):
+            raise Forbidden(f"{self.tokens[token].username} cannot list {kind}", status=403)
+        for (its_kind, _, _), body in list(self.objects.items()):
+            if its_kind == kind:
+                yield copy.deepcopy(body)
+
     async def patch(self, token: str, kind: str, namespace: str, name: str, body: Body, *, uid: str) -> Body:
         self._called(f"patch {kind}")
         if not await self.may(token, verb="patch", kind=kind, namespace=namespace, name=name):

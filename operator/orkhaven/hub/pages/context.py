@@ -22,11 +22,14 @@ from orkhaven.hub.session import Codes, Sessions, Viewer, cookie_name
 from orkhaven.hub.settings import HubSettings, ReadAuth
 
 if TYPE_CHECKING:
+    from orkhaven.hub.pages.gpus import Cluster
     from orkhaven.hub.pages.importance import Importance
     from orkhaven.hub.pages.render import Packed
 
 ANYONE = "anyone"
 HAPPENINGS_SECONDS = 5.0
+CLUSTER_SECONDS = 10.0
+"""Listing all pods is dear."""
 MAX_DRAWN = 24
 """Plots' data that is kept: of 10,000 runs 0.7 MB each."""
 
@@ -52,6 +55,8 @@ class Pages:
     """By sweep and number of completed trials."""
     happenings: SharedCache[list[Body]]
     """Events of a run as one person may see them, for a moment."""
+    clusters: SharedCache[Cluster]
+    """Nodes and pods with GPUs as one person may see them, for a moment."""
     computing: asyncio.Semaphore
     """Of importances: one at a time, the hub has other things to do."""
     stopping: asyncio.Event
@@ -81,6 +86,7 @@ def make_pages(settings: HubSettings, *, wall: Callable[[], float], monotonic: C
         drawn=SharedCache(success_seconds=60, failure_seconds=0, size=MAX_DRAWN, clock=monotonic),
         importances=SharedCache(success_seconds=3600, failure_seconds=0, size=200, clock=monotonic),
         happenings=SharedCache(success_seconds=HAPPENINGS_SECONDS, failure_seconds=0, size=200, clock=monotonic),
+        clusters=SharedCache(success_seconds=CLUSTER_SECONDS, failure_seconds=0, size=200, clock=monotonic),
         computing=asyncio.Semaphore(1),
         stopping=asyncio.Event(),
         wall=wall,

@@ -16,6 +16,7 @@ from typing import Any
 
 from orkhaven.api.container import Resources
 from orkhaven.api.policy import held_reason
+from orkhaven.api.sharing import Run, run_of
 from orkhaven.hub.ports import Body, is_finished
 from orkrun import contract
 
@@ -126,6 +127,8 @@ class ExperimentRow:
     started: str | None
     ended: str | None
     metrics: StatusMetrics | None
+    sharing: Run | None
+    """What it asks for, and what it holds; None once it has ended."""
     trail: tuple[AttemptRow, ...]
     """The attempts that its status names and that have started, the first one first."""
     held: tuple[HeldRow, ...]
@@ -206,6 +209,7 @@ def experiment_row(body: Body) -> ExperimentRow:
         started=status.get("startTime"),
         ended=status.get("completionTime"),
         metrics=_metrics(status.get("metrics")),
+        sharing=run_of(body),
         trail=tuple(
             AttemptRow(
                 number=attempt.get("number", 0),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orkhaven.api.expressions import QueryError
+from orkhaven.api.sharing import Run
 from orkhaven.hub.query.catalogue import Catalogue
 from orkhaven.hub.query.curves import Axis, Band, Curve, bands, thin
 from orkhaven.hub.query.evaluate import check_known
@@ -95,6 +96,12 @@ class Queries:
         if row is None:
             raise Unknown(f"there is no Experiment {name!r} in namespace {namespace!r}")
         return row
+
+    def sharing(self, namespace: str) -> list[Run]:
+        """Its runs that have not ended, in no order."""
+        self.catalogue.require(namespace)
+        rows = self.catalogue.experiments(namespace).values()
+        return [row.sharing for row in rows if row.sharing is not None]
 
     def stale_seconds(self, namespace: str) -> float:
         """For how long the API server has not been heard; 0: what is shown is up to date."""
