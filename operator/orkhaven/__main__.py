@@ -1,4 +1,4 @@
-"""`orkhaven operator | hub | crds | version`. Each command imports only what it needs."""
+"""`orkhaven operator | hub | simulate | crds | version`. Each command imports only what it needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ def main(argv: list[str] | None = None) -> int:
     commands.add_parser("hub", help="run the hub; settings come from the environment (ORKHAVEN_...)")
     crds = commands.add_parser("crds", help="print the CustomResourceDefinitions, or write one file each")
     crds.add_argument("--output", type=Path, help="folder to write to")
+    # Its options are its own.
+    commands.add_parser("simulate", add_help=False, help="what the queue would do with a trace of runs")
     commands.add_parser("version", help="print the version")
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["simulate"]:
+        from orkhaven.simulate.command import main as simulate
+
+        return simulate(argv[1:])
     arguments = parser.parse_args(argv)
     match arguments.command:
         case "operator":
