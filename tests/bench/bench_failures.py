@@ -1,4 +1,5 @@
-"""What judging failures costs: an attempt, a sweep of 10,000 trials of which 1,000 failed, and a user's pattern.
+"""What judging failures costs: an attempt, by kind of log, a sweep of 10,000 trials of which 1,000 failed, and a user's
+pattern.
 
 Ratios of CPU time, so that it says the same on any machine: a look at the clusters is compared with the parse of the
 sweep's trials, which the operator needs anyway.
@@ -11,10 +12,11 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from orkhaven.core.failures import classify, fingerprint
+from orkhaven.core.failures import Evidence, classify, fingerprint, wants_log
 from orkhaven.core.failures.clusters import failure_clusters
 from orkhaven.core.failures.mask import mask
 from orkhaven.core.failures.traces import fatal
+from orkhaven.core.outcome import failure_of
 from orkhaven.core.parse import parse_experiment
 from orkhaven.core.pattern import Pattern
 from orkhaven.core.views import ExperimentView
@@ -53,6 +55,79 @@ def test_an_attempt() -> None:
     ]
     seconds = cpu(lambda: judge_all(longest)) / len(longest)
     print(f"{seconds * 1000:.2f} ms with {len(log) / 1024:.0f} KiB of log before it")
+
+
+LOG = 64 * 1024
+"""Characters of a log that are read."""
+BAR_MS = 2.0
+"""Of CPU for an attempt."""
+SLACK = 1.5
+"""What a busy machine may add: the table shows what it was."""
+_CAUGHT = (
+    "Traceback (most recent call last):",
+    '  File "/app/train.py", line {n}, in main',
+    "    step({n})",
+    '  File "/app/models/unet.py", line {n}, in forward',
+    "    x = self.conv(x)",
+    '  File "/usr/lib/python3.11/site-packages/torch/nn/modules/module.py", line 1518, in _call_impl',
+    "    return forward_call(*args)",
+    "ValueError: no idea {n}",
+    "",
+    "During handling of the above exception, another exception occurred:",
+    "",
+)
+_END = "\n".join(_CAUGHT[:8])
+_CPP = "frame #{n}: c10::Error::Error(c10::SourceLocation, std::string) + 0x7f{n} (0x7fab{n} in /opt/lib/libc10.so)"
+_PLAIN = "2026-03-01 10:00:00 INFO train: step {n} loss 0.{n} from 10.0.0.9:29500 /data/case-{n}.npy"
+KINDS: dict[str, tuple[str, str]] = {
+    "all INFO": (_PLAIN, ""),
+    "INFO, then a traceback": (_PLAIN, _END),
+    "every line an error": ("ERROR: cannot read /data/case-{n}.bin: ValueError: wrong number {n}, trying again", ""),
+    "every line an exception": ("RuntimeError: cannot do step {n} of /data/x{n}", ""),
+    "tracebacks, chained": ("\n".join(_CAUGHT), _END),
+    "tracebacks of ranks": ("\n".join(f"[rank{n}]: {line}" for n in range(8) for line in _CAUGHT), ""),
+    "C++ frames": (_CPP, ""),
+    "progress bars": ("{n}%|####    | {n}/9999 [00:01<01:00, 3.2it/s, loss=0.{n}]\r", ""),
+    "one line of numbers": ("0.{n}, ", ""),
+    "one line without a space": ("x", ""),
+    "nothing but blanks": (" ", ""),
+    "nothing but ends of lines": ("\n", ""),
+}
+"""(what comes again and again, what comes last); {n} counts."""
+
+
+def log_of(kind: str, number: int) -> str:
+    again, last = KINDS[kind]
+    joint = "\n" if len(again) > 10 else ""
+    count = LOG // (len(again) + len(joint)) + 1
+    text = joint.join(again.replace("{n}", str(n)) for n in range(number, number + count))
+    # Another text each time: nothing that is remembered of one helps with the next.
+    return f"{text[: LOG - len(last)]}\n{last} {number}"
+
+
+def judged(text: str) -> float:
+    """Milliseconds of CPU for all that is found out about an attempt with this log."""
+    fatal.cache_clear()
+    mask.cache_clear()
+    evidence = Evidence(text=text, from_log=True, exit_code=1, ran=True, data_paths=("/data",))
+    begin = time.process_time()
+    cause = classify(evidence)
+    wants_log(evidence, cause)
+    failure_of(cause.reason, cause.message, evidence)
+    return (time.process_time() - begin) * 1000
+
+
+def test_an_attempt_by_kind_of_log() -> None:
+    judged("to compile what is compiled once")
+    print(f"\n{'64 KiB of':28} p50 ms  p95 ms")
+    slow = {}
+    for kind in KINDS:
+        took = sorted(judged(log_of(kind, number)) for number in range(20))
+        p50, p95 = took[len(took) // 2], took[-2]
+        print(f"{kind:28} {p50:6.2f}  {p95:6.2f}")
+        if p50 > SLACK * BAR_MS:
+            slow[kind] = p50
+    assert slow == {}
 
 
 def trials() -> list[dict[str, object]]:

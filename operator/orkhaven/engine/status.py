@@ -22,6 +22,10 @@ def differs(kind: Kind, stored: dict[str, Any], desired: dict[str, Any]) -> bool
         desired = {key: value for key, value in desired.items() if key not in HUB_FIELDS}
     if stored == desired:
         return False
+    if stored.get("state") != desired.get("state"):
+        # A word, which nobody writes in another way. Most writes are such, and reading two statuses costs more than all
+        # else that is decided of a run that has failed.
+        return True
     model = ExperimentStatus if kind is Kind.EXPERIMENT else SweepStatus
     try:
         return bool(model.model_validate(stored) != model.model_validate(desired))

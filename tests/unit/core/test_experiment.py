@@ -392,3 +392,30 @@ class TestWords:
         world.settle()
         ExperimentStatus.model_validate(world.status)
         assert world.status["failure"]["message"].endswith("…")
+
+
+class TestAChangeAfterTheEnd:
+    @pytest.mark.parametrize("code", [0, 1], ids=["succeeded", "failed"])
+    def test_it_is_told_that_it_was_seen_and_nothing_else_changes(self, code: int) -> None:
+        world = World(experiment=make_experiment(retry={"limit": 0}))
+        world.run().exit(code, DONE if code == 0 else "ValueError: no").settle()
+        ended = dict(world.status)
+        assert ended["observedGeneration"] == 1
+        world.experiment["metadata"]["generation"] += 1
+        world.experiment["spec"]["ttlSecondsAfterFinished"] = 86400
+        assert world.settle() == ended | {"observedGeneration": 2}
+
+    def test_it_costs_one_write(self) -> None:
+        world = World()
+        world.run().exit(0, DONE).settle()
+        world.experiment["metadata"]["generation"] += 1
+        before = world.writes
+        world.settle()
+        world.settle()
+        assert world.writes == before + 1
+
+    def test_one_from_before_there_was_an_observed_generation_is_left_alone(self) -> None:
+        world = World()
+        world.run().exit(0, DONE).settle()
+        del world.status["observedGeneration"]
+        assert world.plan().status is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from orkhaven.api import ExperimentSpec, Reason
 from orkhaven.api.experiment import Dedupe, State
@@ -21,6 +22,7 @@ from orkhaven.core.outcome import is_over
 from orkhaven.core.overrides import effective
 from orkhaven.core.retention import retire
 from orkhaven.core.reuse import Twin, dedupe_of, own_folder
+from orkhaven.core.status import owned
 from orkhaven.core.views import Defaults, ExperimentView, JobView, NodeView, PodView, Why
 
 
@@ -43,12 +45,13 @@ def plan_experiment(
     `nodes`: by name. `waiting`: what the queue says it waits for (`QueuePlan.reasons`); None: it has not looked yet.
     `twins`: the namespace's other Experiments with its run hash; `left`: pods of deleted ones. `avoided`: nodes that
     all runs go past. One that is being deleted gets an empty plan, a finished one at most the removal of what it leaves
-    behind: its status never changes.
+    behind: of its status nothing changes but observedGeneration.
     """
     if exp.meta.deleting:
         return Plan()
     if is_over(exp):
-        return _labelled(exp, retire(exp, jobs=jobs, defaults=defaults, now=now), now=now)
+        retired = replace(retire(exp, jobs=jobs, defaults=defaults, now=now), status=_seen_again(exp))
+        return _labelled(exp, retired, now=now)
     draft = Draft(exp, now=now)
     if exp.spec is None:
         return draft.refuse(exp.invalid or "spec: cannot be read")
@@ -88,6 +91,14 @@ def _unknown_resource(spec: ExperimentSpec, defaults: Defaults) -> str | None:
     if name is None or name in known:
         return None
     return f"spec.resources.gpuResource: {name} is none of the GPUs that this operator gives out: {', '.join(known)}"
+
+
+def _seen_again(exp: ExperimentView) -> dict[str, Any] | None:
+    """The status of one that has ended and whose spec was changed since: nothing follows from that, but who waits for
+    observedGeneration is told that it was seen. None: nothing to say."""
+    if exp.status.observed_generation in (None, exp.meta.generation):
+        return None
+    return {**owned(exp.raw_status), "observedGeneration": exp.meta.generation}
 
 
 def _labelled(exp: ExperimentView, plan: Plan, *, now: datetime) -> Plan:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from orkhaven.api import Reason
 from orkhaven.core.failures.evidence import Evidence, Record
@@ -19,6 +20,11 @@ SIGNATURE = 240
 """Characters of a signature."""
 _ID = 8
 _LAST_LINES = 40
+_LONGEST_LINE = 2000
+"""Characters of a line that count."""
+_LONGEST_SAID, _LONGEST_MASKED = 1000, 500
+"""Characters of what was said that make the fingerprint, and what is left of more than these once it is masked: where
+it was cut depends on what varies."""
 
 _ONE_CAUSE = frozenset(
     {
@@ -70,7 +76,9 @@ class Fingerprint:
 def fingerprint(reason: str, message: str, evidence: Evidence | None = None) -> Fingerprint:
     """`message`: the cause in a sentence, which counts where the machine told of it and not the run."""
     kind, said, where = _parts(reason, message, evidence)
-    line = mask(_node_free(said, evidence))
+    line = mask(_node_free(said[:_LONGEST_SAID], evidence))
+    if len(said) > _LONGEST_SAID:
+        line = line[:_LONGEST_MASKED]
     digest = hashlib.sha256("\n".join((str(reason), kind, line, where)).encode()).hexdigest()[:_ID]
     shown = f"{kind}: {line}" if kind and line else kind or line
     return Fingerprint(id=digest, signature=_clipped(f"{shown} ({where})" if where else shown))
@@ -97,10 +105,29 @@ def _parts(reason: str, message: str, evidence: Evidence | None) -> tuple[str, s
     return "", last_words(evidence.text) or message, ""
 
 
+@lru_cache(maxsize=16)
 def last_words(text: str) -> str:
     """The line of the end that tells most, of a text without exceptions."""
-    lines = [line.strip() for line in text.splitlines()[-_LAST_LINES:] if not _NOISE.search(line)]
-    return next((line for line in reversed(lines) if _TELLING.search(line)), lines[-1] if lines else "")
+    last = ""
+    for line in reversed(last_lines(text, _LAST_LINES)):
+        if _NOISE.search(cut := line[:_LONGEST_LINE]):
+            continue
+        if _TELLING.search(cut):
+            return cut.strip()
+        last = last or cut.strip()
+    return last
+
+
+def last_lines(text: str, count: int) -> list[str]:
+    """As `text.splitlines()[-count:]`, but without a look at the rest."""
+    window = 256 * count
+    while window < len(text):
+        # The first may be half a line, or what a cut through "\r\n" has left.
+        lines = text[-window:].splitlines()
+        if len(lines) > count:
+            return lines[-count:]
+        window *= 4
+    return text.splitlines()[-count:]
 
 
 def _first(message: str) -> str:

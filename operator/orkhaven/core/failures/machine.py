@@ -5,7 +5,8 @@ from __future__ import annotations
 from orkhaven.api import Reason
 from orkhaven.core.failures.cause import Diagnosis
 from orkhaven.core.failures.evidence import Evidence
-from orkhaven.core.failures.words import Rule, said, words
+from orkhaven.core.failures.needles import words
+from orkhaven.core.failures.words import Rule, said
 
 _CUDA_MEMORY = words(
     r"CUDA out of memory|(?:HIP|MPS backend) out of memory|torch(\.cuda)?\.OutOfMemoryError"

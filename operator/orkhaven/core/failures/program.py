@@ -8,7 +8,8 @@ from orkhaven.api import Reason
 from orkhaven.core.failures.cause import Diagnosis
 from orkhaven.core.failures.evidence import Evidence
 from orkhaven.core.failures.machine import infrastructure
-from orkhaven.core.failures.words import Rule, said, sentence, words
+from orkhaven.core.failures.needles import words
+from orkhaven.core.failures.words import Rule, said, sentence
 
 _CHECKPOINT = words(
     r"Error\(s\) in loading state_dict|PytorchStreamReader failed|failed finding central directory"

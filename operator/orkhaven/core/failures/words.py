@@ -14,6 +14,7 @@ from orkhaven.api import Reason
 from orkhaven.core.failures.cause import Diagnosis
 from orkhaven.core.failures.evidence import Evidence
 from orkhaven.core.failures.fingerprint import last_words
+from orkhaven.core.failures.needles import Words
 from orkhaven.core.failures.traces import Chain, fatal, is_wrapper
 
 SIGKILL, SIGBUS = 128 + 9, 128 + 7
@@ -58,13 +59,7 @@ def by_words(e: Evidence, rules: Sequence[Rule]) -> Diagnosis | None:
     return None
 
 
-def words(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.MULTILINE | re.IGNORECASE)
-
-
-def said(
-    e: Evidence, text: str, reason: Reason, pattern: re.Pattern[str], *, may_pass: bool = True
-) -> Diagnosis | None:
+def said(e: Evidence, text: str, reason: Reason, pattern: Words, *, may_pass: bool = True) -> Diagnosis | None:
     """A cause where the text has the pattern; its sentence is the record's, else the line that has it."""
     found = pattern.search(text)
     if found is None:
