@@ -9,23 +9,12 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from operator import attrgetter
 from typing import Any, Protocol
 
 from orkhaven.api import Priority
-from orkhaven.core.queue.request import Request
+from orkhaven.core.queue.request import Order, Request
 from orkhaven.core.queue.shares import Shares
-
-RANK = {Priority.INTERACTIVE: 0, Priority.STANDARD: 1, Priority.PREEMPTIBLE: 2}
-
-Order = tuple[int, datetime, int, str, str]
-
-
-def order(request: Request) -> Order:
-    """Among the runs of one user."""
-    # A sweep makes dozens of trials within the second that a timestamp tells: its own order is that of their numbers.
-    key = request.experiment
-    return (RANK[request.priority], request.created, request.trial, key.namespace, key.name)
 
 
 class Balance:
@@ -106,7 +95,7 @@ class _Runs:
     """Of one user."""
 
     def __init__(self, runs: list[Request]) -> None:
-        self._left = sorted(((order(run), run) for run in runs), key=lambda pair: pair[0], reverse=True)
+        self._left = sorted(runs, key=attrgetter("order"), reverse=True)
 
     @property
     def empty(self) -> bool:
@@ -114,11 +103,11 @@ class _Runs:
 
     @property
     def head(self) -> Request:
-        return self._left[-1][1]
+        return self._left[-1]
 
     @property
     def order(self) -> Order:
-        return self._left[-1][0]
+        return self._left[-1].order
 
     def advance(self) -> None:
         self._left.pop()

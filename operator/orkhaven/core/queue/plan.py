@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import NamedTuple
 
 from orkhaven.api import Priority, Reason
 from orkhaven.core.actions import Preempt, SuspendJob
 from orkhaven.core.attempts import POD_PHASES_ENDED
 from orkhaven.core.devices import NVIDIA
-from orkhaven.core.queue.order import Balance, in_turn, order
+from orkhaven.core.queue.order import Balance, in_turn
 from orkhaven.core.queue.places import Places
 from orkhaven.core.queue.request import Request
 from orkhaven.core.queue.shares import Quota, Shares, entitlements
@@ -122,7 +123,7 @@ def _places(
         told = _job_of(pod) not in released and contract.LABEL_DEBUG not in pod.meta.labels
         if pod.meta.deleting or told:
             places.expect(pod.node, pod.gpus, pod.resource)
-    for request in sorted(running, key=order):
+    for request in sorted(running, key=attrgetter("order")):
         if request.gpus and request.job not in placed and not places.put(request):
             places.keep(request, also=True)
     return places

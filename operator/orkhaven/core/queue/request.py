@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orkhaven.api import Priority
@@ -13,6 +13,10 @@ from orkhaven.core.outcome import is_finished, to_prune
 from orkhaven.core.queue.needs import Needs, needs_of, past
 from orkhaven.core.views import ExperimentView, JobView, Key, NodeView
 from orkrun import contract
+
+_RANK = {Priority.INTERACTIVE: 0, Priority.STANDARD: 1, Priority.PREEMPTIBLE: 2}
+
+Order = tuple[int, datetime, int, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,15 @@ class Request:
     """Kueue released it: its GPUs are not ours to give to another."""
     said: tuple[str, ...] | None = None
     """Nodes that its Job goes past already; None: what it says cannot be changed any more."""
+    order: Order = field(init=False, repr=False, compare=False)
+    """Among the runs of one user."""
+
+    def __post_init__(self) -> None:
+        # A sweep makes dozens of trials within the second that a timestamp tells: its own order is that of their
+        # numbers.
+        key = self.experiment
+        order = (_RANK[self.priority], self.created, self.trial, key.namespace, key.name)
+        object.__setattr__(self, "order", order)
 
     @property
     def gpus(self) -> int:
