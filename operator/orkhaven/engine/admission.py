@@ -66,7 +66,9 @@ def plan_admission(
     `kinds`: of GPUs, as the settings name them. `avoided`: nodes that all runs go past."""
     nodes = store.nodes()
     deciding = {key for key, sweep in store.all(Kind.SWEEP).items() if sweep.spec is not None and may_stop(sweep.spec)}
-    waiting, running = [], []
+    pods = [pod for pod in store.all_pods() if pod.phase not in ("Succeeded", "Failed")]
+    there = {(pod.meta.key.namespace, pod.job_name) for pod in pods}
+    waiting, running, leaving = [], [], []
     for job in store.all_jobs():
         if is_debug(job):
             continue  # it was never queued; what its pod holds is counted as a pod's
@@ -82,14 +84,17 @@ def plan_admission(
             running.append(request)
         elif wants_release(experiment, job):
             waiting.append(going_past(request, experiment, all_runs=avoided, nodes=nodes))
+        elif job.meta.key in there:
+            leaving.append(request)
     requests.keep(len(store.all(Kind.JOB)), lambda job: store.job(job.meta.key) is job)
     return plan_queue(
         nodes=list(nodes.values()),
-        pods=[pod for pod in store.all_pods() if pod.phase not in ("Succeeded", "Failed")],
+        pods=pods,
         foreign_gpus=foreign_gpus,
         unseen=unseen,
         waiting=waiting,
         running=running,
+        leaving=leaving,
         parallelism={
             key: sweep.spec.parallelism for key, sweep in store.all(Kind.SWEEP).items() if sweep.spec is not None
         },

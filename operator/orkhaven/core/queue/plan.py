@@ -56,6 +56,7 @@ def plan_queue(
     foreign_gpus: Mapping[str, Mapping[str, int]],
     waiting: Sequence[Request],
     running: Sequence[Request],
+    leaving: Sequence[Request] = (),
     parallelism: Mapping[Key, int],
     stopped: Collection[Key] = (),
     shares: Shares = Shares(),  # noqa: B008 (frozen)
@@ -67,7 +68,8 @@ def plan_queue(
 
     `pods`: ours, those that have not ended; one that is bound to a node holds its GPUs there. `foreign_gpus`: by node
     and resource, what pods that are not ours hold. `running`: Jobs that are released and not finished; those without a
-    bound pod get a place before anybody waiting. `parallelism`: by sweep, how many of its trials may hold a place (one
+    bound pod get a place before anybody waiting. `leaving`: Jobs that are suspended and not wanted again, whose pods
+    are not gone yet. `parallelism`: by sweep, how many of its trials may hold a place (one
     that is missing here has no limit). `stopped`: Experiments whose sweep starts no more trials. `quotas`: by
     namespace; one that is missing here has none. `unseen`: nodes of which `foreign_gpus` does not know yet; nothing is
     given out there.
@@ -75,7 +77,7 @@ def plan_queue(
     live = [pod for pod in pods if pod.phase not in POD_PHASES_ENDED]
     stopping = {_job_of(pod) for pod in live}
     # A Job that is suspended again holds what it has until its pod is gone.
-    holding = [*running, *(request for request in waiting if request.job in stopping)]
+    holding = [*running, *leaving, *(request for request in waiting if request.job in stopping)]
     places = _places(nodes, foreign_gpus, unseen=unseen, live=live, running=running)
     balance = Balance(shares)
     for request in holding:
