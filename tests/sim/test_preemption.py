@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -246,3 +247,24 @@ def test_a_new_process_goes_on_with_what_the_one_before_has_begun(wishes: Wishes
     sim.settle()
     assert status(sim, "young")["state"] == "Succeeded"
     assert Key(NAMESPACE, "young") in {key for _, key, note in sim.events.said if note.reason == "Preempted"}
+
+
+def test_an_urgent_run_takes_the_gpu_of_a_preemptible_one_by_the_queues_own_choice() -> None:
+    sim = Simulation(nodes={"a": 1})
+    sim.world.grace = 5
+    run_by_hand(sim, "patient", params={"lr": 1}, priority="Preemptible")
+    steps(sim, 10)
+    assert status(sim, "patient")["state"] == "Running"
+    run_by_hand(sim, "urgent", params={"lr": 2}, priority="Interactive")
+    came = sim.clock.now()
+    steps(sim, 20)
+    assert status(sim, "urgent")["state"] == "Running", sim.describe()
+    began = datetime.fromisoformat(status(sim, "urgent")["attempts"][0]["startTime"])
+    assert (began - came).total_seconds() <= 12, "the five seconds of the other one, and the way through the cluster"
+    assert f"{NAMESPACE}/urgent" in status(sim, "patient")["attempts"][0]["message"]
+    steps(sim, 200)
+    assert ends(sim, "patient") == [(1, "Preempted"), (2, None)], "it does not take it back"
+    sim.settle()
+    assert [status(sim, name)["state"] for name in ("patient", "urgent")] == ["Succeeded", "Succeeded"]
+    assert ends(sim, "urgent") == [(1, "Completed")]
+    sim.check_quiet()

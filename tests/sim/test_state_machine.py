@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from orkhaven.errors import Conflict, Unavailable
 from tests.sim.cluster import Body, drive
 from tests.sim.harness import NAMESPACE, Crash, Simulation, all_succeed
-from tests.sim.runs import check_folders, preempt_job
+from tests.sim.runs import check_folders, preempt_job, run_by_hand
 from tests.sim.world import experiment_of, finished
 
 SOME = st.integers(min_value=0, max_value=10_000)
@@ -26,13 +26,21 @@ SOME = st.integers(min_value=0, max_value=10_000)
 class Operator(RuleBasedStateMachine):
     """One sweep of six trials on two nodes, and everything that can go wrong around it."""
 
+    urgent = 0
+    """Runs that came before all others."""
+
     @initialize(parallelism=st.integers(1, 4), gpus=st.integers(1, 2), stopping=st.sampled_from(["ASHA", "Patience"]))
     def begin(self, parallelism: int, gpus: int, stopping: str) -> None:
         self.sim = Simulation(nodes={"a": 2, "b": 1})
         self.sim.apply_sweep(
             parameters=[{"name": "lr", "values": [1, 2, 3, 4, 5, 6]}],
             parallelism=parallelism,
-            template={"params": {}, "resources": {"gpus": gpus}, "retry": {"limit": 2}},
+            template={
+                "params": {},
+                "resources": {"gpus": gpus},
+                "retry": {"limit": 2},
+                "priority": "Preemptible",
+            },
             earlyStopping={"algorithm": stopping, **({"patience": 3} if stopping == "Patience" else {})},
         )
         self.total, self.counts = 6, True
@@ -120,6 +128,13 @@ class Operator(RuleBasedStateMachine):
         jobs = [job for job in self.sim.cluster.look("Job") if not finished(job) and not job["spec"].get("suspend")]
         if jobs:
             preempt_job(self.sim, jobs[which % len(jobs)])
+
+    @precondition(lambda self: self.urgent < 3)
+    @rule(gpus=st.integers(1, 2))
+    def somebody_urgent_comes(self, gpus: int) -> None:
+        self.urgent += 1
+        spec: Body = {"params": {"lr": -self.urgent}, "resources": {"gpus": gpus}, "priority": "Interactive"}
+        run_by_hand(self.sim, f"urgent-{self.urgent}", **spec)
 
     @rule(name=st.sampled_from(["a", "b"]))
     def a_node_is_lost(self, name: str) -> None:
