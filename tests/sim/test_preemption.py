@@ -36,8 +36,8 @@ class Wishes:
     """Experiment and number."""
     decide: Callable[..., QueuePlan] = reconciler.plan_admission
 
-    def __call__(self, store: Store, **around: Any) -> QueuePlan:
-        plan = self.decide(store, **around)
+    def __call__(self, store: Store, *more: Any, **around: Any) -> QueuePlan:
+        plan = self.decide(store, *more, **around)
         chosen = []
         for job in store.all_jobs():
             experiment = store.owner_of_job(job)
@@ -155,6 +155,7 @@ def test_a_race_on_one_job_does_not_stop_the_others(wishes: Wishes) -> None:
     for number, name in enumerate(("one", "two")):
         run_by_hand(sim, name, params={"lr": number})
     steps(sim, 6)
+    assert [status(sim, name)["state"] for name in ("one", "two")] == ["Running", "Running"]
     wishes.attempts |= {("one", 1), ("two", 1)}
     left = [1]
 
