@@ -77,6 +77,8 @@ class Verdict:
     evidence: Evidence | None = None
     recheck: float | None = None
     """Seconds until time alone can change the verdict."""
+    gave_way: bool = False
+    """A queue took its GPUs back: nothing has failed, and no node is to blame."""
     read: ReadPod | None = None
     """Of one that has ended: it cannot be said of what before this is read, and nothing is booked until then."""
 
@@ -239,7 +241,9 @@ def _live(state: State, reason: Reason, message: str, *, recheck: float | None =
 
 
 def _failed(evidence: Evidence) -> Verdict:
-    return Verdict(phase=Phase.ENDED, cause=classify(evidence), evidence=evidence)
+    cause = classify(evidence)
+    ours = bool(evidence.preempted_for) and cause.reason == Reason.PREEMPTED
+    return Verdict(phase=Phase.ENDED, cause=cause, evidence=evidence, gave_way=ours)
 
 
 def unless_unclear(verdict: Verdict, pod: PodView, exp: ExperimentView, *, defaults: Defaults) -> Verdict:

@@ -31,7 +31,7 @@ def settle(draft: Draft, around: Around, verdict: Verdict) -> None:
     if cause is None or cause.reason == Reason.EARLY_STOPPED:
         draft.failure, draft.retry_at = None, None
         return
-    if cause.reason == Reason.PREEMPTED and verdict.evidence is not None and verdict.evidence.preempted_for:
+    if verdict.gave_way:
         _give_way(draft, cause.message)
         return
     draft.failure = failure_of(cause.reason, cause.message, verdict.evidence, advice=cause.suggestion)
@@ -67,8 +67,7 @@ def settle(draft: Draft, around: Around, verdict: Verdict) -> None:
 
 
 def _give_way(draft: Draft, message: str) -> None:
-    """Our own queue took its GPUs back: nothing has failed, and no node is to blame. When it comes on again the queue
-    says, by the place that it had."""
+    """When it comes on again the queue says: ours by the place that it had."""
     # By the node's clock, which may be ahead of ours.
     draft.retry_at = whole_seconds(min(draft.attempts[-1].end_time or draft.now, draft.now))
     draft.failure = None

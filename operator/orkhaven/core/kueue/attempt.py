@@ -54,7 +54,8 @@ def with_eviction(verdict: Verdict, attempt: Attempt, seen: Observed, workload: 
         return replace(verdict, reason=Reason.PREEMPTED, message=f"{message}; saves a checkpoint and stops")
     removed = verdict.phase is Phase.ENDED and verdict.cause is not None and verdict.cause.reason == Reason.DRAINED
     if verdict.phase is Phase.WAITING or removed:
-        return replace(verdict, phase=Phase.ENDED, cause=Cause(reason=Reason.PREEMPTED, message=message))
+        cause = Cause(reason=Reason.PREEMPTED, message=message)
+        return replace(verdict, phase=Phase.ENDED, cause=cause, gave_way=True)
     return verdict
 
 
