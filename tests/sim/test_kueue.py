@@ -207,4 +207,9 @@ def test_a_crash_at_any_write_changes_nothing_about_the_end(moment: str) -> None
         fault = AtWrite(number, Crash)
         got, _ = evicted_once(lambda sim, fault=fault: setattr(sim.cluster, moment, fault))  # type: ignore[misc]
         assert fault.happened
-        assert got == want, f"{moment} write {number}"
+        run, wanted = got["Experiment/alone"], want["Experiment/alone"]
+        # Where Kueue has admitted it again before anybody saw that it was evicted, the attempt goes on in its Job.
+        ends = [reason for _, reason in run.pop("attempts")]
+        assert ends in (["Preempted", "Completed"], ["Completed"]), f"{moment} write {number}"
+        assert run == {name: value for name, value in wanted.items() if name != "attempts"}, f"{moment} write {number}"
+        assert got["jobs"] == [f"alone-{len(ends)}"]

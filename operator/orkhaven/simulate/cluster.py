@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from orkhaven.core.devices import NVIDIA, WHOLE
 from orkhaven.core.job import memory_mib
 from orkhaven.core.views import Key, Meta, NodeView
 from orkhaven.simulate.trace import MOST_GPUS, TraceError
@@ -45,11 +46,16 @@ def read_nodes(text: str, *, name: str) -> list[NodeView]:
 
 
 def node(name: str, group: NodeGroup) -> NodeView:
+    memory = memory_mib(group.memory)
+    labels = {WHOLE.model_label: group.model, WHOLE.memory_label: None if memory is None else str(memory)}
+    said = {label: value for label, value in labels.items() if value}
     return NodeView(
-        meta=Meta(key=Key("", name), uid=name, resource_version=1, created=START),
+        meta=Meta(key=Key("", name), uid=name, resource_version=1, created=START, labels=said),
         ready=True,
         schedulable=True,
         gpus=group.gpus,
+        devices={NVIDIA: group.gpus},
+        capacity={NVIDIA: group.gpus},
         gpu_model=group.model,
-        gpu_memory_mib=memory_mib(group.memory),
+        gpu_memory_mib=memory,
     )

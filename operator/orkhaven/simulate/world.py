@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from orkhaven.api import Priority
+from orkhaven.core.devices import NVIDIA
 from orkhaven.core.queue import Needs, Request
 from orkhaven.core.queue.needs import unfit
 from orkhaven.core.views import Key, Meta, NodeView, PodView
@@ -218,6 +219,7 @@ def _pod(run: Run, node: str, now: float) -> PodView:
         job_name=job.name,
         phase="Running",
         node=node,
+        resource=NVIDIA,
         gpus=run.trace.gpus,
         started=moment(now),
         scheduled=moment(now),

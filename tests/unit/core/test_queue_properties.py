@@ -129,7 +129,7 @@ def test_gpu_hours_of_those_who_always_wait_go_by_weight(weights: list[float], s
     queue = Queue(nodes(4, 4, 4), weights=dict(zip(names, weights, strict=True)), half_life=timedelta(hours=6))
     queue.usage = {(names[0], ""): 12 * 3600.0}
     had = dict.fromkeys(names, 0.0)
-    for number in range(200):
+    for number in range(800):
         for ns in names:
             while sum(run.job.namespace == ns for run in queue.waiting) < 12:
                 name = f"w{number}-{len(queue.waiting)}-{rng.random():.9f}"

@@ -287,6 +287,7 @@ def test_every_setting_that_the_schema_allows_is_one(
             *("log_level", "log_format", "namespaces", "trainer_image", "image_pull_policy", "output_claim", "hub_url"),
             *("gpu_resources", "failure_rules"),
             *("lease_name", "lease_namespace", "lease_identity", "http_host", "http_port"),
+            *("kueue", "kueue_priority_classes"),
         },
         "hub": {"host", "port", "database_url", "namespaces", "output_root", "output_claim"},
     }

@@ -16,6 +16,10 @@ from orkhaven.api import Priority
 from orkhaven.core.queue.request import Order, Request
 from orkhaven.core.queue.shares import Shares
 
+_HALF = 0.5
+"""GPUs. With the next one half counted nobody is favoured: before it, whoever has a small weight, for which one GPU is
+much, would have more than its share; after it, less."""
+
 
 class Balance:
     """What namespaces and users have had and hold, while GPUs are given out."""
@@ -48,12 +52,12 @@ class Balance:
         if request.priority is Priority.INTERACTIVE:
             self.urgent[namespace] += gpus
 
-    def of_namespace(self, namespace: str, *, more: int = 0) -> float:
+    def of_namespace(self, namespace: str, *, more: float = 0) -> float:
         """GPU-seconds for its weight; `more`: GPUs that it would hold beside."""
         had = self._used.get(namespace, 0.0) + self._horizon * (self.held.get(namespace, 0) + more)
         return had / self._shares.weight(namespace)
 
-    def of_user(self, namespace: str, user: str, *, more: int = 0) -> float:
+    def of_user(self, namespace: str, user: str, *, more: float = 0) -> float:
         who = namespace, user
         return self._shares.usage.get(who, 0.0) + self._horizon * (self._users.get(who, 0) + more)
 
@@ -64,7 +68,7 @@ def in_turn(waiting: Iterable[Request], balance: Balance) -> Iterator[Request]:
     for request in waiting:
         lines.setdefault(request.job.namespace, {}).setdefault(request.user, []).append(request)
     scored = [
-        (lambda ns=namespace: balance.of_namespace(ns), _users(namespace, users, balance))
+        (lambda ns=namespace: balance.of_namespace(ns, more=_HALF), _users(namespace, users, balance))
         for namespace, users in lines.items()
     ]
     namespaces = _Merged(scored, balance)
@@ -74,7 +78,9 @@ def in_turn(waiting: Iterable[Request], balance: Balance) -> Iterator[Request]:
 
 
 def _users(namespace: str, users: dict[str, list[Request]], balance: Balance) -> _Merged:
-    scored = [(lambda who=user: balance.of_user(namespace, who), _Runs(runs)) for user, runs in users.items()]
+    scored = [
+        (lambda who=user: balance.of_user(namespace, who, more=_HALF), _Runs(runs)) for user, runs in users.items()
+    ]
     return _Merged(scored, balance)
 
 
