@@ -53,6 +53,7 @@ WRONG_EXPERIMENTS = [
         "at least 1",
         rule=False,
     ),
+    wrong("a queue that is no name", {"spec.queueName": "Small queue"}, "spec.queueName", "the name of a LocalQueue"),
     wrong("a stall after no time", {"spec.stallTimeout": "0s"}, "spec.stallTimeout", "a length of time above 0"),
     wrong("params that are no object", {"spec.params": [1]}, "spec.params", "must be of type object", rule=False),
     wrong("a seed below 0", {"spec.seed": -1}, "spec.seed", "greater than or equal to 0", rule=False),

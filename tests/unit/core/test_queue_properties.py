@@ -142,7 +142,8 @@ def test_gpu_hours_of_those_who_always_wait_go_by_weight(weights: list[float], s
         queue.finish(lambda run, ended=ended: run.job in ended)  # type: ignore[misc]
     shares = [had[ns] / weight for ns, weight in zip(names, weights, strict=True)]
     jain = sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))
-    assert jain > 0.99, shares
+    # Runs of two GPUs for a share of little more than one: that much is left over. The bar is 0.95.
+    assert jain > 0.97, shares
 
 
 @given(st.lists(st.sampled_from([0.5, 1.0, 4.0]), min_size=2, max_size=4), st.integers(0, 10**6))
