@@ -43,7 +43,7 @@ class Operator(RuleBasedStateMachine):
             },
             earlyStopping={"algorithm": stopping, **({"patience": 3} if stopping == "Patience" else {})},
         )
-        self.total, self.counts = 6, True
+        self.total, self.counts, self.gpus = 6, True, gpus
 
     # --- the operator ------------------------------------------------------------------------------------------------
 
@@ -130,10 +130,12 @@ class Operator(RuleBasedStateMachine):
             preempt_job(self.sim, jobs[which % len(jobs)])
 
     @precondition(lambda self: self.urgent < 3)
-    @rule(gpus=st.integers(1, 2))
-    def somebody_urgent_comes(self, gpus: int) -> None:
+    @rule()
+    def somebody_urgent_comes(self) -> None:
+        """Of the trials' size: a scheduler may put a small one where the queue had room for a large one, which then
+        waits with a pod, as docs/queue.md says."""
         self.urgent += 1
-        spec: Body = {"params": {"lr": -self.urgent}, "resources": {"gpus": gpus}, "priority": "Interactive"}
+        spec: Body = {"params": {"lr": -self.urgent}, "resources": {"gpus": self.gpus}, "priority": "Interactive"}
         run_by_hand(self.sim, f"urgent-{self.urgent}", **spec)
 
     @rule(name=st.sampled_from(["a", "b"]))
@@ -257,7 +259,7 @@ class Twins(Operator):
         dedupe = {"dedupe": how} if how else {}
         self.sim.apply_sweep("twin", parallelism=2, **shared, **dedupe)
         self.sim.apply_sweep("never", parallelism=1, dedupe="Never", **shared)
-        self.total, self.counts = 3, False
+        self.total, self.counts, self.gpus = 3, False, 1
         self.ttl = ttl
         if ttl:
             brief = {"parameters": [{"name": "lr", "values": [1]}], "template": shared["template"]}

@@ -14,6 +14,7 @@ from orkhaven.core.queue import (
     Shares,
     going_past,
     is_booked,
+    left_by_its_run,
     plan_queue,
     request_of,
     wants_release,
@@ -78,7 +79,12 @@ def plan_admission(
                 running.append(request)
             continue
         experiment = store.owner_of_job(job)
-        if experiment is None or (request := requests.of(experiment, job, kinds)) is None:
+        if experiment is None:
+            if not job.suspended:
+                running.append(left_by_its_run(job))
+            continue
+        request = requests.of(experiment, job, kinds)
+        if request is None:
             continue
         if not job.suspended:
             running.append(request)

@@ -6,7 +6,7 @@
 
 from orkhaven.core.queue.needs import Needs, could_run, needs_of, past
 from orkhaven.core.queue.plan import QueuePlan, plan_queue
-from orkhaven.core.queue.request import Request, going_past, is_booked, request_of, wants_release
+from orkhaven.core.queue.request import Request, going_past, is_booked, left_by_its_run, request_of, wants_release
 from orkhaven.core.queue.shares import Quota, Shares
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "could_run",
     "going_past",
     "is_booked",
+    "left_by_its_run",
     "needs_of",
     "past",
     "plan_queue",

@@ -81,6 +81,12 @@ def request_of(exp: ExperimentView, job: JobView, kinds: Sequence[GpuResource] =
     )
 
 
+def left_by_its_run(job: JobView) -> Request:
+    """The request of a Job whose Experiment is gone, and which will be: until then it holds its GPUs, pod or not."""
+    needs = Needs(gpus=job.gpus, kind=named(job.resource, (WHOLE,)))
+    return Request(job=job.meta.key, uid=job.meta.uid, experiment=job.meta.key, created=job.meta.created, needs=needs)
+
+
 def going_past(request: Request, exp: ExperimentView, *, all_runs: Set[str], nodes: Mapping[str, NodeView]) -> Request:
     """The request of a Job that has never run as things are now: nodes may have become suspect since it was made, be
     trusted again, or be all that is left."""
