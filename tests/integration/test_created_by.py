@@ -15,6 +15,7 @@ import yaml
 from orkrun.contract import ANNOTATION_CREATED_BY
 from tests.cluster import Cluster, Mode
 from tests.cluster.say import wait_for
+from tests.unit.helm.chart import KUBERNETES
 
 pytestmark = pytest.mark.cluster
 
@@ -34,7 +35,7 @@ def _policies(cluster: Cluster, *, mutating: str | None) -> str:
     done = subprocess.run(
         [
             *(str(cluster.programs["helm"]), "template", "orkhaven", str(ROOT / "helm/orkhaven")),
-            *("-n", "orkhaven-system", "-s", "templates/created-by.yaml", *served),
+            *("-n", "orkhaven-system", "-s", "templates/created-by.yaml", "--kube-version", KUBERNETES, *served),
             *("--set", f"createdBy.trusted={{{RESTORER}}}"),
         ],
         capture_output=True,
