@@ -381,7 +381,9 @@ class Reconciler:
         )
         self._learn(kind, body)
         if isinstance(view, ExperimentView):
-            self._count(view, ExperimentStatus.model_validate(plan.status))
+            written = self._store.experiment(view.meta.key)
+            if written is not None and written.meta.uid == view.meta.uid:
+                self._count(view, written.status)
         return True
 
     def _count(self, view: ExperimentView, written: ExperimentStatus) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 from orkhaven.api.meta import parse_quantity
 from orkhaven.core.actions import Note
+from orkhaven.core.attempts import POD_PHASES_ENDED
+from orkhaven.core.devices import NVIDIA
 from orkhaven.core.parse import parse_meta
 from orkhaven.core.queue.shares import ANNOTATION_WEIGHT, LEAST_WEIGHT, MOST_WEIGHT, Quota, parse_weight
 from orkhaven.core.views import Key, Meta
@@ -21,7 +23,7 @@ from orkhaven.errors import ApiError, Forbidden
 
 log = logging.getLogger(__name__)
 
-QUOTA_GPU = "requests.nvidia.com/gpu"
+QUOTA_GPU = f"requests.{NVIDIA}"
 ALWAYS_OURS = frozenset({"NotTerminating", "NotBestEffort"})
 """Scopes that hold for every pod of a run: it has limits, and no deadline of its own."""
 
@@ -107,7 +109,7 @@ class SharingBook:
     def _quotas(self, bodies: Sequence[Body]) -> dict[str, Quota]:
         ours: dict[str, int] = {}
         for pod in self._store.all_pods():
-            if pod.phase not in ("Succeeded", "Failed"):
+            if pod.resource == NVIDIA and pod.phase not in POD_PHASES_ENDED:
                 ours[pod.meta.key.namespace] = ours.get(pod.meta.key.namespace, 0) + pod.gpus
         quotas: dict[str, Quota] = {}
         for body in bodies:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orkhaven.api import Priority
+from orkhaven.core.devices import NVIDIA
 from orkhaven.core.parse import parse_pod
 from orkhaven.core.queue import Needs, QueuePlan, Quota, Request, Shares, plan_queue
 from orkhaven.core.views import Key, NodeView, PodView
@@ -76,12 +77,14 @@ class Queue:
     """With the node."""
     stopping: list[tuple[Request, str]] = field(default_factory=list)
     """Suspended, while their pods still end."""
+    beside: list[PodView] = field(default_factory=list)
+    """Pods of ours whose Jobs nobody queues: to look around in, or of one that is being deleted."""
 
     def plan(self) -> QueuePlan:
         return plan_queue(
             nodes=self.nodes,
-            pods=[pod_of(run, node) for run, node in (*self.running, *self.stopping) if run.gpus],
-            foreign_gpus=self.foreign,
+            pods=[*(pod_of(run, node) for run, node in (*self.running, *self.stopping) if run.gpus), *self.beside],
+            foreign_gpus={name: {NVIDIA: gpus} for name, gpus in self.foreign.items()},
             waiting=[*self.waiting, *(run for run, _ in self.stopping)],
             running=[run for run, _ in self.running],
             parallelism={},

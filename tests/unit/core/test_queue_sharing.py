@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from orkhaven.core.queue.plan import QueuePlan, Standing
 from orkhaven.core.queue.reasons import Told, roughly, tell
 from orkhaven.core.queue.shares import entitlements, parse_weight
 from orkhaven.core.views import Key, Why
-from tests.unit.core.queues import I, P, Queue, S, ask, nodes, on
+from tests.unit.core.queues import I, P, Queue, S, ask, nodes, on, pod_of
 from tests.unit.core.world import START
 
 
@@ -92,6 +93,13 @@ class TestQuota:
         )
         assert (queue.released(), queue.preempted()) == (["other"], [])
         assert queue.why() == {"w": "quota of namespace a: 2 of 1 GPUs are used"}
+
+    def test_every_pod_counts_and_of_other_kinds_none(self) -> None:
+        look, part = (pod_of(ask(name), "n0") for name in ("look", "part"))
+        queue = Queue(nodes(8), quotas={"a": Quota(limit=2)}, waiting=[ask("w0", age=2), ask("w1", age=1)])
+        queue.beside = [look, replace(part, resource="nvidia.com/mig-1g.10gb")]
+        assert queue.released() == ["w0"]
+        assert queue.why() == {"w1": "quota of namespace a: 2 of 2 GPUs are used"}
 
     def test_a_run_without_gpus_needs_none(self) -> None:
         assert Queue(nodes(1), quotas={"a": Quota(limit=0)}, waiting=[ask("cpu", 0)]).released() == ["cpu"]

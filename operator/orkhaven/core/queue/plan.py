@@ -94,7 +94,7 @@ def plan_queue(
         stopped=stopped,
         stopping=stopping,
         quotas=quotas,
-        quota_left=_quota_left(quotas, holding),
+        quota_left=_quota_left(quotas, holding, live),
     )
     for request in in_turn((r for r in waiting if r.priority is Priority.INTERACTIVE), balance):
         if decision.is_urgent(request):
@@ -165,11 +165,16 @@ def _holders(holding: Sequence[Request], live: Sequence[PodView]) -> dict[Key, s
     return holders
 
 
-def _quota_left(quotas: Mapping[str, Quota], holding: Sequence[Request]) -> dict[str, int]:
+def _quota_left(quotas: Mapping[str, Quota], holding: Sequence[Request], live: Sequence[PodView]) -> dict[str, int]:
+    """By namespace. Every pod counts, as it does for the API server: also one to look around in, or of a Job that is
+    being deleted; and every Job that was released and has none yet."""
     left = {namespace: quota.limit - quota.used_by_others for namespace, quota in quotas.items()}
-    for request in holding:
-        if request.job.namespace in left and request.needs.resource == NVIDIA:
-            left[request.job.namespace] -= request.gpus
+    there = {_job_of(pod) for pod in live}
+    held = [(pod.meta.key.namespace, pod.resource, pod.gpus) for pod in live]
+    held += [(run.job.namespace, run.needs.resource, run.gpus) for run in holding if run.job not in there]
+    for namespace, resource, gpus in held:
+        if namespace in left and resource == NVIDIA:
+            left[namespace] -= gpus
     return left
 
 
