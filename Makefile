@@ -46,6 +46,11 @@ imports: setup  ## Who may import whom
 unit: setup  ## Decisions and maths: nothing but Python
 	OMP_NUM_THREADS=1 $(PYTEST) -n 2 tests/unit tests/sim
 
+.PHONY: explore
+explore: setup  ## The property tests with examples that nobody has tried, until one fails (end it with Ctrl-C)
+	while ORKHAVEN_HYPOTHESIS=explore OMP_NUM_THREADS=1 $(PYTEST) -q -n 2 \
+	  $$(grep -rlE "@given|RuleBasedStateMachine" tests/unit tests/sim --include='*.py'); do :; done
+
 .PHONY: browser
 browser: setup  ## The dashboard's pages in Chromium
 	$(PYTEST) tests/browser

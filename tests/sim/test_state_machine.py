@@ -308,7 +308,6 @@ SETTINGS = settings(
     max_examples=25,
     stateful_step_count=40,
     deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 Operator.TestCase.settings = SETTINGS

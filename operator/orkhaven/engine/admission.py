@@ -61,10 +61,12 @@ def plan_admission(
     unseen: Set[str] = frozenset(),
     kinds: Sequence[GpuResource] = (WHOLE,),
     avoided: Set[str] = frozenset(),
+    kept: Set[Key] = frozenset(),
     now: datetime,
 ) -> QueuePlan:
     """Who gets the GPUs, as things stand in the store. `unseen`: nodes of which it is not known what others hold there.
-    `kinds`: of GPUs, as the settings name them. `avoided`: nodes that all runs go past."""
+    `kinds`: of GPUs, as the settings name them. `avoided`: nodes that all runs go past. `kept`: as the
+    plan before this one said."""
     nodes = store.nodes()
     deciding = {key for key, sweep in store.all(Kind.SWEEP).items() if sweep.spec is not None and may_stop(sweep.spec)}
     pods = [pod for pod in store.all_pods() if pod.phase not in ("Succeeded", "Failed")]
@@ -107,6 +109,7 @@ def plan_admission(
         stopped=_stopped(store, waiting),
         shares=shares,
         quotas=quotas,
+        kept=kept,
         now=now,
     )
 

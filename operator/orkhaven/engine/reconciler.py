@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -121,6 +121,8 @@ class Reconciler:
         self._executor = Executor(gateway, store, reader=reader, learn=learn, heard=heard)
         self._requests = Requests()
         self._waiting: dict[Key, Told] = {}
+        self._kept: Set[Key] = frozenset()
+        """Jobs for which the last decision keeps a node."""
         """What each waiting experiment was told last that it waits for."""
         self._beginning: set[str] = set()
         """Uids of experiments whose first Job is being made, or may have been: the store shows it only later, and a
@@ -281,8 +283,10 @@ class Reconciler:
             quotas=self._quotas(),
             unseen=self.unseen(),
             kinds=self._defaults("").gpu_resources,
+            kept=self._kept,
             now=now,
         )
+        self._kept = plan.kept
         before = self._waiting
         self._waiting = tell(plan, before=before, stored=lambda key: said_by(self._store.experiment(key)), now=now)
         changed = {key for key in before.keys() | self._waiting.keys() if before.get(key) != self._waiting.get(key)}

@@ -66,8 +66,10 @@ class FairShare:
             running=list(world.running.values()),
             parallelism={},
             shares=Shares(weights=self.weights, usage=usage.at(now), half_life=self.half_life, min_run=self.min_run),
+            kept=world.kept,
             now=moment(now),
         )
+        world.kept = plan.kept
         return Decision(
             start=tuple(world.runs[release.key] for release in plan.release),
             stop=tuple(world.runs[preempt.job] for preempt in plan.preempt),

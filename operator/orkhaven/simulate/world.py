@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -118,6 +118,8 @@ class World:
         self._memory = {node.meta.key.name: node.gpu_memory_mib or 0 for node in nodes}
         self.capacity = sum(self.free.values())
         self.unused = self.capacity
+        self.kept: Set[Key] = frozenset()
+        """For whom nodes are kept, as the last decision said."""
         """Free GPUs of all nodes."""
         self.line = Line(rank)
         self.runs: dict[Key, Run] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -77,6 +77,8 @@ class Queue:
     """With the node."""
     stopping: list[tuple[Request, str]] = field(default_factory=list)
     """Suspended, while their pods still end."""
+    kept: Set[Key] = frozenset()
+    """By the plan that was carried out last."""
     beside: list[PodView] = field(default_factory=list)
     """Pods of ours whose Jobs nobody queues: to look around in, or of one that is being deleted."""
 
@@ -90,6 +92,7 @@ class Queue:
             parallelism={},
             shares=Shares(weights=self.weights, usage=self.usage, half_life=self.half_life, run_time=self.run_time),
             quotas=self.quotas,
+            kept=self.kept,
             now=self.now,
         )
 
@@ -101,6 +104,7 @@ class Queue:
 
     def carry_out(self, plan: QueuePlan) -> None:
         """What is released is put where it fits tightest; who is preempted begins to stop."""
+        self.kept = plan.kept
         for action in plan.release:
             (run,) = [one for one in self.waiting if one.job == action.key]
             free = self.free()

@@ -146,28 +146,40 @@ def test_gpu_hours_of_those_who_always_wait_go_by_weight(weights: list[float], s
     assert jain > 0.97, shares
 
 
-@given(st.lists(st.sampled_from([0.5, 1.0, 4.0]), min_size=2, max_size=4), st.integers(0, 10**6))
-@settings(max_examples=4, deadline=None)
-def test_nobody_starves(weights: list[float], seed: int) -> None:
-    """The bound of docs/queue: the namespace has its turn after half-life times log2(all weights / its own), however
-    much it has used; then the run starts once what runs on its node has ended."""
+@given(
+    st.lists(st.sampled_from([0.05, 0.5, 1.0, 4.0]), min_size=2, max_size=6),
+    st.sampled_from([(4,), (2, 2), (4, 4), (4, 4, 4, 4)]),
+    st.booleans(),
+    st.sampled_from([(1,), (1, 2), (1, 2, 4)]),
+    st.integers(0, 10**6),
+)
+@settings(max_examples=60, deadline=None)
+def test_nobody_starves(
+    weights: list[float], capacities: tuple[int, ...], whole: bool, sizes: tuple[int, ...], seed: int
+) -> None:
+    """The bound of docs/queue: however much it has used, a namespace has its turn after the half-life times one more
+    than log2(all weights / its own), and its run starts once those before it on that node have ended. Where its share
+    is less than one GPU, it takes a few half-lives more."""
     rng = random.Random(seed)
     names = [f"ns{number}" for number in range(len(weights))]
     half_life, step, longest = timedelta(hours=1), 300.0, 3600.0
-    queue = Queue(nodes(4, 4), weights=dict(zip(names, weights, strict=True)), half_life=half_life)
+    queue = Queue(nodes(*capacities), weights=dict(zip(names, weights, strict=True)), half_life=half_life)
     # It has had the whole cluster for ever.
     tau = half_life.total_seconds() / math.log(2)
-    queue.usage = {(names[0], ""): 8 * tau}
-    large = ask("large", 4, ns=names[0])
-    queue.waiting = [large]
-    bound = half_life.total_seconds() * math.log2(sum(weights) / weights[0]) + longest + 2 * step
+    queue.usage = {(names[0], ""): sum(capacities) * tau}
+    waits = ask("waits", max(capacities) if whole else 1, ns=names[0])
+    queue.waiting = [waits]
+    share = sum(capacities) * weights[0] / sum(weights)
+    half_lives = math.log2(sum(weights) / weights[0]) + (1 if share >= 1 else 4)
+    bound = half_life.total_seconds() * half_lives + 2 * longest + 2 * step
     number = 0
-    while large in queue.waiting:
+    while waits in queue.waiting:
         assert (queue.now - START).total_seconds() <= bound, f"{queue.now - START}"
         for ns in names[1:]:
             while sum(run.job.namespace == ns for run in queue.waiting) < 9:
                 number += 1
-                queue.waiting.append(ask(f"w{number}", rng.choice([1, 2]), ns=ns))
+                gpus = min(rng.choice(sizes), max(capacities))
+                queue.waiting.append(ask(f"w{number}", gpus, ns=ns))
         queue.carry_out(replace(queue.plan(), preempt=()))
         queue.wait(step)
         ended = {

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from orkhaven.api import Priority, Reason
-from orkhaven.core.queue import Quota
+from orkhaven.core.queue import Quota, Shares
 from orkhaven.core.queue.plan import QueuePlan, Standing
 from orkhaven.core.queue.reasons import Told, roughly, tell
 from orkhaven.core.queue.shares import entitlements, parse_weight
@@ -56,6 +56,51 @@ class TestOrder:
         assert queue.released() == ["larger"], "it fits on the other node"
         queue.waiting = [ask("x", 4, age=9), ask("y", 4, age=8), *(ask(f"s{n}") for n in range(4))]
         assert queue.released() == ["s0", "s1", "s2"]
+
+    def test_a_share_of_less_than_half_a_gpu_is_one_gpu_for_part_of_the_time(self) -> None:
+        """Else what has a tenth of a GPU would never have any."""
+        tau = Shares().horizon
+        queue = Queue(
+            nodes(1),
+            weights={"b": 9.0},
+            usage={("b", ""): tau},
+            waiting=[ask("small", ns="a"), ask("large", ns="b", age=100)],
+        )
+        assert queue.released() == ["small"]
+        queue.usage[("a", "")] = 0.2 * tau
+        assert queue.released() == ["large"]
+
+
+class TestKept:
+    """A whole node for a namespace of a small weight, beside one of a large weight whose runs end again and again."""
+
+    def queue(self) -> Queue:
+        running = on("n0", *(ask(f"r{n}", ns="b", ran=600) for n in range(4)))
+        waiting = [ask("whole", 4, ns="a"), *(ask(f"w{n}", ns="b", age=-n) for n in range(4))]
+        return Queue(nodes(4), weights={"b": 4.0}, running=running, waiting=waiting)
+
+    def test_whoever_has_a_node_kept_stays_first_while_it_empties(self) -> None:
+        queue = self.queue()
+        for left in (3, 2, 1, 0):
+            queue.carry_out(queue.plan())
+            assert queue.kept == {Key("a", "whole-1")}
+            # Had they their turn by what they hold now, they would take what the first one waits for.
+            queue.finish(lambda run, left=left: run.experiment.name == f"r{left}")  # type: ignore[misc]
+        assert queue.released() == ["whole"]
+
+    def test_what_is_kept_is_promised_to_nobody_else(self) -> None:
+        queue = self.queue()
+        queue.carry_out(queue.plan())
+        queue.finish(lambda run: run.experiment.name in ("r0", "r1"))
+        plan = queue.plan()
+        assert (plan.release, plan.preempt, plan.kept) == ((), (), {Key("a", "whole-1")})
+
+    def test_it_is_kept_no_more_once_it_has_gone(self) -> None:
+        queue = self.queue()
+        queue.carry_out(queue.plan())
+        queue.waiting = queue.waiting[1:]
+        queue.finish(lambda run: run.experiment.name == "r0")
+        assert queue.released() == ["w0"]
 
 
 class TestQuota:
@@ -185,7 +230,7 @@ class TestReasons:
         queue.usage = {("b", ""): 1.0}
         plan = queue.plan()
         told = tell(plan, before={}, stored=lambda key: None, now=START)
-        assert plan.standing[Key("a", "two")] == Standing(2, timedelta(minutes=40))
+        assert plan.standing[Key("a", "two")] == Standing(2, 40 * 60)
         assert str(told[Key("a", "two")].why) == (
             "position 2 in a; waits for 2 GPUs on one node: 0 of 4 free; about 40 min"
         )

@@ -85,7 +85,7 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @schemathesis.openapi.from_dict(_document()).parametrize()
-@settings(max_examples=25, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 def test_answers_are_as_the_document_says(case: schemathesis.Case, base_url: str) -> None:
     case.call_and_validate(
         base_url=base_url,

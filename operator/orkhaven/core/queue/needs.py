@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,14 +28,15 @@ class Needs:
     tolerations: tuple[Toleration, ...] = ()
     avoid: tuple[str, ...] = ()
     """Nodes that it may not go to, sorted."""
-    key: tuple[object, ...] = field(init=False, repr=False, compare=False)
-    """The same for all that need the same: ten thousand in a queue are told apart by it."""
+    key: str = field(init=False, repr=False, compare=False)
+    """The same for all that need the same: ten thousand in a queue are told apart by it. A string, since that knows its
+    hash."""
 
     def __post_init__(self) -> None:
         selector = tuple(sorted(self.node_selector.items())) if self.node_selector else ()
         tolerations = tuple(tuple(toleration.to_dict().items()) for toleration in self.tolerations)
         key = (self.gpus, self.kind, self.gpu_models, self.min_gpu_memory_mib, selector, tolerations, self.avoid)
-        object.__setattr__(self, "key", key)
+        object.__setattr__(self, "key", sys.intern(repr(key)))
 
     @property
     def resource(self) -> str:

@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any
 
 from orkhaven.api import Priority
-from orkhaven.core.queue.request import Order, Request
+from orkhaven.core.queue.request import Request
 from orkhaven.core.queue.shares import Shares
 
 _HALF = 0.5
 """GPUs. With the next one half counted nobody is favoured: before it, whoever has a small weight, for which one GPU is
-much, would have more than its share; after it, less."""
+much, would have more than its share; after it, less. Of a share of less than that only the share itself counts: else
+a namespace that is due a tenth of a GPU would never have one, instead of one for a tenth of the time."""
 
 
 class Balance:
     """What namespaces and users have had and hold, while GPUs are given out."""
 
-    def __init__(self, shares: Shares) -> None:
+    def __init__(self, shares: Shares, due: Mapping[str, float]) -> None:
         self._shares = shares
         self._horizon = shares.horizon
+        self._due = due
         self._used: dict[str, float] = defaultdict(float)
         for (namespace, _), seconds in shares.usage.items():
             self._used[namespace] += seconds
@@ -57,103 +59,66 @@ class Balance:
         had = self._used.get(namespace, 0.0) + self._horizon * (self.held.get(namespace, 0) + more)
         return had / self._shares.weight(namespace)
 
+    def next_of_namespace(self, namespace: str) -> float:
+        """By which it has its turn."""
+        return self.of_namespace(namespace, more=min(_HALF, self._due.get(namespace, _HALF)))
+
+    def next_of_user(self, namespace: str, user: str) -> float:
+        return self.of_user(namespace, user, more=_HALF)
+
     def of_user(self, namespace: str, user: str, *, more: float = 0) -> float:
         who = namespace, user
         return self._shares.usage.get(who, 0.0) + self._horizon * (self._users.get(who, 0) + more)
 
 
 def in_turn(waiting: Iterable[Request], balance: Balance) -> Iterator[Request]:
-    """All of them. What the balance says when the next one is asked for decides which that is."""
+    """All of them. What the balance says when the next one is asked for decides which that is: by the score of a
+    namespace, and in it of a user; among equals the oldest run."""
     lines: dict[str, dict[str, list[Request]]] = {}
     for request in waiting:
         lines.setdefault(request.job.namespace, {}).setdefault(request.user, []).append(request)
-    scored = [
-        (lambda ns=namespace: balance.of_namespace(ns, more=_HALF), _users(namespace, users, balance))
-        for namespace, users in lines.items()
-    ]
-    namespaces = _Merged(scored, balance)
-    while not namespaces.empty:
-        yield namespaces.head
-        namespaces.advance()
+    namespaces: _Heap = []
+    for namespace, users in lines.items():
+        line: _Heap = []
+        for user, runs in users.items():
+            runs.sort(key=attrgetter("order"), reverse=True)
+            line.append([balance.next_of_user(namespace, user), runs[-1].order, user, runs])
+        heapq.heapify(line)
+        namespaces.append([balance.next_of_namespace(namespace), line[0][1], namespace, line])
+    heapq.heapify(namespaces)
+    version = balance.version
+    while namespaces:
+        first = namespaces[0]
+        _, _, namespace, line = first
+        mine = line[0]
+        _, _, user, runs = mine
+        yield runs.pop()
+        # Only of those whose turn it was may the score have risen, and only if they were given something: ten thousand
+        # that get nothing are gone through without a look at the others.
+        given = balance.version != version
+        version = balance.version
+        if runs:
+            mine[1] = runs[-1].order
+            if given:
+                mine[0] = balance.next_of_user(namespace, user)
+            _settle(line)
+        else:
+            heapq.heappop(line)
+        if line:
+            first[1] = line[0][1]
+            if given:
+                first[0] = balance.next_of_namespace(namespace)
+            _settle(namespaces)
+        else:
+            heapq.heappop(namespaces)
 
 
-def _users(namespace: str, users: dict[str, list[Request]], balance: Balance) -> _Merged:
-    scored = [
-        (lambda who=user: balance.of_user(namespace, who, more=_HALF), _Runs(runs)) for user, runs in users.items()
-    ]
-    return _Merged(scored, balance)
+_Heap = list[list[Any]]
+"""Of [score, order of the run at the head, name, what is in line]."""
 
 
-class _Line(Protocol):
-    @property
-    def empty(self) -> bool: ...
-
-    @property
-    def head(self) -> Request: ...
-
-    @property
-    def order(self) -> Order: ...
-
-    def advance(self) -> None: ...
-
-
-class _Runs:
-    """Of one user."""
-
-    def __init__(self, runs: list[Request]) -> None:
-        self._left = sorted(runs, key=attrgetter("order"), reverse=True)
-
-    @property
-    def empty(self) -> bool:
-        return not self._left
-
-    @property
-    def head(self) -> Request:
-        return self._left[-1]
-
-    @property
-    def order(self) -> Order:
-        return self._left[-1].order
-
-    def advance(self) -> None:
-        self._left.pop()
-
-
-class _Merged:
-    """Of several lines always the head of that with the lowest score; among equals the oldest run."""
-
-    def __init__(self, lines: Iterable[tuple[Callable[[], float], _Line]], balance: Balance) -> None:
-        self._balance = balance
-        self._version = balance.version
-        self._heap: list[list[Any]] = [[score(), line.order, line, score] for score, line in lines]
-        """Score, order of its head, line, how its score is found."""
-        heapq.heapify(self._heap)
-
-    @property
-    def empty(self) -> bool:
-        return not self._heap
-
-    @property
-    def head(self) -> Request:
-        return self._heap[0][2].head  # type: ignore[no-any-return]
-
-    @property
-    def order(self) -> Order:
-        return self._heap[0][1]  # type: ignore[no-any-return]
-
-    def advance(self) -> None:
-        heap = self._heap
-        first = heap[0]
-        line = first[2]
-        line.advance()
-        if line.empty:
-            heapq.heappop(heap)
-            return
-        # Only the score of the line whose head has had its turn may have risen, and only if that was given something:
-        # ten thousand that get nothing are gone through without a look at the others.
-        if self._version != self._balance.version:
-            self._version = self._balance.version
-            first[0] = first[3]()
-        first[1] = line.order
-        if any(other < first for other in heap[1:3]):
-            heapq.heapreplace(heap, first)
+def _settle(heap: _Heap) -> None:
+    """Its first has changed."""
+    first = heap[0]
+    if any(other < first for other in heap[1:3]):
+        heapq.heapreplace(heap, first)

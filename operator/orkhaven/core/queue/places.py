@@ -93,19 +93,23 @@ class Places:
         self.take(min(free)[2], request.gpus, resource)
         return True
 
-    def keep(self, request: Request, *, also: bool = False) -> None:
+    def keep(self, request: Request, *, also: bool = False) -> bool:
         """Keeps the node that is nearest to having room for it from all that come later. Not where one that fits is
         kept for an earlier run already, unless `also`: with each further one more GPUs would be idle, and the next in
-        line has its turn when the first one has started."""
+        line has its turn when the first one has started. Whether it has kept one."""
         kind = self._kind(request)
         if not also:
             kind.kept = kind.kept or any((name, kind.resource) in self._kept for name in kind.fitting)
             if kind.kept:
-                return
+                return False
         places = [(name, kind.resource) for name in kind.fitting if name not in self._unseen]
         nearest = [(-self._room(place), place) for place in places if place not in self._kept]
-        if nearest:
-            self._keep(min(nearest)[1])
+        if not nearest:
+            return False
+        _, place = min(nearest)
+        self._coming[place] -= request.gpus
+        self._keep(place)
+        return True
 
     def _keep(self, place: _Place) -> None:
         self._kept.add(place)

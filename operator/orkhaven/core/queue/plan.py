@@ -33,8 +33,12 @@ class Standing(NamedTuple):
 
     position: int
     """In its namespace, from 1."""
-    about: timedelta | None = None
+    seconds: float | None = None
     """Until it starts, roughly; None: not known."""
+
+    @property
+    def about(self) -> timedelta | None:
+        return None if self.seconds is None else timedelta(seconds=self.seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,8 @@ class QueuePlan:
     """By Experiment: of those that are in line."""
     preempt: tuple[Preempt, ...] = ()
     """Running attempts that give their GPUs back. Nothing is released onto these before their pods are gone."""
+    kept: Set[Key] = frozenset()
+    """Jobs for which a node is kept until it has room for them: for the next decision."""
 
 
 def plan_queue(
@@ -62,6 +68,7 @@ def plan_queue(
     shares: Shares = Shares(),  # noqa: B008 (frozen)
     quotas: Mapping[str, Quota] = {},
     unseen: Set[str] = frozenset(),
+    kept: Set[Key] = frozenset(),
     now: datetime,
 ) -> QueuePlan:
     """Which of `waiting` to release, and who of `running` has to make room.
@@ -72,23 +79,24 @@ def plan_queue(
     are not gone yet. `parallelism`: by sweep, how many of its trials may hold a place (one
     that is missing here has no limit). `stopped`: Experiments whose sweep starts no more trials. `quotas`: by
     namespace; one that is missing here has none. `unseen`: nodes of which `foreign_gpus` does not know yet; nothing is
-    given out there.
+    given out there. `kept`: as the plan before this one said. They come first until they have started: each run that
+    ends puts its namespace forward, and if that took what is kept there would never be enough of it.
     """
     live = [pod for pod in pods if pod.phase not in POD_PHASES_ENDED]
     stopping = {_job_of(pod) for pod in live}
     # A Job that is suspended again holds what it has until its pod is gone.
     holding = [*running, *leaving, *(request for request in waiting if request.job in stopping)]
     places = _places(nodes, foreign_gpus, unseen=unseen, live=live, running=running)
-    balance = Balance(shares)
+    due = _due(places.total, (*running, *waiting), shares)
+    balance = Balance(shares, due)
     for request in holding:
         balance.hold(request)
-    due = _due(places.total, (*running, *waiting), shares)
     decision = _Decision(
         places=places,
         balance=balance,
         victims=_victims(live, running, balance=balance, due=due, shares=shares, now=now),
         due=due,
-        shares=shares,
+        run_time=shares.run_time.total_seconds() if shares.run_time is not None else None,
         holders=_holders(holding, live),
         parallelism=parallelism,
         stopped=stopped,
@@ -99,8 +107,10 @@ def plan_queue(
     for request in in_turn((r for r in waiting if r.priority is Priority.INTERACTIVE), balance):
         if decision.is_urgent(request):
             decision.decide(request, urgent=True)
-    for request in in_turn((r for r in waiting if r.job not in decision.decided), balance):
-        decision.decide(request, urgent=False)
+    for first in (True, False):
+        left = [r for r in waiting if r.job not in decision.decided and (not first or r.job in kept)]
+        for request in in_turn(left, balance):
+            decision.decide(request, urgent=False)
     return decision.plan()
 
 
@@ -186,7 +196,8 @@ class _Decision:
     balance: Balance
     victims: Victims
     due: Mapping[str, float]
-    shares: Shares
+    run_time: float | None
+    """Seconds that a run takes, by those that ended last."""
     holders: dict[Key, set[Key]]
     parallelism: Mapping[Key, int]
     stopped: Collection[Key]
@@ -198,6 +209,10 @@ class _Decision:
     _preempt: list[Preempt] = field(default_factory=list)
     _reasons: dict[Key, Why] = field(default_factory=dict)
     _standing: dict[Key, Standing] = field(default_factory=dict)
+    _kept: set[Key] = field(default_factory=set)
+    _shut: set[tuple[str, str, Priority, str]] = field(default_factory=set)
+    """By namespace, user, priority and need: no place is free, nobody gives way, no node is kept. It stays so while
+    GPUs are given out, and ten thousand that are alike may be in line."""
     _closed: set[str] = field(default_factory=set)
     """Namespaces whose quota is kept for the first run that waits for it."""
     _in_line: dict[str, int] = field(default_factory=dict)
@@ -214,9 +229,16 @@ class _Decision:
 
     def decide(self, request: Request, *, urgent: bool) -> None:
         self.decided.add(request.job)
-        why = self._held_back(request) or self._over_quota(request)
-        if why is None and request.gpus and not self.places.put(request):
-            why = self._make_room(request, urgent=urgent)
+        alike = (request.job.namespace, request.user, request.priority, request.needs.key)
+        shut = alike in self._shut
+        why = (None if shut else self._misfit(request)) or self._held_back(request) or self._over_quota(request)
+        if why is None and shut:
+            why = self._wait(request)
+        elif why is None and request.gpus and not self.places.put(request):
+            kept = self._make_room(request, urgent=urgent)
+            if not kept and not urgent:
+                self._shut.add(alike)
+            why = self._wait(request)
         if why is not None:
             self._reasons[request.experiment] = why
             return
@@ -230,12 +252,12 @@ class _Decision:
         affinity = request.needs.affinity() if news else None
         self._release.append(SuspendJob(request.job, request.uid, suspend=False, avoid=avoid, affinity=affinity))
 
+    def _misfit(self, request: Request) -> Why | None:
+        misfit = self.places.misfit(request) if request.gpus else None
+        return Why(Reason.NO_FITTING_NODE, misfit) if misfit is not None else None
+
     def _held_back(self, request: Request) -> Why | None:
         """What is no matter of its turn."""
-        if request.gpus:
-            misfit = self.places.misfit(request)
-            if misfit is not None:
-                return Why(Reason.NO_FITTING_NODE, misfit)
         if request.job in self.stopping:
             return Why(Reason.WAITING_FOR_GPUS, "waits until its pod, which was told to stop, has ended")
         sweep = request.sweep
@@ -272,14 +294,19 @@ class _Decision:
         used = f"quota of namespace {namespace}: {quota.limit - left} of {quota.limit} GPUs are used{kept}"
         return Why(Reason.WAITING_FOR_GPUS, used)
 
-    def _make_room(self, request: Request, *, urgent: bool) -> Why:
+    def _make_room(self, request: Request, *, urgent: bool) -> bool:
+        """Whether a node is kept for it from now on."""
         found = self.victims.make_room(request, self.places, urgent=urgent)
-        if found is None:
-            self.places.keep(request)
         for victim in found or ():
             count = f"{victim.gpus} GPU{'s' if victim.gpus != 1 else ''}"
             message = f"gives {count} to {request.experiment} ({request.priority})"
             self._preempt.append(Preempt(victim.job, victim.uid, victim.experiment, message))
+        if found is None and not self.places.keep(request):
+            return False
+        self._kept.add(request.job)
+        return True
+
+    def _wait(self, request: Request) -> Why:
         self._stand(request)
         return self.places.wait(request)
 
@@ -287,10 +314,10 @@ class _Decision:
         namespace = request.job.namespace
         self._in_line[namespace] = position = self._in_line.get(namespace, 0) + 1
         self._ahead += request.gpus
-        about = None
-        if self.shares.run_time is not None:
-            about = self.shares.run_time * min(self._ahead / max(self.places.size(request), 1), 1e6)
-        self._standing[request.experiment] = Standing(position, about)
+        seconds = None
+        if self.run_time is not None:
+            seconds = self.run_time * min(self._ahead / max(self.places.size(request), 1), 1e6)
+        self._standing[request.experiment] = Standing(position, seconds)
 
     def plan(self) -> QueuePlan:
         return QueuePlan(
@@ -298,6 +325,7 @@ class _Decision:
             reasons=self._reasons,
             standing=self._standing,
             preempt=tuple(self._preempt),
+            kept=frozenset(self._kept),
         )
 
 

@@ -44,6 +44,8 @@ class Request:
     """Nodes that its Job goes past already; None: what it says cannot be changed any more."""
     order: Order = field(init=False, repr=False, compare=False)
     """Among the runs of one user."""
+    since: float = field(init=False, repr=False, compare=False)
+    """`released` in seconds of Unix time; 0 where that is None."""
 
     def __post_init__(self) -> None:
         # A sweep makes dozens of trials within the second that a timestamp tells: its own order is that of their
@@ -51,6 +53,7 @@ class Request:
         key = self.experiment
         order = (_RANK[self.priority], self.created, self.trial, key.namespace, key.name)
         object.__setattr__(self, "order", order)
+        object.__setattr__(self, "since", self.released.timestamp() if self.released is not None else 0.0)
 
     @property
     def gpus(self) -> int:

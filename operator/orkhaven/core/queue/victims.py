@@ -7,7 +7,7 @@ the same facts would move runs to and fro.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from datetime import UTC, datetime
+from datetime import datetime
 
 from orkhaven.api import Priority
 from orkhaven.core.queue.order import Balance
@@ -18,7 +18,6 @@ from orkhaven.core.views import Key
 
 MOST_TRIES = 16
 """Waiting runs of one decision that room is looked for; the next decision goes on."""
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 _Given = dict[tuple[str, str | None], int]
 """GPUs by (namespace, user), and by (namespace, None) all of a namespace."""
@@ -41,7 +40,7 @@ class Victims:
     ) -> None:
         self._balance = balance
         self._due = due
-        self._settled = now - shares.min_run
+        self._settled = (now - shares.min_run).timestamp()
         self._at: dict[tuple[str, str], dict[Key, Request]] = {}
         """By node and kind of GPU."""
         self._groups: dict[_Group, int] = {}
@@ -155,30 +154,26 @@ class Victims:
         return True
 
 
-def _has_run(victim: Request, *, urgent: bool, settled: datetime) -> bool:
+def _has_run(victim: Request, *, urgent: bool, settled: float) -> bool:
     """Whether it has run long enough to be preempted; a Preemptible one always has for an urgent run."""
     if urgent and victim.priority is Priority.PREEMPTIBLE:
         return True
-    return victim.released is not None and victim.released <= settled
+    return victim.released is not None and victim.since <= settled
 
 
 def _group(request: Request) -> _Group:
     return (request.job.namespace, request.user, request.priority)
 
 
-def _youth(request: Request) -> float:
-    return -((request.released or _LONG_AGO) - _LONG_AGO).total_seconds()
-
-
 def _first_small(request: Request) -> tuple[bool, int, float, Key]:
-    return (request.priority is Priority.STANDARD, request.gpus, _youth(request), request.job)
+    return (request.priority is Priority.STANDARD, request.gpus, -request.since, request.job)
 
 
 def _first_large(request: Request) -> tuple[bool, int, float, Key]:
-    return (request.priority is Priority.STANDARD, -request.gpus, _youth(request), request.job)
+    return (request.priority is Priority.STANDARD, -request.gpus, -request.since, request.job)
 
 
 def _cost(chosen: Sequence[Request], missing: int) -> tuple[int, int, int, float]:
     standard = sum(request.priority is Priority.STANDARD for request in chosen)
     too_many = sum(request.gpus for request in chosen) - missing
-    return (standard, len(chosen), too_many, max(map(_youth, chosen)))
+    return (standard, len(chosen), too_many, -min(request.since for request in chosen))
