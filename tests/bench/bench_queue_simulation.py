@@ -6,6 +6,7 @@ ORKHAVEN_BENCH_DAYS makes it shorter. With ORKHAVEN_BENCH_DOCS the table goes in
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from datetime import timedelta
@@ -41,6 +42,9 @@ def test_a_month_of_more_work_than_time() -> None:
     assert ours.fairness >= 0.95
     assert timedelta(seconds=ours.waits[Priority.INTERACTIVE].p95) <= timedelta(minutes=1)
     assert ours.lost <= 0.02
+    # The bound of docs/queue, for one of twenty equal namespaces.
+    last = max(run.duration for run in trace)
+    assert ours.longest_turn <= defaults.half_life.total_seconds() * (1 + math.log2(20)) + 2 * last
     assert ours.unfinished == 0
 
 

@@ -80,6 +80,8 @@ class Measured:
     """Namespaces that `fairness` is of."""
     shares: Mapping[str, float]
     """GPUs held on average, by namespace, after the warm-up."""
+    longest_turn: float
+    """Seconds: the longest that a namespace with someone waiting saw none of its runs start."""
     preemptions: int
     lost: float
     """GPU-seconds held for nothing because of preemption, of all that were held."""
@@ -103,6 +105,9 @@ class Recorder:
     waiting: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     waited: dict[str, Integral] = field(default_factory=lambda: defaultdict(Integral))
     seconds: dict[Priority, list[float]] = field(default_factory=lambda: {priority: [] for priority in Priority})
+    longest_turn: float = 0.0
+    _turn: dict[str, float] = field(default_factory=dict)
+    """By namespace: since when somebody waits and none has started."""
     preemptions: int = 0
     lost: float = 0.0
     total: float = 0.0
@@ -115,12 +120,16 @@ class Recorder:
 
     def waits(self, run: Run, now: float, *, by: int = 1) -> None:
         namespace = run.trace.namespace
+        if by > 0 and not self.waiting[namespace]:
+            self._turn[namespace] = now
         self.waiting[namespace] += by
         self.waited[namespace].set(1.0 if self.waiting[namespace] else 0.0, now)
 
     def started(self, run: Run, now: float) -> None:
         self.busy.add(run.trace.gpus, now)
         self.held[run.trace.namespace].add(run.trace.gpus, now)
+        self.longest_turn = max(self.longest_turn, now - self._turn[run.trace.namespace])
+        self._turn[run.trace.namespace] = now
         if run.attempt == 1:
             self.seconds[run.trace.priority].append(now - run.trace.submitted)
 
@@ -164,6 +173,7 @@ class Recorder:
             fairness=jain([shares[name] / self.weights.get(name, 1.0) for name in always]),
             always_waiting=len(always),
             shares=shares,
+            longest_turn=self.longest_turn,
             preemptions=self.preemptions,
             lost=self.lost / self.total if self.total else 0.0,
             decisions=decisions,

@@ -16,6 +16,7 @@ def table(results: Sequence[Measured]) -> str:
         ("utilisation, of what any schedule could use", lambda r: f"{r.utilisation:.3f}"),
         ("fairness (Jain) of weighted shares, of those always waiting", _fairness),
         *(row for priority in Priority for row in _waits(priority)),
+        ("longest that a namespace in line saw none of its own start", lambda r: duration(r.longest_turn)),
         ("preemptions", lambda r: f"{r.preemptions:,}"),
         ("work lost to preemption", lambda r: f"{r.lost:.2%}"),
     ]
