@@ -1,4 +1,4 @@
-"""What the operator relies on where it lets a Job go: one write that says, too, where it may not go."""
+"""What the operator relies on where it lets a Job go: the same write says where it may not go and where it should."""
 
 from __future__ import annotations
 
@@ -38,15 +38,17 @@ def test_a_suspended_job_is_told_where_it_may_not_go_when_it_is_released(
     body["metadata"]["namespace"] = namespace
     cluster.api.call("POST", JOBS.format(namespace), body)
     path = f"{JOBS.format(namespace)}/x-1"
-    affinity = Needs(gpus=1, gpu_models=("A100",), avoid=avoid).affinity()
+    affinity = Needs(gpus=1, gpu_models=("A100",), avoid=avoid).affinity(prefer="node-p")
     cluster.api.patch(path, placed_release(avoid, affinity))
     job = cluster.api.get(path)
     assert job is not None
     assert job["spec"]["suspend"] is False
     assert parse_job(job).avoid == avoid
-    assert job["metadata"]["annotations"][ANNOTATION_AVOID] == ",".join(avoid)
+    assert job["metadata"]["annotations"].get(ANNOTATION_AVOID, "") == ",".join(avoid)
     found = job["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
     (term,) = found["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     past = [one["values"] for one in term["matchExpressions"] if one["key"] == HOSTNAME]
     assert past == ([list(avoid)] if avoid else [])
-    assert "preferredDuringSchedulingIgnoredDuringExecution" not in found
+    (wish,) = found["preferredDuringSchedulingIgnoredDuringExecution"]
+    (field,) = wish["preference"]["matchFields"]
+    assert (field["key"], field["values"]) == ("metadata.name", ["node-p"])

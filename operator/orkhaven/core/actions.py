@@ -32,9 +32,9 @@ class SuspendJob:
     uid: str
     suspend: bool
     avoid: tuple[str, ...] = ()
-    """On a release, with `affinity`: nodes that the Job has to go past and does not yet."""
+    """On a release, with `affinity`: nodes that the Job has to go past."""
     affinity: dict[str, Any] | None = None
-    """The node affinity that says so."""
+    """The node affinity that says so, and for which node the queue lets it go. None: it stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -332,9 +332,11 @@ def node_affinity(
     least_mib: int | None,
     avoid: Sequence[str],
     shun: Sequence[str] = (),
+    prefer: str | None = None,
     kind: GpuResource = WHOLE,
 ) -> dict[str, Any]:
-    """Empty where any node will do."""
+    """Empty where any node will do. `avoid`: nodes that it may not go to; `shun`: nodes that it goes to only where no
+    other has room; `prefer`: the one that it goes to if that has room."""
     required: list[dict[str, Any]] = []
     allowed, denied = split_models(models)
     if allowed:
@@ -350,10 +352,14 @@ def node_affinity(
         affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {
             "nodeSelectorTerms": [{"matchExpressions": required}]
         }
+    wishes: list[dict[str, Any]] = []
     if shun:
-        elsewhere = {"key": HOSTNAME, "operator": "NotIn", "values": sorted(shun)}
+        wishes.append({"matchExpressions": [{"key": HOSTNAME, "operator": "NotIn", "values": sorted(shun)}]})
+    if prefer is not None:
+        wishes.append({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [prefer]}]})
+    if wishes:
         affinity["preferredDuringSchedulingIgnoredDuringExecution"] = [
-            {"weight": 100, "preference": {"matchExpressions": [elsewhere]}}
+            {"weight": 100, "preference": wish} for wish in wishes
         ]
     return affinity
 

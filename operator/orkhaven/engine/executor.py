@@ -189,7 +189,7 @@ class Executor:
         except Invalid as error:
             if not placed:
                 raise
-            # To go past a suspect node is a wish; that the run starts is not.
+            # Where it goes is a wish; that the run starts is not.
             log.warning("released without its node affinity", extra=about(Kind.JOB, *key, error=str(error)))
             body = await self._gateway.patch(Kind.JOB, *key, change, uid=uid, resource_version=version)
         self._learn(Kind.JOB, body)
@@ -206,6 +206,6 @@ def placed_release(avoid: Sequence[str], affinity: Mapping[str, Any]) -> Body:
     """The merge patch that lets a suspended Job go, with the nodes that it goes past and the node affinity that says
     so."""
     return {
-        "metadata": {"annotations": {ANNOTATION_AVOID: ",".join(avoid)}},
+        "metadata": {"annotations": {ANNOTATION_AVOID: ",".join(avoid) or None}},
         "spec": {"suspend": False, "template": {"spec": {"affinity": {"nodeAffinity": {**_ANY_NODE, **affinity}}}}},
     }

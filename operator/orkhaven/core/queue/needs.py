@@ -43,9 +43,14 @@ class Needs:
         """Name of the resource that they are."""
         return self.kind.name
 
-    def affinity(self) -> dict[str, Any]:
+    def affinity(self, prefer: str | None = None) -> dict[str, Any]:
+        """`prefer`: the node that it is to have of those that will do."""
         return node_affinity(
-            models=self.gpu_models, least_mib=self.min_gpu_memory_mib, avoid=self.avoid, kind=self.kind
+            models=self.gpu_models,
+            least_mib=self.min_gpu_memory_mib,
+            avoid=self.avoid,
+            prefer=prefer,
+            kind=self.kind,
         )
 
     def room(self, node: NodeView) -> bool:

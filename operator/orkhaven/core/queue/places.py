@@ -76,11 +76,12 @@ class Places:
         """A pod there is about to end."""
         self._coming[node, resource] += gpus
 
-    def put(self, request: Request) -> bool:
-        """Takes the tightest place that is free now; among equals the GPU with the least memory."""
+    def put(self, request: Request) -> str | None:
+        """Takes the tightest place that is free now; among equals the GPU with the least memory. The node; None: no
+        place is free."""
         kind = self._kind(request)
         if kind.full:
-            return False
+            return None
         needs, resource = request.needs, request.needs.resource
         free = [
             (self._free[name, resource] - request.gpus, memory_on(self._nodes[name], needs.kind), name)
@@ -89,9 +90,10 @@ class Places:
         ]
         if not free:
             kind.full = True
-            return False
-        self.take(min(free)[2], request.gpus, resource)
-        return True
+            return None
+        node = min(free)[2]
+        self.take(node, request.gpus, resource)
+        return node
 
     def keep(self, request: Request, *, also: bool = False) -> bool:
         """Keeps the node that is nearest to having room for it from all that come later. Not where one that fits is

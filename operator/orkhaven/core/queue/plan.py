@@ -232,9 +232,10 @@ class _Decision:
         alike = (request.job.namespace, request.user, request.priority, request.needs.key)
         shut = alike in self._shut
         why = (None if shut else self._misfit(request)) or self._held_back(request) or self._over_quota(request)
+        node = None
         if why is None and shut:
             why = self._wait(request)
-        elif why is None and request.gpus and not self.places.put(request):
+        elif why is None and request.gpus and (node := self.places.put(request)) is None:
             kept = self._make_room(request, urgent=urgent)
             if not kept and not urgent:
                 self._shut.add(alike)
@@ -247,10 +248,14 @@ class _Decision:
             self.quota_left[request.job.namespace] -= request.gpus
         if request.sweep is not None:
             self.holders.setdefault(request.sweep, set()).add(request.job)
-        news = request.said is not None and set(request.needs.avoid) != set(request.said)
-        avoid = request.needs.avoid if news else ()
-        affinity = request.needs.affinity() if news else None
-        self._release.append(SuspendJob(request.job, request.uid, suspend=False, avoid=avoid, affinity=affinity))
+        self._release.append(self._released(request, node))
+
+    def _released(self, request: Request, node: str | None) -> SuspendJob:
+        if request.said is None or node is None:
+            return SuspendJob(request.job, request.uid, suspend=False)
+        # The scheduler spreads what it is not told to pack, also onto a node that is kept for a large run.
+        affinity = request.needs.affinity(prefer=node if len(self.places.fitting(request)) > 1 else None)
+        return SuspendJob(request.job, request.uid, suspend=False, avoid=request.needs.avoid, affinity=affinity)
 
     def _misfit(self, request: Request) -> Why | None:
         misfit = self.places.misfit(request) if request.gpus else None
