@@ -9,6 +9,7 @@ quota holds back keeps what is left of that.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -143,9 +144,9 @@ def _places(
 
 def _due(total: int, requests: Iterable[Request], shares: Shares) -> dict[str, float]:
     """GPUs that each namespace may have."""
-    demands: dict[str, float] = {}
+    demands: dict[str, float] = defaultdict(float)
     for request in requests:
-        demands[request.job.namespace] = demands.get(request.job.namespace, 0.0) + request.gpus
+        demands[request.job.namespace] += request.gpus
     return entitlements(total, demands=demands, weights={name: shares.weight(name) for name in demands})
 
 
@@ -215,7 +216,7 @@ class _Decision:
     GPUs are given out, and ten thousand that are alike may be in line."""
     _closed: set[str] = field(default_factory=set)
     """Namespaces whose quota is kept for the first run that waits for it."""
-    _in_line: dict[str, int] = field(default_factory=dict)
+    _in_line: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """By namespace: how many wait for GPUs or its quota."""
     _ahead: int = 0
     """GPUs of all that wait for GPUs."""
@@ -317,11 +318,11 @@ class _Decision:
 
     def _stand(self, request: Request) -> None:
         namespace = request.job.namespace
-        self._in_line[namespace] = position = self._in_line.get(namespace, 0) + 1
+        self._in_line[namespace] = position = self._in_line[namespace] + 1
         self._ahead += request.gpus
         seconds = None
         if self.run_time is not None:
-            seconds = self.run_time * min(self._ahead / max(self.places.size(request), 1), 1e6)
+            seconds = self.run_time * min(self._ahead / (self.places.size(request) or 1), 1e6)
         self._standing[request.experiment] = Standing(position, seconds)
 
     def plan(self) -> QueuePlan:

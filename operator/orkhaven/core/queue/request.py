@@ -44,6 +44,7 @@ class Request:
     """Nodes that its Job goes past already; None: what it says cannot be changed any more."""
     order: Order = field(init=False, repr=False, compare=False)
     """Among the runs of one user."""
+    gpus: int = field(init=False, repr=False, compare=False)
     since: float = field(init=False, repr=False, compare=False)
     """`released` in seconds of Unix time; 0 where that is None."""
 
@@ -53,11 +54,8 @@ class Request:
         key = self.experiment
         order = (_RANK[self.priority], self.created, self.trial, key.namespace, key.name)
         object.__setattr__(self, "order", order)
+        object.__setattr__(self, "gpus", self.needs.gpus)
         object.__setattr__(self, "since", self.released.timestamp() if self.released is not None else 0.0)
-
-    @property
-    def gpus(self) -> int:
-        return self.needs.gpus
 
 
 def request_of(exp: ExperimentView, job: JobView, kinds: Sequence[GpuResource] = (WHOLE,)) -> Request | None:
