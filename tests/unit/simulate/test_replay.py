@@ -174,3 +174,15 @@ def test_waits_have_their_quantiles() -> None:
     waited = waits([float(seconds) for seconds in range(1, 101)])
     assert (waited.count, waited.p50, waited.p95, waited.longest) == (100, 50, 95, 100)
     assert waits([]).count == 0
+
+
+def test_the_longest_turn_is_from_one_start_of_a_namespace_to_the_next_while_someone_of_it_waits() -> None:
+    trace = [
+        make_run(0, duration=4000),
+        make_run(100, namespace="surgery", duration=50),
+        make_run(5000, namespace="surgery", duration=50),
+        make_run(5010, namespace="radiology", duration=50),
+    ]
+    found = replay(trace, make_nodes(1, 1), POLICIES["fifo"], Options(every=1))
+    # Surgery's first waits until the long one has ended; nobody waits from then on until 5000.
+    assert found.longest_turn == 3900
