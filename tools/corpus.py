@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from orkhaven.core.failures import Evidence, Loss, classify, classify_success, fingerprint, parse_record
+from orkhaven.core.failures.evidence import text_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = ROOT / "tests" / "corpus"
@@ -65,7 +66,9 @@ def _failure(raw: dict[str, Any], place: str) -> Failure:
     if "data_paths" in raw:
         raw["data_paths"] = tuple(raw["data_paths"])
     if "record" in raw:
-        raw["record"] = parse_record(raw["record"])
+        message = raw["record"]
+        raw["record"] = parse_record(message)
+        raw.setdefault("text", text_of(raw["record"], message))
     return Failure(source, label, f"{label}: {bug}", Evidence(**raw), held)
 
 

@@ -96,6 +96,8 @@ class Evidence:
     """The metric that a run has to report; None: none is asked for."""
     has_objective: bool = False
     memory: str | None = None
+    gpus: int = 0
+    """How many it has been given."""
     max_run_time: str | None = None
     image: str = ""
     data_paths: tuple[str, ...] = ()
@@ -142,7 +144,7 @@ def gather(
         deadline=_passed_deadline(spec, job, pod),
         job_message=(job and job.failed_message) or "",
         record=record,
-        text=_with_log(_text(record, message), heard.log_tail) or _of_events(pod),
+        text=_with_log(text_of(record, message), heard.log_tail) or _of_events(pod),
         log_state=heard.log_state,
         events_state=heard.events_state,
         ran=pod is not None and pod.container.exit_code is not None,
@@ -150,6 +152,7 @@ def gather(
         objective=spec.objective.metric if spec.objective else None,
         has_objective=known_objective or (record is not None and record.objective is not None),
         memory=spec.resources.memory,
+        gpus=spec.resources.gpus,
         max_run_time=spec.max_run_time,
         image=image,
         data_paths=tuple(volume.mount_path for volume in spec.data),
@@ -186,7 +189,8 @@ def _job_disruption(job: JobView | None) -> str | None:
     return "DisruptionTarget" if _JOB_CONDITION.search((job and job.failed_message) or "") else None
 
 
-def _text(record: Record | None, message: str | None) -> str:
+def text_of(record: Record | None, message: str | None) -> str:
+    """What a run said last: its record's failure, or the termination message as it is."""
     if record is None:
         return message or ""
     head = ": ".join(part for part in (record.failure_type, record.failure_message) if part)

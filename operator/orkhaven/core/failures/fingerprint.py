@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from orkhaven.api import Reason
 from orkhaven.core.failures.evidence import Evidence, Record
+from orkhaven.core.failures.kernels import asserted
 from orkhaven.core.failures.mask import mask
 from orkhaven.core.failures.traces import Raised, fatal
 
@@ -98,7 +99,10 @@ def _parts(reason: str, message: str, evidence: Evidence | None) -> tuple[str, s
     if chain:
         root = chain[0]
         where = _in_project(root) or _in_project(chain[-1]) or (_place(record) if record else "")
-        return root.kind.rpartition(".")[2], _first(root.message), "" if reason in _ANYWHERE else where
+        where = "" if reason in _ANYWHERE else where
+        if (kernel := asserted(evidence.text, chain)) is not None:
+            return "", str(kernel), where
+        return root.kind.rpartition(".")[2], _first(root.message), where
     if record is not None and record.failure_type:
         kind = record.failure_type.rpartition(".")[2]
         return kind, _first(record.failure_message), "" if reason in _ANYWHERE else _place(record)

@@ -12,9 +12,11 @@ _CUDA_MEMORY = words(
     r"CUDA out of memory|(?:HIP|MPS backend) out of memory|torch(\.cuda)?\.OutOfMemoryError"
     r"|CUDA(?: runtime)? error:? out of memory"
     r"|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation|cuda runtime error \(2\)"
+    # What they say where there is too little for their own handle or workspace.
+    r"|CUBLAS_STATUS_NOT_INITIALIZED|CUDNN_STATUS_INTERNAL_ERROR|Unable to find a valid cuDNN algorithm"
     r"|OOM when allocating tensor|RESOURCE_EXHAUSTED: Out of memory|Cuda failure 'out of memory'"
     r"|cudaMalloc(?:Async)? failed: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
-    r"|failed to allocate memory on (?:the )?GPU"
+    r"|failed to allocate memory on (?:the )?GPU|cupy\.cuda\.memory\.OutOfMemoryError"
 )
 
 
@@ -40,19 +42,23 @@ def host_memory(e: Evidence, text: str) -> Diagnosis | None:
 _HARDWARE = words(
     r"\bXid\b(?=[ (:]|$)|uncorrectable (NVLink|ECC) error|\bECC error|fallen off the bus|GPU is lost"
     r"|cudaErrorECCUncorrectable"
-    r"|no CUDA-capable device|CUDA driver initialization failed|cudaErrorHardwareStackError"
+    r"|CUDA driver initialization failed|cudaErrorHardwareStackError"
     r"|device\(s\) is/are busy or unavailable"
     r"|Unable to determine the device handle for|RmInitAdapter failed|cudaErrorSystemNotReady"
     r"|system not yet initialized"
     r"|Failed to initialize NVML|CUDA unknown error - this may be due to|cudaErrorDevicesUnavailable"
     r"|row remapping fail"
     r"|nvidia-container-cli: (?:detection|device) error|hardware stack error|NVLink (?:fatal )?error"
+    r"|cudaErrorMps\w+|to the MPS (?:control daemon|server)|MPS server is not ready"
 )
+_NO_DEVICE = words(r"no CUDA-capable device")
 
 
 def gpu_hardware(e: Evidence, text: str) -> Diagnosis | None:
-    """The GPU itself, or its node's driver, is not well: another node may do."""
-    return said(e, text, Reason.GPU_HARDWARE, _HARDWARE)
+    """The GPU itself, or its node's driver, is not well: another node may do. So where the run has been given a GPU
+    that the driver does not see."""
+    found = said(e, text, Reason.GPU_HARDWARE, _NO_DEVICE) if e.gpus else None
+    return found or said(e, text, Reason.GPU_HARDWARE, _HARDWARE)
 
 
 _SETUP = words(
@@ -60,7 +66,15 @@ _SETUP = words(
     r"|NVIDIA driver on your system is too old"
     r"|Found no NVIDIA driver on your system|is not compatible with the current PyTorch installation"
     r"|Torch not compiled with CUDA enabled"
-    r"|cudaErrorNoKernelImageForDevice|cudaErrorInsufficientDriver|CUDA error: invalid device ordinal"
+    r"|cudaErrorNoKernelImageForDevice|cudaErrorInsufficientDriver|invalid device ordinal|invalid device function"
+    r"|device kernel image is invalid|unsupported display driver / cuda driver combination|driver is a stub library"
+    r"|PTX JIT compiler library not found"
+    # No GPU, or fewer than it asks for: CUDA, torch, JAX, Lightning, Transformers, NCCL, ctseg.
+    r"|no CUDA-capable device|No CUDA GPUs are available|^AssertionError: Invalid device id"
+    r"|no platforms that are instances of (?:gpu|cuda) are present|No supported gpu backend found"
+    r"|But your machine only has: ?\[|can ?not run on your system since the accelerator is not available"
+    r"|setup doesn't support bf16/gpu|can only be used on CUDA devices|Duplicate GPU detected"
+    r"|torch sees (?:no GPU|\d+) here"
     r"|unsatisfied condition: cuda"
     r"|forward compatibility was attempted on non supported HW"
     r"|provided PTX was compiled with an unsupported toolchain"

@@ -129,7 +129,8 @@ _CONFIG = words(
     r"|environment variable[^\n]*(?:expected|not set|missing|required|must)"
     r"|PermissionError|Permission denied|JSONDecodeError"
     r"|(?:starting container process caused|unable to start container process)"
-    r"|no such file or directory: unknown"
+    r"|no such file or directory: unknown|Failed to find C compiler|Ninja is required to load C\+\+ extensions"
+    r"|No such file or directory: '(?:[^'\n]*/)?(?:gcc|g\+\+|cc|c\+\+|clang|nvcc|ninja|git)'"
 )
 
 
@@ -186,14 +187,16 @@ def diverged(e: Evidence, text: str) -> Diagnosis | None:
 
 _CUDA = words(
     r"device-side assert triggered|illegal memory access|misaligned address|unspecified launch failure"
-    r"|CU(?:BLAS|DNN|FFT|SOLVER|SPARSE)_STATUS_\w+|cudaErrorIllegalAddress|cudaErrorAssert"
-    r"|CUDA error: an illegal instruction|invalid configuration argument|cudaErrorLaunchFailure|cuDNN error"
-    r"|Assertion `[^`]+` failed"
+    r"|CU(?:BLAS|DNN|FFT|SOLVER|SPARSE)_STATUS_\w+|invalid configuration argument|cuDNN error"
+    r"|Assertion `.+` failed|out of resource: (?:shared memory|tensor memory|threads)"
+    # Whatever else CUDA says: what is the machine's has been told apart before.
+    r"|CUDA error: (?!unknown error|initialization error)|\bcudaError(?!Unknown|Initialization)[A-Z]\w+"
+    r"|\bCUDA_ERROR_(?!UNKNOWN|NOT_INITIALIZED)\w+"
 )
 
 
 def cuda_error(e: Evidence, text: str) -> Diagnosis | None:
-    """A kernel of the program's own died: most often a label or an index out of range."""
+    """A kernel of the program's own died, most often of a label or an index out of range, or cannot be launched."""
     return said(e, text, Reason.CUDA_ERROR, _CUDA)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from orkhaven.api import Reason
 from orkhaven.core.failures.correlate import Found
 from orkhaven.core.failures.evidence import Evidence
+from orkhaven.core.failures.kernels import asserted
 from orkhaven.core.failures.traces import fatal
 
 _SUGGESTIONS: dict[str, str] = {
@@ -160,6 +161,17 @@ def _data(words: str, evidence: Evidence | None) -> str:
     return ""
 
 
+def _kernel(_: str, evidence: Evidence | None) -> str:
+    kernel = asserted(evidence.text, fatal(evidence.text)) if evidence is not None and evidence.text else None
+    if kernel is None:
+        return ""
+    where = f" in {kernel.kernel}" if kernel.kernel else ""
+    return (
+        f"The GPU found that {kernel.check[:200]} does not hold{where}: look at the labels or indices that it got. "
+        "CUDA_LAUNCH_BLOCKING=1 shows the line that gave them."
+    )
+
+
 def _config(words: str, _: Evidence | None) -> str:
     found = _KEY.search(words)
     return f"Set the environment variable {found[1]} in template.env, or from a Secret." if found else ""
@@ -170,6 +182,7 @@ _SPECIAL: dict[str, _Special] = {
     Reason.OUT_OF_MEMORY_KILLED: _memory,
     Reason.CUDA_OUT_OF_MEMORY: _cuda_memory,
     Reason.GPU_HARDWARE: _hardware,
+    Reason.CUDA_ERROR: _kernel,
     Reason.DATA_ERROR: _data,
     Reason.CONFIG_ERROR: _config,
 }

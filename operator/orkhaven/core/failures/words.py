@@ -14,6 +14,7 @@ from orkhaven.api import Reason
 from orkhaven.core.failures.cause import Diagnosis
 from orkhaven.core.failures.evidence import Evidence
 from orkhaven.core.failures.fingerprint import last_words
+from orkhaven.core.failures.kernels import asserted
 from orkhaven.core.failures.needles import Words
 from orkhaven.core.failures.traces import Chain, fatal, is_wrapper
 
@@ -42,6 +43,8 @@ def texts(e: Evidence) -> list[str]:
     if not chain:
         return [end]
     said = [one.statement if not one.inside else f"{one.statement}\n{one.inside}" for one in chain]
+    if (kernel := asserted(e.text, chain)) is not None:
+        said.insert(0, str(kernel))
     return [*said, end] if any(is_vague(one.statement) for one in chain) or all(map(is_wrapper, chain)) else said
 
 
