@@ -190,12 +190,23 @@ def _told(table: ScaleReport, ours: Figures, bare: Figures, spent: Spent, operat
         f"{bare.busy:.3f} ({bare.seconds:.0f} s, {bare.started:,} runs of {bare.runs_for:.0f} s begun in it)",
     )
     table.add("of that, ours", "1.0", f"{ours.busy / bare.busy:.3f}")
-    fairness = "none" if ours.fairness is None else f"{ours.fairness:.4f} ({ours.fair_seconds:.0f} s)"
-    table.add("GPUs held by weight, as long as all namespaces had runs waiting: Jain's index", "0.95", fairness)
+    fairness = "none" if ours.fairness is None else f"{ours.fairness:.4f}"
+    by_gpus = ", ".join(f"{gpus}: {_share(ours, gpus)}" for gpus in sorted({team.gpus for team in TEAMS}))
     table.add(
-        "idle GPUs: on average, at most; longest with more than 3 %", "none", f"{_idle(ours)}; bare {_idle(bare)}"
+        "GPUs held by weight, as long as all namespaces had runs waiting: Jain's index; of what is due to each, by the "
+        "GPUs of its runs",
+        "0.95",
+        f"{fairness}; {by_gpus}",
+    )
+    table.add(
+        "idle GPUs: on average, at most; longest time with more than 3 %", "none", f"{_idle(ours)}; bare {_idle(bare)}"
     )
     table.add("a run's end until the next one is on that GPU", "none", f"{_gap(ours)}; bare {_gap(bare)}")
+    table.add(
+        "of it, medians: from a Job's release to its pod, from there to its node",
+        "none",
+        f"{ours.to_pod:.2f}, {ours.to_node:.2f} s",
+    )
     table.add(
         "runs that went to a node with more GPUs free than another that would have done",
         "none",
@@ -207,10 +218,8 @@ def _told(table: ScaleReport, ours: Figures, bare: Figures, spent: Spent, operat
         f"{decisions:.0f}, {1000 * deciding / decisions:.0f} ms each with their writes, begun "
         f"{1000 * late / decisions:.0f} ms late",
     )
-    load = os.getloadavg()
-    table.add(
-        "cores used; load of the machine at the end (5, 15 min)", "none", f"{cores}; {load[1]:.1f}, {load[2]:.1f}"
-    )
+    _, five, fifteen = os.getloadavg()
+    table.add("cores used; load of the machine in the last 5 and 15 min", "none", f"{cores}; {five:.1f}, {fifteen:.1f}")
 
 
 def _share(found: Figures, gpus: int) -> str:
@@ -223,7 +232,5 @@ def _idle(found: Figures) -> str:
 
 
 def _gap(found: Figures) -> str:
-    return (
-        f"{found.gap:.2f} s (p50 {found.gap_median:.2f}, {100 * found.long_gaps:.0f} % in those of more than "
-        f"{LONG_GAP:.0f} s; p50 of Job to pod {found.to_pod:.2f}, pod to node {found.to_node:.2f})"
-    )
+    share = f"{100 * found.long_gaps:.0f} % in those of more than {LONG_GAP:.0f} s"
+    return f"{found.gap:.2f} s (p50 {found.gap_median:.2f}, {share})"
