@@ -86,7 +86,8 @@ bench-search: setup  ## Searches that learn beside Optuna itself (ORKHAVEN_BENCH
 
 .PHONY: bench-operator
 bench-operator: setup cluster-programs  ## The operator beside bare Jobs, ten thousand of each, into docs/bench-operator.md
-	ORKHAVEN_BENCH_DOCS=1 $(PYTEST) tests/bench/bench_scale.py tests/bench/bench_beside_ended.py -s -o python_files='bench_*.py'
+	ORKHAVEN_BENCH_DOCS=1 $(PYTEST) tests/bench/bench_scale.py tests/bench/bench_beside_ended.py \
+	  tests/bench/bench_queue_kwok.py -s -o python_files='bench_*.py'
 
 .PHONY: screenshots
 screenshots: setup  ## The README's pictures of the dashboard, from a made-up clinic (needs Chromium)

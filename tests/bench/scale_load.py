@@ -98,9 +98,12 @@ class Client:
         return await self.call("PATCH", path, body, content="application/merge-patch+json")
 
     async def watch(self, path: str, **params: str) -> AsyncIterator[Body]:
-        """Bodies as they are and as they change. The API server closes a watch that is slow to read; then it begins
-        anew.
-        """
+        """Bodies as they are and as they change."""
+        async for event in self.events(path, **params):
+            yield event["object"]
+
+    async def events(self, path: str, **params: str) -> AsyncIterator[Body]:
+        """What is there, and what changes. The API server closes a watch that is slow to read; then it begins anew."""
         while True:
             async with self._session.get(self._server + path, params={"watch": "1", **params}) as answer:
                 assert answer.status == 200, await answer.text()
@@ -108,7 +111,7 @@ class Client:
                     event = json.loads(line)
                     if event["type"] == "ERROR":
                         break
-                    yield event["object"]
+                    yield event
 
 
 @asynccontextmanager
@@ -120,7 +123,7 @@ async def client(cluster: Cluster) -> AsyncIterator[Client]:
         yield Client(session, cluster.api.server)
 
 
-def job_of(namespace: str, number: int) -> Body:
+def job_of(namespace: str, number: int, *, gpus: int = 1) -> Body:
     """A Job as the operator makes it, without an output volume: no volume controller is to be measured."""
     params = {"lr": number}
     experiment = parse_experiment(
@@ -130,7 +133,7 @@ def job_of(namespace: str, number: int) -> Body:
                 "resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z",
                 "labels": {contract.LABEL_SWEEP: "bare", contract.LABEL_TRIAL: str(number)},
             },
-            "spec": {"params": params, "objective": {"metric": "val/dice"}, "resources": {"gpus": 1}},
+            "spec": {"params": params, "objective": {"metric": "val/dice"}, "resources": {"gpus": gpus}},
         }
     )  # fmt: skip
     assert experiment.spec is not None
@@ -209,7 +212,7 @@ class Watched:
         return found
 
 
-def sweep(name: str, trials: int, *, parallelism: int) -> Body:
+def sweep(name: str, trials: int, *, parallelism: int, gpus: int = 1) -> Body:
     return {
         "apiVersion": "orkhaven.io/v1alpha1",
         "kind": "Sweep",
@@ -223,7 +226,7 @@ def sweep(name: str, trials: int, *, parallelism: int) -> Body:
             ],
             "parallelism": parallelism,
             # Of its own, or the trials of a later sweep would be those of an earlier one, and be reused.
-            "template": {"params": {"sweep": name}, "image": "trainer:1", "resources": {"gpus": 1}},
+            "template": {"params": {"sweep": name}, "image": "trainer:1", "resources": {"gpus": gpus}},
         },
     }
 

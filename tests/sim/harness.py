@@ -234,8 +234,13 @@ class Simulation:
         doubled = [uid for uid, count in per_experiment.items() if count > 1]
         assert not doubled, f"more than one live Job for {doubled}\n{self.describe()}"
         if not self.node_faults:
-            # Of one operator; a released Job holds its GPUs from then on, pod or not.
-            released = sum(gpus({"spec": j["spec"]["template"]["spec"]}) for j in live if not j["spec"].get("suspend"))
+            # Of one operator; a released Job holds its GPUs from then on, pod or not, until its pod has ended.
+            over = {j["metadata"]["uid"] for j in live if self.world.pod_has_ended(j)}
+            released = sum(
+                gpus({"spec": j["spec"]["template"]["spec"]})
+                for j in live
+                if not j["spec"].get("suspend") and j["metadata"]["uid"] not in over
+            )
             capacity = sum(int(n["status"]["allocatable"]["nvidia.com/gpu"]) for n in self.cluster.look("Node"))
             assert released <= capacity, f"{released} GPUs released of {capacity}\n{self.describe()}"
         for experiment in self.cluster.look("Experiment"):

@@ -230,6 +230,11 @@ class World:
         )
         return int(body["status"]["allocatable"][GPU]) - held
 
+    def pod_has_ended(self, job: Body) -> bool:
+        """Whether it has had one, and none holds anything any more."""
+        pods = [p for p in self.cluster.look("Pod") if _owned(p, job["metadata"]["uid"])]
+        return bool(pods) and all(p["status"]["phase"] in TERMINAL for p in pods)
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _sync_job(self, job: Body) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime
 
+from orkhaven.core.attempts import POD_PHASES_ENDED
 from orkhaven.core.debug import is_debug
 from orkhaven.core.devices import WHOLE, GpuResource
 from orkhaven.core.queue import (
@@ -69,13 +70,15 @@ def plan_admission(
     plan before this one said."""
     nodes = store.nodes()
     deciding = {key for key, sweep in store.all(Kind.SWEEP).items() if sweep.spec is not None and may_stop(sweep.spec)}
-    pods = [pod for pod in store.all_pods() if pod.phase not in ("Succeeded", "Failed")]
-    there = {(pod.meta.key.namespace, pod.job_name) for pod in pods}
+    pods = [pod for pod in store.all_pods() if pod.phase not in POD_PHASES_ENDED]
+    there = {Key(pod.meta.key.namespace, pod.job_name or "") for pod in pods}
+    ended = _whose_pod_has_ended(store)
     waiting, running, leaving = [], [], []
     for job in store.all_jobs():
         if is_debug(job):
             continue  # it was never queued; what its pod holds is counted as a pod's
-        if job.succeeded or job.failed_reason is not None or job.meta.deleting:
+        over = not job.suspended and job.meta.uid in ended and job.meta.key not in there
+        if over or job.succeeded or job.failed_reason is not None or job.meta.deleting:
             # A finished Job holds nothing; what pods it may still have are counted as pods.
             if deciding and (request := _undecided(store, job, deciding, kinds, now=now)) is not None:
                 running.append(request)
@@ -114,11 +117,18 @@ def plan_admission(
     )
 
 
+def _whose_pod_has_ended(store: Store) -> set[str | None]:
+    """Uids of Jobs that say only seconds later that they are over: their controller gathers ended pods before it looks,
+    while the scheduler gives the GPUs away at once. None of ours makes a second pod (`core.job`); but one that is
+    suspended and released again does, after the pod that it told to stop."""
+    return {pod.meta.owner_uid for pod in store.all_pods() if pod.phase in POD_PHASES_ENDED and not pod.meta.deleting}
+
+
 def _undecided(
     store: Store, job: JobView, deciding: Set[Key], kinds: Sequence[GpuResource], *, now: datetime
 ) -> Request | None:
-    """A trial that is over, as its Job says, while its sweep does not know yet how it ended: that may be the end of the
-    sweep, and its place is kept from the others until then."""
+    """A trial that is over, as its Job or its pod says, while its sweep does not know yet how it ended: that may be the
+    end of the sweep, and its place is kept from the others until then."""
     experiment = store.owner_of_job(job)
     if experiment is None or job.meta.deleting or is_booked(experiment, job):
         return None
