@@ -44,6 +44,6 @@ class Pauses:
             self._in_vain = 0
             return 0.0
         # 2 ** 20 is far beyond the longest already.
-        pause = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** min(self._in_vain, 20))
+        pause = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(self._in_vain, 20))
         self._in_vain += 1
         return pause * (0.5 + self._rng() / 2)
