@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
+from tests.browser.conftest import wait_for
 from tests.browser.serving import Served
 from tests.unit.cli.sharing_world import node, pod, run
 from tests.unit.hub.fakes import NAMESPACE, FakeCluster
@@ -74,3 +75,23 @@ def test_the_queue_of_an_open_page_grows_by_itself(shared: Page, served: Served)
     expect(shared.locator("#live")).to_have_text("live")
     served.do(lambda: put(served.cluster, run("newcomer", message="position 2 in radiology; needs 1 GPU")))
     expect(shared.locator("#queue")).to_contain_text("newcomer")
+
+
+def test_no_page_scrolls_sideways_on_a_phone(shared: Page) -> None:
+    """Tables do, inside their own box."""
+    shared.set_viewport_size({"width": 390, "height": 844})
+    for path in ("/queue", f"/queue?namespace={NAMESPACE}", "/gpus", "/usage", "/usage?by=sweep"):
+        shared.goto(path)
+        expect(shared.get_by_role("heading", level=1)).to_be_visible()
+        assert shared.evaluate("document.documentElement.scrollWidth") <= 390, path
+
+
+def test_what_changed_before_an_opened_page_listened_is_shown(shared: Page, served: Served) -> None:
+    held: list[Route] = []
+    shared.route("**/events*", lambda route: held.append(route))
+    shared.goto(f"/queue?namespace={NAMESPACE}")
+    wait_for(lambda: held or shared.wait_for_timeout(10), "the stream is asked for")
+    served.do(lambda: put(served.cluster, run("newcomer", message="position 2 in radiology; needs 1 GPU")))
+    held[0].continue_()
+    # The table also renews itself every 15 s.
+    expect(shared.locator("#queue")).to_contain_text("newcomer", timeout=10_000)

@@ -14,6 +14,8 @@ from orkhaven.api.sharing import Run, gpus_in_words
 Body = Mapping[str, Any]
 
 NOT_READY, CORDONED = "not ready", "cordoned"
+LIVE_PODS = "status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!="
+"""Which pods may hold a GPU, as a field selector."""
 
 _EXPERIMENT, _DEBUG = f"{GROUP}/experiment", f"{GROUP}/debug"
 
@@ -119,6 +121,40 @@ def nodes_of(
             )
         )
     return found
+
+
+def node_row(node: Node) -> dict[str, Any]:
+    """What tables, files and programs are told of a node, by the names that all of them use."""
+    return {
+        "node": node.name,
+        "device": node.device,
+        "model": node.model,
+        "memoryMib": node.memory_mib,
+        "gpus": node.gpus,
+        "free": node.free,
+        "others": node.others,
+        "notes": ", ".join(node.notes),
+    }
+
+
+def holder_row(one: Holder) -> dict[str, Any]:
+    """The same of one that holds GPUs of a node."""
+    return {
+        "experiment": one.experiment,
+        "namespace": one.namespace,
+        "user": one.user,
+        "priority": one.priority,
+        "holds": one.gpus,
+        "since": one.since,
+        "note": one.note,
+    }
+
+
+GPU_COLUMNS = (
+    "node", "device", "model", "memoryMib", "gpus", "free", "others", "notes", "experiment", "namespace", "user",
+    "priority", "holds", "since", "note",
+)  # fmt: skip
+"""Of a file with a row for each that holds something, in its order."""
 
 
 def gpus_in_all(nodes: Sequence[Node]) -> str:

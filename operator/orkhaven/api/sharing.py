@@ -128,6 +128,31 @@ def _place(run: Run) -> tuple[Any, ...]:
     return (run.namespace, place is None, place or 0, priority, run.created, run.trial, run.name)
 
 
+def queue_row(run: Run) -> dict[str, Any]:
+    """What tables, files and programs are told of one that waits, by the names that all of them use."""
+    return {
+        "namespace": run.namespace,
+        "position": run.position,
+        "experiment": run.name,
+        "sweep": run.sweep,
+        "user": run.user,
+        "priority": run.priority,
+        "gpus": run.gpus,
+        "device": run.device,
+        "queueName": run.queue,
+        "since": run.since,
+        "reason": run.reason,
+        "message": run.message,
+    }
+
+
+QUEUE_COLUMNS = (
+    "namespace", "position", "experiment", "sweep", "user", "priority", "gpus", "device", "queueName", "since",
+    "reason", "message",
+)  # fmt: skip
+"""Of a file, in its order."""
+
+
 def totals(runs: Iterable[Run]) -> str:
     """ "12 runs wait for 19 GPUs, 8 hold 9"."""
     runs = list(runs)

@@ -44,7 +44,6 @@ HOLDERS = (
     Column("SINCE", "for", right=True),
     Column("NOTE", "note"),
 )
-LIVE_PODS = "status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!="
 
 
 @dataclass(slots=True)
@@ -90,7 +89,7 @@ def gpus(session: Session) -> int:
 
 def look(kube: Kube, *, but: str = "") -> Seen:
     """Of the whole cluster, as far as one may; `but`: no runs of this state."""
-    from orkhaven.api.holding import avoided_by, bare_nodes, nodes_of, pod_holds
+    from orkhaven.api.holding import LIVE_PODS, avoided_by, bare_nodes, nodes_of, pod_holds
 
     seen = Seen()
     try:
@@ -125,30 +124,15 @@ def if_allowed(ask: Callable[[], T]) -> T | None:
 
 
 def line(node: Node) -> Row:
-    return {
-        "node": node.name,
-        "device": node.device,
-        "model": node.model,
-        "memoryMib": node.memory_mib,
-        "gpus": node.gpus,
-        "free": node.free,
-        "held": sum(one.gpus for one in node.holders),
-        "others": node.others,
-        "notes": ", ".join(node.notes),
-    }
+    from orkhaven.api.holding import node_row
+
+    return {**node_row(node), "held": sum(one.gpus for one in node.holders)}
 
 
 def holder(one: Holder, *, now: datetime) -> Row:
-    return {
-        "experiment": one.experiment,
-        "namespace": one.namespace,
-        "user": one.user,
-        "priority": one.priority,
-        "holds": one.gpus,
-        "since": one.since,
-        "for": ago(one.since, now=now),
-        "note": one.note,
-    }
+    from orkhaven.api.holding import holder_row
+
+    return {**holder_row(one), "for": ago(one.since, now=now)}
 
 
 def memory(mib: int) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orkhaven.cli.output import Column, Format, View, ago, bold, emit
 from orkhaven.cli.session import Session
@@ -30,16 +29,15 @@ UNFINISHED = "status.state!=Succeeded,status.state!=Failed,status.state!=Pruned,
 
 
 def queue(session: Session) -> int:
-    from orkhaven.api.sharing import in_order, totals
+    from orkhaven.api.sharing import in_order, queue_row, totals
 
     everywhere = session.everywhere
     where = "any namespace" if everywhere else f"namespace {session.kube.namespace!r}"
     found = list(runs(session.kube, everywhere=everywhere, labels=session.selector))
     waiting = in_order(found)
-    rows = [row(run, now=session.now) for run in waiting]
+    rows = [{**queue_row(run), "waiting": ago(run.since, now=session.now)} for run in waiting]
     columns = (NAMESPACE, *COLUMNS) if everywhere else COLUMNS
-    shown = [{**one, "since": run.since, "queueName": run.queue} for one, run in zip(rows, waiting, strict=True)]
-    data = {"waiting": len(waiting), "gpus": sum(run.gpus for run in waiting), "runs": shown}
+    data = {"waiting": len(waiting), "gpus": sum(run.gpus for run in waiting), "runs": rows}
     if session.output is Format.TABLE:
         print(bold(f"{'all namespaces' if everywhere else session.kube.namespace}: {totals(found)}"))
     emit(View(columns, rows, data=data, empty=f"nothing waits in {where}"), session.output)
@@ -62,18 +60,3 @@ def runs(kube: Kube, *, everywhere: bool = False, labels: str | None = None, but
         run = run_of(body)
         if run and run.state != but:
             yield run
-
-
-def row(run: Run, *, now: datetime) -> dict[str, Any]:
-    return {
-        "namespace": run.namespace,
-        "position": run.position,
-        "experiment": run.name,
-        "sweep": run.sweep,
-        "user": run.user,
-        "priority": run.priority,
-        "gpus": run.gpus,
-        "waiting": ago(run.since, now=now),
-        "reason": run.reason,
-        "message": run.message,
-    }

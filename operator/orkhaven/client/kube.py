@@ -23,6 +23,7 @@ from orkhaven.client.errors import (
     OrkhavenError,
 )
 from orkhaven.client.wire import Answer, Wire, WireError, segment
+from orkhaven.pauses import Pauses
 
 Body = dict[str, Any]
 
@@ -132,15 +133,17 @@ class Kube:
         deleted, NoCluster where the API server stays away for minutes.
         """
         kind, meta = body["kind"], body["metadata"]
-        away = 0
+        away, pauses = 0, Pauses()
         while True:
             try:
+                pauses.begin()
                 for event, seen in self._watch(kind, meta["name"], namespace=meta["namespace"], version=_version(body)):
                     if event == "DELETED":
                         raise NotFound(f"{kind} {meta['name']!r} was deleted")
                     if event == "ERROR":  # 410: the version is too old by now
                         break
                     away, body = 0, seen
+                    pauses.heard()
                     yield body
                 latest = self.get(kind, meta["name"], namespace=meta["namespace"])
                 if latest["metadata"]["uid"] != meta["uid"]:
@@ -148,7 +151,9 @@ class Kube:
                 away = 0
                 if _version(latest) != _version(body):
                     body = latest
+                    pauses.heard()
                     yield body
+                pause(pauses.after_end())
             except NoCluster:
                 away += 1
                 if away > AWAY_TRIES:

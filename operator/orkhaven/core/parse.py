@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from orkhaven.api import GROUP, ExperimentSpec, ExperimentStatus, SweepSpec, SweepStatus
 from orkhaven.api.meta import parse_quantity
 from orkhaven.api.rules import problems
-from orkhaven.core.devices import NVIDIA, WHOLE, amounts, of_a_run
+from orkhaven.core.devices import NVIDIA, amounts, of_a_run
 from orkhaven.core.kueue.labels import ANNOTATION_HELD
 from orkhaven.core.kueue.workload import Told, WorkloadView
 from orkhaven.core.views import (
@@ -31,8 +31,6 @@ from orkhaven.core.views import (
 from orkrun import contract
 
 GPU = NVIDIA
-LABEL_GPU_MODEL = WHOLE.model_label
-LABEL_GPU_MEMORY = WHOLE.memory_label
 ANNOTATION_AVOID = f"{GROUP}/avoid"
 """On a Job: nodes that its pod may not go to, separated by commas."""
 ANNOTATION_PREEMPTED = f"{GROUP}/preempted-for"
@@ -174,8 +172,6 @@ def parse_node(body: Mapping[str, Any]) -> NodeView:
         gpus=devices.get(GPU, 0),
         devices=devices,
         capacity=amounts(status.get("capacity")),
-        gpu_model=meta.labels.get(LABEL_GPU_MODEL),
-        gpu_memory_mib=_int(meta.labels.get(LABEL_GPU_MEMORY)),
         memory_mib=_mib(_dict(status.get("allocatable")).get("memory")),
         taints=tuple(
             (_str(taint.get("key")) or "", _str(taint.get("value")) or "", str(taint["effect"]))

@@ -180,7 +180,8 @@ class PodView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
-    """A node. Cluster-scoped: `meta.key.namespace` is empty."""
+    """A node. Cluster-scoped: `meta.key.namespace` is empty. What its GPUs are its labels say, for each kind by others:
+    see `queue.needs.model_on`."""
 
     meta: Meta
     ready: bool
@@ -192,8 +193,6 @@ class NodeView:
     """Allocatable devices of every kind, by resource name; those that are 0 are left out."""
     capacity: Mapping[str, int] = field(default_factory=dict)
     """Devices that it has, fit for use or not: more than `devices` while one is broken or its plugin is away."""
-    gpu_model: str | None = None
-    gpu_memory_mib: int | None = None
     memory_mib: int | None = None
     """Allocatable memory."""
     taints: tuple[tuple[str, str, str], ...] = ()

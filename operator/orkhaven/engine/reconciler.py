@@ -33,7 +33,6 @@ from orkhaven.core.kueue.workload import Kueue, Seen
 from orkhaven.core.nodes import avoided_nodes, same_until
 from orkhaven.core.outcome import is_over
 from orkhaven.core.queue import Quota, Shares
-from orkhaven.core.queue.reasons import Told, said_by, tell
 from orkhaven.core.reuse import Twin
 from orkhaven.core.search.history import Answer, Ask
 from orkhaven.core.status import holds
@@ -42,9 +41,9 @@ from orkhaven.core.views import Defaults, ExperimentView, Heard, JobView, Key, S
 from orkhaven.engine.admission import Requests, plan_admission
 from orkhaven.engine.executor import Executor, side_by_side
 from orkhaven.engine.ports import OPERATOR_MANAGER, Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Reader
-from orkhaven.engine.retold import Retold
 from orkhaven.engine.status import differs
 from orkhaven.engine.store import Store
+from orkhaven.engine.told import Waiting
 from orkhaven.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Unavailable
 from orkhaven.logs import about
 
@@ -120,10 +119,9 @@ class Reconciler:
         """By uid, until the next look."""
         self._executor = Executor(gateway, store, reader=reader, learn=learn, heard=heard)
         self._requests = Requests()
-        self._waiting: dict[Key, Told] = {}
+        self._waiting = Waiting()
         self._kept: Set[Key] = frozenset()
         """Jobs for which the last decision keeps a node."""
-        """What each waiting experiment was told last that it waits for."""
         self._beginning: set[str] = set()
         """Uids of experiments whose first Job is being made, or may have been: the store shows it only later, and a
         twin must not begin in the same folder meanwhile. After a restart the list of Jobs shows it."""
@@ -132,7 +130,6 @@ class Reconciler:
         self._avoided: _Avoided | None = None
         self.kueue = Kueue.MISSING
         """As the last list of its Workloads said."""
-        self._retold = Retold()
         self.foreign_gpus: dict[str, dict[str, int]] = {}
         """Devices by node and resource that pods of others hold, as the last list said."""
         self.seen: frozenset[str] | None = frozenset()
@@ -189,8 +186,7 @@ class Reconciler:
         """Raises ApiError."""
         view = self._store.experiment(key)
         if view is None or view.meta.deleting:
-            self._waiting.pop(key, None)
-            self._retold.forget(key)
+            self._waiting.forget(key)
             return GONE
         jobs = await self._jobs(view)
         plan = plan_experiment(
@@ -198,7 +194,7 @@ class Reconciler:
             jobs=jobs,
             pods=self._store.pods(key),
             nodes=self._store.nodes(),
-            waiting=told.why if (told := self._waiting.get(key)) is not None else None,
+            waiting=self._waiting.why(key),
             twins=self._twins(view),
             left=self._store.left_behind(view),
             avoided=frozenset(node.node for node in self.avoided()),
@@ -207,7 +203,7 @@ class Reconciler:
             now=self._clock.now(),
         )
         outcome = await self._carry_out_attempt(view, plan)
-        self._retold.told(view, plan, at=self._clock.monotonic())
+        self._waiting.looked(view, plan, at=self._clock.monotonic())
         defaults = self._defaults(key.namespace)
         debug = plan_debug(view, job=self._store.debug_job(view), defaults=defaults, now=self._clock.now())
         if debug == Plan():
@@ -220,7 +216,7 @@ class Reconciler:
         return Seen(
             kueue=self.kueue,
             workload=self._store.workload(latest) if latest is not None else None,
-            may_retell=self._retold.may(view, at=self._clock.monotonic()),
+            may_retell=self._waiting.may_retell(view, at=self._clock.monotonic()),
         )
 
     async def _jobs(self, view: ExperimentView) -> list[JobView]:
@@ -287,9 +283,7 @@ class Reconciler:
             now=now,
         )
         self._kept = plan.kept
-        before = self._waiting
-        self._waiting = tell(plan, before=before, stored=lambda key: said_by(self._store.experiment(key)), now=now)
-        changed = {key for key in before.keys() | self._waiting.keys() if before.get(key) != self._waiting.get(key)}
+        changed = self._waiting.decided(plan, stored=self._store.experiment, now=now)
         failed: list[Key] = []
 
         async def switch(action: SuspendJob | Preempt) -> None:

@@ -19,7 +19,7 @@ import kopf
 
 from orkhaven.engine.parsers import PARSERS
 from orkhaven.engine.ports import Feed, Kind
-from orkhaven.feed import streams
+from orkhaven.feed import paced, streams
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class Watcher:
         self.starts = 0
 
     def start(self) -> None:
+        paced.install()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._main, name="watch", daemon=True)
         self._thread.start()

@@ -3,9 +3,10 @@
 Knows of `api`, `errors`, `config` and `orkrun`; nothing of core and engine, so that the hub can use it too.
 """
 
-from orkhaven.kube.client import Client, connect, credentials
+from orkhaven.kube.client import Client
 from orkhaven.kube.gateway import Gateway, TokenReview
 from orkhaven.kube.lease import Lease
+from orkhaven.kube.login import connect, credentials
 from orkhaven.kube.people import People
 from orkhaven.kube.resources import RESOURCES, Resource
 

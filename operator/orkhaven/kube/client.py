@@ -12,7 +12,6 @@ import copy
 import functools
 import json
 import logging
-import os
 import random
 import time
 import urllib.request
@@ -23,7 +22,6 @@ from urllib.parse import urlsplit
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import load_incluster_config, load_kube_config
 
 from orkhaven import __version__
 from orkhaven.errors import AlreadyExists, ApiError, Conflict, Forbidden, Gone, Invalid, NotFound, Unavailable
@@ -80,7 +78,7 @@ class ByteStream:
 
 
 class Client:
-    """A connection. Made by `connect`; to be closed."""
+    """A connection. Made by `login.connect`; to be closed."""
 
     def __init__(
         self,
@@ -313,50 +311,6 @@ def _settle_proxy(configuration: Configuration) -> None:
     address = urlsplit(configuration.host)
     if configuration.proxy is None and address.hostname and not urllib.request.proxy_bypass(address.netloc):
         configuration.proxy = urllib.request.getproxies().get(address.scheme)
-
-
-async def connect(
-    kubeconfig: str | None = None, *, on_call: OnCall | None = None, seconds: float = 30.0, pool: int = 32
-) -> Client:
-    """Credentials from `kubeconfig`, else the pod's service account, else ~/.kube/config.
-
-    A rotated service-account token is read again every minute, and at once when the server answers 401. `seconds` is
-    the longest that a request may take where it does not say so itself.
-    """
-    configuration = Configuration()
-    configuration.connection_pool_maxsize = pool
-    if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
-        load_incluster_config(client_configuration=configuration)
-        return Client(configuration, reload=_load_incluster, on_call=on_call, seconds=seconds)
-
-    async def load(target: Configuration) -> None:
-        await load_kube_config(config_file=kubeconfig, client_configuration=target, persist_config=False)
-
-    await load(configuration)
-    return Client(configuration, reload=load, on_call=on_call, seconds=seconds)
-
-
-async def credentials(kubeconfig: str | None = None) -> dict[str, Any]:
-    """Where and as whom `connect` would log in now, in the words of kopf.ConnectionInfo."""
-    client = await connect(kubeconfig)
-    try:
-        found = client.configuration
-        token = await found.get_api_key_with_prefix("BearerToken")
-        return {
-            "server": found.host,
-            "ca_path": found.ssl_ca_cert,
-            "insecure": not found.verify_ssl,
-            "certificate_path": found.cert_file,
-            "private_key_path": found.key_file,
-            "scheme": "Bearer" if token else None,
-            "token": token.split(" ", 1)[-1] if token else None,
-        }
-    finally:
-        await client.close()
-
-
-def _load_incluster(configuration: Configuration) -> None:
-    load_incluster_config(client_configuration=configuration)
 
 
 async def _maybe_await(value: Any) -> None:

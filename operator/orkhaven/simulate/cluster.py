@@ -56,6 +56,4 @@ def node(name: str, group: NodeGroup) -> NodeView:
         gpus=group.gpus,
         devices={NVIDIA: group.gpus},
         capacity={NVIDIA: group.gpus},
-        gpu_model=group.model,
-        gpu_memory_mib=memory,
     )

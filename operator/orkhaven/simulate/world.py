@@ -13,9 +13,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from orkhaven.api import Priority
-from orkhaven.core.devices import NVIDIA
+from orkhaven.core.devices import NVIDIA, WHOLE
 from orkhaven.core.queue import Needs, Request
-from orkhaven.core.queue.needs import unfit
+from orkhaven.core.queue.needs import memory_on, unfit
 from orkhaven.core.views import Key, Meta, NodeView, PodView
 from orkhaven.simulate.cluster import START
 from orkhaven.simulate.trace import TraceRun
@@ -115,7 +115,7 @@ class World:
     def __init__(self, nodes: Sequence[NodeView], rank: Callable[[Run], float], *, packed: bool) -> None:
         self.nodes = list(nodes)
         self.free = {node.meta.key.name: node.gpus for node in nodes}
-        self._memory = {node.meta.key.name: node.gpu_memory_mib or 0 for node in nodes}
+        self._memory = {node.meta.key.name: memory_on(node, WHOLE) for node in nodes}
         self.capacity = sum(self.free.values())
         self.unused = self.capacity
         self.kept: Set[Key] = frozenset()

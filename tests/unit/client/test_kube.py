@@ -128,6 +128,26 @@ def test_waiting_survives_a_watch_that_ends_and_one_that_is_too_old() -> None:
     assert finished(body)
 
 
+def test_watches_that_all_end_at_once_are_asked_for_ever_less_often() -> None:
+    api = FakeApi()
+    running = api.put(trial("one", state="Running", reason="Training"))
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 12:
+            api.watched = [[("MODIFIED", _later(running, message="step 2"))]]
+        if len(pauses) == 14:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        list(api.kube().states(running, pause=pause))
+    assert all(low / 2 <= paused <= low for paused, low in zip(pauses, [0.1 * 2**at for at in range(9)], strict=False))
+    assert max(pauses) <= 30
+    assert pauses[12] == 0, "what told of something was no watch in vain"
+    assert pauses[13] <= 0.1
+
+
 def test_waiting_for_what_is_deleted_ends() -> None:
     api = FakeApi()
     running = api.put(trial("one", state="Running", reason="Training"))

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orkhaven.core.devices import WHOLE
 from orkhaven.core.parse import parse_experiment, parse_job, parse_node, parse_pod, parse_sweep
+from orkhaven.core.queue.needs import memory_on, model_on
 from orkhaven.core.views import ExperimentView, SweepView
 from orkrun.contract import ANNOTATION_CREATED_BY as CREATED_BY
 from tests.unit.core.world import Body, World, make_experiment, make_node, make_sweep
@@ -113,7 +115,7 @@ def test_a_node_and_its_gpus() -> None:
         "taints": [{"key": "k", "effect": "NoSchedule"}, {"key": "p", "effect": "PreferNoSchedule"}],
     }
     view = parse_node(body)
-    assert (view.gpus, view.gpu_model, view.gpu_memory_mib, view.ready, view.schedulable) == (
+    assert (view.gpus, model_on(view, WHOLE), memory_on(view, WHOLE), view.ready, view.schedulable) == (
         8,
         "A100",
         40960,

@@ -27,6 +27,8 @@ class ApiServer:
     writes: list[str] = field(default_factory=list)
     fail: list[int] = field(default_factory=list)
     """Statuses that the next lists are answered with."""
+    ends_at_once: bool = False
+    """Every watch, without an event."""
     opened: asyncio.Condition = field(default_factory=asyncio.Condition)
     streams: dict[str, asyncio.Queue[dict[str, Any] | None]] = field(default_factory=dict)
 
@@ -94,6 +96,8 @@ class ApiServer:
             return web.json_response({"metadata": {"resourceVersion": "1"}, "items": self.objects[plural]})
         response = web.StreamResponse()
         await response.prepare(request)
+        if self.ends_at_once:
+            return response
         async with self.opened:
             queue = self.streams[plural] = asyncio.Queue()
             self.opened.notify_all()

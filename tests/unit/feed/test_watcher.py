@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -176,6 +178,28 @@ async def test_a_restart_on_request_is_immediate(watched: tuple[ApiServer, Seen,
     watcher.restart()
     await until("the list after it", lambda: (Kind.EXPERIMENT, "e", 5) in seen.observed)
     assert watcher.starts == 2
+
+
+async def test_watches_that_all_end_at_once_are_asked_for_ever_less_often(
+    watched: tuple[ApiServer, Seen, Watcher],
+) -> None:
+    server, seen, watcher = watched
+    await until("all watches", lambda: len(server.streams) == 5)
+    server.ends_at_once = True
+    asked = len(server.queries)
+    started = time.monotonic()
+    for plural in list(server.streams):
+        server.hang_up(plural)
+    await until(
+        "a fifth try", lambda: max(Counter(plural for _, plural, _ in server.queries[asked:]).values(), default=0) >= 5
+    )
+    # 0.1 s, 0.2 s, 0.4 s, 0.8 s, each at half at least; the first of the five may come without one.
+    assert time.monotonic() - started >= 0.35
+    assert len(server.queries) - asked <= 25 + 5
+    server.ends_at_once = False
+    await server.send("experiments", "MODIFIED", body("e", 2))
+    await until("the change", lambda: (Kind.EXPERIMENT, "e", 2) in seen.observed)
+    assert watcher.starts == 1
 
 
 def test_back_offs_never_end_and_never_exceed_their_limit() -> None:

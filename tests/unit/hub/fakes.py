@@ -50,6 +50,8 @@ class FakeCluster:
         self.oldest_version = 0
         """Watches from before are refused as too old."""
         self.broken_watches = 0
+        self.ends_at_once = False
+        """Every watch, without an event."""
         self._changed = asyncio.Event()
         self._numbers = itertools.count(1)
 
@@ -95,6 +97,8 @@ class FakeCluster:
     async def _events(self, kind: str, namespace: str | None, version: int) -> AsyncIterator[tuple[str, Body]]:
         seen = 0
         broken = self.broken_watches
+        if self.ends_at_once:
+            return
         while True:
             while seen < len(self.events):
                 number, what, body = self.events[seen]

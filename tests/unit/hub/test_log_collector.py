@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import random
@@ -94,6 +95,26 @@ async def test_a_pod_that_comes_later_is_seen_by_the_watch(cluster: LogCluster, 
         cluster.begin(pod)
         await hub.until(lambda: "log trial-1-abcde" in cluster.calls)
         cluster.logs[pod] = Said()
+        cluster.say(pod, b"hello\n")
+        await hub.until(lambda: kept(hub) == b"hello\n")
+
+
+@pytest.mark.parametrize("too_old", [False, True], ids=["ended", "too old"])
+async def test_watches_that_all_end_at_once_are_asked_for_ever_less_often(
+    cluster: LogCluster, sqlite_url: str, too_old: bool
+) -> None:
+    cluster.ends_at_once = True
+    if too_old:
+        cluster.oldest_version = 10**9
+    # The hub's own watches come upon the same; what they ask for is another kind.
+    async with keeping(cluster, sqlite_url) as hub:
+        await hub.until(lambda: cluster.calls.count("watch Pod") >= 4)
+        began = asyncio.get_running_loop().time()
+        await hub.until(lambda: cluster.calls.count("watch Pod") >= 6)
+        # The fourth and the fifth end with 0.8 s and 1.6 s, at half at least; one may have begun before.
+        assert asyncio.get_running_loop().time() - began >= 0.8
+        cluster.ends_at_once, cluster.oldest_version = False, 0
+        pod = cluster.add_talker("trial")
         cluster.say(pod, b"hello\n")
         await hub.until(lambda: kept(hub) == b"hello\n")
 

@@ -7,6 +7,8 @@ import io
 import pytest
 
 from orkhaven.api import Priority
+from orkhaven.core.devices import WHOLE
+from orkhaven.core.queue.needs import memory_on, model_on
 from orkhaven.simulate import TraceError, read_nodes, read_trace, write_trace
 from tests.unit.simulate.worlds import make_run, small_trace
 
@@ -84,10 +86,10 @@ def test_what_is_no_trace_says_so(lines: list[str], words: str) -> None:
 
 def test_nodes_are_as_many_as_their_groups_say() -> None:
     nodes = read_nodes("[{count: 2, gpus: 8, model: A100, memory: 80Gi}, {gpus: 4}]", name="n.yaml")
-    assert [(node.gpus, node.gpu_model, node.gpu_memory_mib) for node in nodes] == [
+    assert [(node.gpus, model_on(node, WHOLE), memory_on(node, WHOLE)) for node in nodes] == [
         (8, "A100", 80 * 1024),
         (8, "A100", 80 * 1024),
-        (4, None, None),
+        (4, None, 0),
     ]
     assert len({node.meta.key for node in nodes}) == 3
 

@@ -23,6 +23,7 @@ from orkhaven.hub.logs.turn import Turn
 from orkhaven.hub.ports import Body, Gateway
 from orkhaven.hub.settings import HubSettings
 from orkhaven.hub.writer import BusyError, Writer, beside
+from orkhaven.pauses import Pauses
 
 PAST = 8
 """Logs of ended containers read at once: after a restart there may be thousands, and the living come first."""
@@ -135,10 +136,12 @@ class Collector:
 
     async def _watch(self, namespace: str | None) -> None:
         failures = 0
+        pauses = Pauses(clock=self._monotonic, rng=self._rng.random)
         while True:
             try:
                 version = await self._list(namespace)
                 while True:
+                    pauses.begin()
                     async with self._gateway.watch(
                         "Pod", namespace=namespace, label_selector=SELECTOR, version=version
                     ) as events:
@@ -146,8 +149,11 @@ class Collector:
                         async for kind, body in events:
                             version = str(body["metadata"].get("resourceVersion") or version)
                             if kind != "BOOKMARK":
+                                pauses.heard()
                                 self._seen(body, deleted=kind == "DELETED")
+                    await asyncio.sleep(pauses.after_end())
             except Gone:
+                await asyncio.sleep(pauses.after_end())
                 continue
             except (ApiError, SQLAlchemyError, BusyError) as error:
                 failures += 1

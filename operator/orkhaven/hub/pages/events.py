@@ -48,10 +48,11 @@ async def events(
 
 
 async def stream(request: Request, hub: Hub, namespace: str, sweep: str | None) -> Stream:
-    """Ends with the server's shutdown, with the reader, and with the reader's rights."""
+    """Ends with the server's shutdown, with the reader, and with the reader's rights. Its first event has the
+    namespace's revision, as the page has: where they differ the page is old already."""
     pages = pages_of(request)
     seen = hub.queries.revision(namespace, sweep)
-    yield _event("hello", seen)
+    yield _event("hello", hub.queries.revision(namespace))
     checked = pages.monotonic()
     while True:
         moved = await _first(hub.queries.changed(namespace, sweep, after=seen), pages.stopping)

@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from orkhaven.api.holding import Node, PodHold, avoided_by, bare_nodes, gpus_in_all, nodes_of, pod_holds
+from orkhaven.api.holding import (
+    GPU_COLUMNS,
+    LIVE_PODS,
+    Node,
+    PodHold,
+    avoided_by,
+    bare_nodes,
+    gpus_in_all,
+    holder_row,
+    node_row,
+    nodes_of,
+    pod_holds,
+)
 from orkhaven.errors import ApiError, Forbidden
 from orkhaven.hub.api.answers import Format, as_download
 from orkhaven.hub.context import hub_of
@@ -25,12 +37,6 @@ from orkhaven.hub.query.lists import same
 from orkhaven.hub.session import Viewer
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
-LIVE_PODS = "status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!="
-COLUMNS = (
-    "node", "device", "model", "memoryMib", "gpus", "free", "others", "notes", "experiment", "namespace", "user",
-    "priority", "holds", "since", "note",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ async def export(request: Request, format: Format = Format.CSV, q: Words = "") -
     viewer, namespaces = await readers_view(request, "")
     nodes, _ = await _seen(request, viewer, namespaces)
     lines = [line for node in select(nodes, q) for line in _lines(node)]
-    return as_download(format, same(COLUMNS), lines, name="gpus", headers=FILE_HEADERS)
+    return as_download(format, same(GPU_COLUMNS), lines, name="gpus", headers=FILE_HEADERS)
 
 
 async def _seen(request: Request, viewer: Viewer, namespaces: list[str]) -> tuple[list[Node], tuple[str, ...]]:
@@ -127,26 +133,5 @@ def _text(node: Node) -> str:
 
 
 def _lines(node: Node) -> list[dict[str, object]]:
-    about: dict[str, object] = {
-        "node": node.name,
-        "device": node.device,
-        "model": node.model,
-        "memoryMib": node.memory_mib,
-        "gpus": node.gpus,
-        "free": node.free,
-        "others": node.others,
-        "notes": ", ".join(node.notes),
-    }
-    holders = [
-        {
-            "experiment": one.experiment,
-            "namespace": one.namespace,
-            "user": one.user,
-            "priority": one.priority,
-            "holds": one.gpus,
-            "since": one.since,
-            "note": one.note,
-        }
-        for one in node.holders
-    ]
-    return [{**about, **one} for one in holders] or [about]
+    about = node_row(node)
+    return [{**about, **holder_row(one)} for one in node.holders] or [about]

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from orkhaven.api.sharing import Run, in_order, totals
+from orkhaven.api.sharing import QUEUE_COLUMNS, Run, in_order, queue_row, totals
 from orkhaven.hub.api.answers import Format, as_download
 from orkhaven.hub.api.ingest import NAMESPACE_PATTERN
 from orkhaven.hub.context import hub_of
@@ -23,10 +23,6 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 MOST_ROWS = 500
 """Of the page; the file has all."""
-COLUMNS = (
-    "namespace", "position", "experiment", "sweep", "user", "priority", "gpus", "device", "queueName", "since",
-    "reason", "message",
-)  # fmt: skip
 
 Words = Annotated[str, Query(max_length=200)]
 Where = Annotated[str, Query(max_length=63, pattern=f"^$|{NAMESPACE_PATTERN}")]
@@ -61,8 +57,8 @@ async def queue(request: Request, namespace: Where = "", q: Words = "") -> Respo
 async def export(request: Request, format: Format = Format.CSV, namespace: Where = "", q: Words = "") -> Response:
     _, namespaces = await readers_view(request, namespace)
     rows = select(in_order(sharing_of(request, [namespace] if namespace else namespaces)), q)
-    lines = [_line(run) for run in rows]
-    return as_download(format, same(COLUMNS), lines, name=f"{namespace or 'all'}-queue", headers=FILE_HEADERS)
+    lines = [queue_row(run) for run in rows]
+    return as_download(format, same(QUEUE_COLUMNS), lines, name=f"{namespace or 'all'}-queue", headers=FILE_HEADERS)
 
 
 async def readers_view(request: Request, namespace: str) -> tuple[Viewer, list[str]]:
@@ -85,20 +81,3 @@ def select(runs: list[Run], words: str) -> list[Run]:
 
 def _text(run: Run) -> str:
     return f"{run.name} {run.sweep or ''} {run.namespace} {run.user} {run.priority} {run.reason} {run.message}".lower()
-
-
-def _line(run: Run) -> dict[str, object]:
-    return {
-        "namespace": run.namespace,
-        "position": run.position,
-        "experiment": run.name,
-        "sweep": run.sweep,
-        "user": run.user,
-        "priority": run.priority,
-        "gpus": run.gpus,
-        "device": run.device,
-        "queueName": run.queue,
-        "since": run.since,
-        "reason": run.reason,
-        "message": run.message,
-    }

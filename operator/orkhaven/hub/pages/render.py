@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orkhaven import __version__
+from orkhaven.hub.context import hub_of
 from orkhaven.hub.errors import HttpError
 from orkhaven.hub.pages import text
 from orkhaven.hub.pages.security import HEADERS, safe_next
@@ -84,6 +85,7 @@ def page(
             namespace=values.pop("namespace", None),
             namespaces=values.pop("namespaces", []),
             events=values.pop("events", None),
+            revision=getattr(request.state, "revision", None),
             crumbs=values.pop("crumbs", []),
             **values,
         )
@@ -138,6 +140,9 @@ class PageRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handled(request: Request) -> Response:
+            namespace = request.path_params.get("namespace") or request.query_params.get("namespace")
+            # Before anything is read: what changes from here on is told by the stream of events, once it is open.
+            request.state.revision = hub_of(request).queries.revision(namespace) if namespace else None
             try:
                 return await handle(request)
             except HttpError as error:

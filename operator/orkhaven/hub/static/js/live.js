@@ -1,6 +1,7 @@
 // One stream of events per page. What changed is fetched anew by the parts that listen: hx-trigger="ork:changed from:body".
 const url = document.body.dataset.events;
 const sign = document.getElementById("live");
+let revision = document.body.dataset.revision; // of the namespace, when the page was begun
 const SILENT = 40000; // ms; the server says something every 15 s
 
 let source = null;
@@ -84,10 +85,11 @@ function open() {
   if (source) return;
   const again = since !== null;
   source = new EventSource(url);
-  source.addEventListener("hello", () => {
+  source.addEventListener("hello", (event) => {
     heard = Date.now();
-    // Whatever changed while nobody listened is in no event.
-    if (since !== null || again) refresh();
+    // Whatever changed while nobody listened is in no event; the page itself was made before anybody did.
+    if (since !== null || again || event.data !== revision) refresh();
+    revision = event.data;
     since = null;
     show("live", "live");
   });

@@ -200,16 +200,19 @@ export function start(root) {
   }
 
   // A new attempt has a log of its own; who follows goes on with it.
+  // A log begins without anything else changing, so while a run that goes on has none it is looked for.
   let looked = 0;
-  async function look() {
-    if (Date.now() - looked < LOOK) return;
+  let due = null;
+  function look() {
+    due ??= setTimeout(async () => {
+      await lookNow().catch(() => null); // the panel itself says what it cannot do
+      due = null;
+      if (!chooser.value && root.dataset.open !== undefined) look();
+    }, Math.max(0, looked + LOOK - Date.now()));
+  }
+  async function lookNow() {
     looked = Date.now();
-    let found;
-    try {
-      found = await load(`${root.dataset.src}/logs`);
-    } catch {
-      return; // the panel itself says what it cannot do
-    }
+    const found = await load(`${root.dataset.src}/logs`);
     if (found.uid !== root.dataset.uid) return; // of an earlier one of this name
     const known = new Map([...chooser.options].map((one) => [one.value, one]));
     let newest = null;
@@ -262,5 +265,7 @@ export function start(root) {
   if (wanted && [...chooser.options].some((one) => one.value === wanted)) chooser.value = wanted;
   // What somebody has typed before this ran stays.
   form.elements.find.value ||= query().get("find") ?? "";
-  return chooser.value ? open() : say("none", "");
+  if (chooser.value) return open();
+  say("none", "");
+  look();
 }
