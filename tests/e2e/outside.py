@@ -13,11 +13,11 @@ NAME = "deployment/orkhaven-operator"
 
 
 @contextlib.contextmanager
-def operator_outside(deployment: Deployment, folder: Path) -> Iterator[OperatorProcess]:
-    """Nobody but it leads meanwhile."""
+def operator_outside(deployment: Deployment, folder: Path, **other: str) -> Iterator[OperatorProcess]:
+    """Nobody but it leads meanwhile. `other`: settings that it has otherwise, as environment variables."""
     container = deployment.get("-n", SYSTEM_NAMESPACE, NAME)["spec"]["template"]["spec"]["containers"][0]
     settings = {one["name"]: one["value"] for one in container["env"] if "value" in one}
-    settings |= {"ORKHAVEN_LEASE_NAMESPACE": SYSTEM_NAMESPACE, "ORKHAVEN_LEASE_IDENTITY": "outside"}
+    settings |= {"ORKHAVEN_LEASE_NAMESPACE": SYSTEM_NAMESPACE, "ORKHAVEN_LEASE_IDENTITY": "outside", **other}
     _scale(deployment, 0)
     operator = OperatorProcess(deployment.cluster, folder, **settings)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -78,13 +79,14 @@ class TestKills:
         assert_each_trial_once(user, "hub-gone")
 
 
-def kill_component(deployment: Deployment, component: str) -> None:
-    """SIGKILL to the process itself, and wait until another one does its work."""
+def kill_component(deployment: Deployment, component: str, *, meanwhile: Callable[[], object] = lambda: None) -> None:
+    """SIGKILL to the process itself, and wait until another one does its work; `meanwhile` is done before that."""
     selector = f"app.kubernetes.io/component={component}"
     kubectl = deployment.cluster.kubectl
     before = kubectl("get", "pods", "-n", SYSTEM_NAMESPACE, "-l", selector, "-o", "jsonpath={.items[*].metadata.uid}")
     # --force with a grace period of 0 is SIGKILL without a goodbye; in place the kubelet's back-off would add up.
     kubectl("delete", "pod", "-n", SYSTEM_NAMESPACE, "-l", selector, "--force", "--grace-period=0", "--wait=false")
+    meanwhile()
 
     def replaced() -> bool:
         pods = deployment.get("pods", "-n", SYSTEM_NAMESPACE, "-l", selector)["items"]

@@ -88,7 +88,9 @@ class WorkerAsker:
                 if not self._questions:
                     self._news.clear()
                     try:
-                        await asyncio.wait_for(self._news.wait(), self._idle_seconds if self._process else None)
+                        # Not wait_for, see Engine._work: it may lose a cancellation.
+                        async with asyncio.timeout(self._idle_seconds if self._process else None):
+                            await self._news.wait()
                     except TimeoutError:
                         await self._stop()
                     continue

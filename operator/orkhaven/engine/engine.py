@@ -325,7 +325,9 @@ class Engine:
             due = self.queue.next_due()
             wait = None if due is None else max(0.0, due - self._clock.monotonic())
             try:
-                await asyncio.wait_for(self._wake.wait(), wait)
+                # Not wait_for: that of Python 3.11 takes a cancellation that meets the wake-up for no more than that.
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 
