@@ -44,7 +44,7 @@ def test_a_suspended_job_is_told_where_it_may_not_go_when_it_is_released(
     assert job is not None
     assert job["spec"]["suspend"] is False
     assert parse_job(job).avoid == avoid
-    assert job["metadata"]["annotations"].get(ANNOTATION_AVOID, "") == ",".join(avoid)
+    assert job["metadata"].get("annotations", {}).get(ANNOTATION_AVOID, "") == ",".join(avoid)
     found = job["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
     (term,) = found["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     past = [one["values"] for one in term["matchExpressions"] if one["key"] == HOSTNAME]
