@@ -32,7 +32,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = ROOT / "tests" / "corpus"
-SETS = {"gpu": "provoked_gpu", "fresh": "provoked_fresh"}
+SETS = {"gpu": "provoked_gpu", "fresh": "provoked_fresh", "later": "provoked_later"}
 """Files of programs, and the folder of what they wrote. Those of `gpu` all need one, those of `fresh` that say so."""
 ENTRIES = CORPUS / SETS["gpu"]
 SECONDS = 60
