@@ -7,13 +7,15 @@ after everything that is known word for word, and never count in a whole log.
 
 from __future__ import annotations
 
+import re
+
 from orkhaven.api import Reason
 from orkhaven.core.failures.cause import Diagnosis
 from orkhaven.core.failures.evidence import Evidence
 from orkhaven.core.failures.fingerprint import last_words
 from orkhaven.core.failures.needles import Words, words
-from orkhaven.core.failures.traces import fatal
-from orkhaven.core.failures.words import said
+from orkhaven.core.failures.traces import Raised, fatal
+from orkhaven.core.failures.words import said, sentence
 
 _BUGS = frozenset(
     {"AttributeError", "NameError", "UnboundLocalError", "SyntaxError", "IndentationError", "RecursionError",
@@ -57,7 +59,7 @@ _SAMPLES = r"samples?|images?|cases?|masks?|files?|slices?|volumes?|scans?|patie
 _DATA = words(
     r"^[\w.]*(?:Corrupt|Truncat|Malformed|BadFile|BadImage|Tiff|Dicom|Nifti|Nrrd|Parquet)\w*:"
     r"|^zlib\.error:"
-    rf"|\b(?:not an?|invalid|bad|broken|unsupported) (?:valid )?(?:{_FORMATS})\b|\bmagic (?:bytes|numbers?)\b"
+    rf"|\b(?:not an?|invalid|bad|broken|unsupported|unknown) (?:valid )?(?:{_FORMATS})\b|\bmagic (?:bytes|numbers?)\b"
     rf"|\b(?:{_SAMPLES}|archives?|headers?|streams?|records?|data ?sets?)\b[^\n]{{0,40}}\b(?:{_ENDED})\b"
     rf"|\b(?:corrupt(?:ed)?|damaged|truncated|malformed|unreadable) (?:\w+ )?(?:{_SAMPLES}|archives?|headers?|streams?)\b"
     r"|\bunsupported image\b"
@@ -128,6 +130,10 @@ _PARAMS = words(
     r"|\b(?:modules?|layers?|blocks?)\b[^\n]{0,80}\bnot (?:found|present) in (?:the )?(?:\w+ )?model\b"
 )
 
+_OF_STATE = re.compile(r"(?:load|from|restore|set)_(?:model_|optimizer_)?state(?:_dict)?$|load_checkpoint|restore_checkpoint")
+_MAKING = frozenset({"__init__", "__post_init__", "__new__"})
+"""An enumeration's members are looked up in its own file."""
+
 _FAMILIES: tuple[tuple[Reason, Words], ...] = (
     (Reason.CUDA_OUT_OF_MEMORY, _GPU_MEMORY),
     (Reason.GPU_SETUP, _GPUS),
@@ -141,15 +147,35 @@ _FAMILIES: tuple[tuple[Reason, Words], ...] = (
 
 
 def by_family(e: Evidence) -> Diagnosis | None:
-    """The first family that an exception belongs to, the root cause first; without one, the last words."""
+    """The first family that an exception belongs to by its words, else by its place, the root cause first; of a text
+    without one that of its last words."""
     chain = fatal(e.text) if e.text else ()
-    spoken = [(one.kind.rpartition(".")[2], one.statement) for one in chain] or [("", last_words(e.text))]
-    for kind, text in spoken:
-        if kind in _BUGS:
+    if not chain:
+        return _by_words(e, "", last_words(e.text))
+    for one in chain:
+        kind = one.kind.rpartition(".")[2]
+        if kind not in _BUGS and (found := _by_words(e, kind, one.statement) or _by_place(e, kind, one)) is not None:
+            return found
+    return None
+
+
+def _by_words(e: Evidence, kind: str, text: str) -> Diagnosis | None:
+    for reason, pattern in _FAMILIES:
+        if kind in _ALSO_BUGS and reason != Reason.SHAPE_MISMATCH:
             continue
-        for reason, pattern in _FAMILIES:
-            if kind in _ALSO_BUGS and reason != Reason.SHAPE_MISMATCH:
-                continue
-            if (found := said(e, text, reason, pattern)) is not None:
-                return found
+        if (found := said(e, text, reason, pattern)) is not None:
+            return found
+    return None
+
+
+def _by_place(e: Evidence, kind: str, raised: Raised) -> Diagnosis | None:
+    """What a library was doing when it raised, whatever it says: taking a stored state, or the arguments that an object
+    is made of. Not of functions of the project, which have any name."""
+    if not raised.inside or raised.inside in raised.frames or kind in _ALSO_BUGS:
+        return None
+    file, _, function = raised.inside.rpartition(" ")
+    if _OF_STATE.search(function):
+        return Diagnosis(reason=Reason.CHECKPOINT_ERROR, message=sentence(e))
+    if (kind == "ValueError" and function in _MAKING) or file.rpartition("/")[2] == "enum.py":
+        return Diagnosis(reason=Reason.INVALID_PARAMS, message=sentence(e))
     return None

@@ -139,6 +139,7 @@ _INFRASTRUCTURE = words(
     r"|connect\(\) timed out"
     # gRPC's words, of JAX, TensorFlow and trackers.
     r"|\b(?-i:DEADLINE_EXCEEDED|UNAVAILABLE): "
+    r"|\bdatabase is locked\b"
     r"|failed with Input/output error|Timed out (?:after \d+ \w+ )?waiting|gloo/transport"
 )
 

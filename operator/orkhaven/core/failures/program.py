@@ -126,7 +126,7 @@ _CONFIG = words(
     r"|40[13] Client Error|Unable to locate credentials|NoCredentialsError"
     r"|InvalidAccessKeyId|AccessDenied|SignatureDoesNotMatch|DefaultCredentialsError|Authentication failed"
     r"|password authentication failed"
-    r"|KeyError: (?-i:'[A-Z][A-Z0-9_]{2,}')"
+    r"|KeyError: (?-i:'[A-Z][A-Z0-9_]{2,}')(?!\n[^\n]*\benum\.py )"
     r"|(?:No such file|does not exist|not found)[^\n]*\.(?:ya?ml|toml|cfg|ini|json)\b"
     r"|environment variable[^\n]*(?:expected|not set|missing|required|must)"
     r"|PermissionError|Permission denied|JSONDecodeError"
