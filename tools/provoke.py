@@ -201,6 +201,7 @@ def renamed(scratch: Path) -> list[tuple[str, str]]:
         (re.escape(str(ROOT / "trainer")), "/opt/orkhaven/site"),
         *((re.escape(str(one)), packages) for one in added if one.is_absolute() and not one.is_relative_to(ROOT)),
         (re.escape(sysconfig.get_path("purelib")), packages),
+        (re.escape(os.path.realpath(sys.prefix)), "/opt/venv"),
         (re.escape(sys.prefix), "/opt/venv"),
         (re.escape(sysconfig.get_path("stdlib")), f"/usr/local/lib/{version}"),
         (rf"\b{re.escape(socket.gethostname())}\b", "trainer-0"),
@@ -271,7 +272,9 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     parser.add_argument("--set", choices=SETS, default="gpu", help="which file of programs")
     running = commands.add_parser("run", help="on a machine with an NVIDIA GPU")
-    running.add_argument("--gpu", action=argparse.BooleanOptionalAction, help="only those that need one, or none of them")
+    running.add_argument(
+        "--gpu", action=argparse.BooleanOptionalAction, help="only those that need one, or none of them"
+    )
     running.add_argument("--at-once", type=int, default=AT_ONCE)
     running.add_argument("--out", type=Path, required=True)
     running.add_argument("--only", default="", help="programs whose name has this regular expression")

@@ -55,7 +55,12 @@ PLACES = {
     "a library's constructor": ("ValueError: bad luck", f"{LIBRARY}/lib/blur.py", "__init__", "InvalidParams"),
     "the project's own": ("ValueError: bad luck", "/app/data.py", "__init__", "UserException"),
     "another type": ("RuntimeError: bad luck", f"{LIBRARY}/lib/blur.py", "__init__", "UserException"),
-    "a state": ("KeyError: 'param_groups'", f"{LIBRARY}/torch/optim/optimizer.py", "load_state_dict", "CheckpointError"),
+    "a state": (
+        "KeyError: 'param_groups'",
+        f"{LIBRARY}/torch/optim/optimizer.py",
+        "load_state_dict",
+        "CheckpointError",
+    ),
     "an enumeration": ("KeyError: 'V7'", "/usr/local/lib/python3.12/enum.py", "__getitem__", "InvalidParams"),
     "the environment": ("KeyError: 'DATA_ROOT'", "<frozen os>", "__getitem__", "ConfigError"),
 }
@@ -68,7 +73,9 @@ def test_the_place_counts_where_the_words_say_nothing(statement: str, place: str
 
 def test_without_an_exception_the_last_words_count_and_not_the_log() -> None:
     assert classify(Evidence(exit_code=1, text="epoch 1\nerror: needs 4 GPUs, found 1")).reason == "GpuSetup"
-    assert classify(Evidence(exit_code=1, text="no GPU, best loss so far inf\nepoch 1\nepoch 2")).reason == "UserException"
+    assert (
+        classify(Evidence(exit_code=1, text="no GPU, best loss so far inf\nepoch 1\nepoch 2")).reason == "UserException"
+    )
 
 
 def test_the_root_of_a_chain_may_have_no_traceback() -> None:
@@ -77,7 +84,11 @@ def test_the_root_of_a_chain_may_have_no_traceback() -> None:
         ("httpcore.ConnectError: [Errno 111] Connection refused", "httpx.ConnectError: [Errno 111] Connection refused",
          raised("hub.EntryNotFoundError: cannot find the file in the cache").text)
     )  # fmt: skip
-    assert [one.kind for one in fatal(text)] == ["httpcore.ConnectError", "httpx.ConnectError", "hub.EntryNotFoundError"]
+    assert [one.kind for one in fatal(text)] == [
+        "httpcore.ConnectError",
+        "httpx.ConnectError",
+        "hub.EntryNotFoundError",
+    ]
     assert classify(Evidence(exit_code=1, text=text)).reason == "Infrastructure"
 
 

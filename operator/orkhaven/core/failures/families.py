@@ -26,7 +26,10 @@ _ALSO_BUGS = frozenset({"TypeError"})
 """The same, but JAX, NumPy and others say with it too that shapes do not fit."""
 
 _MISSED = r"not found|missing|do(?:es)? not (?:match|exist|fit|contain|belong)|do(?:es)?n't (?:match|exist|fit|contain)"
-_ENDED = r"corrupt(?:ed)?|damaged|truncated|incomplete|malformed|unreadable|(?:can ?not|could not) be (?:read|opened|decoded|loaded)"
+_ENDED = (
+    r"corrupt(?:ed)?|damaged|truncated|incomplete|malformed|unreadable|(?:can ?not|could not) be (?:read"
+    r"|opened|decoded|loaded)"
+)
 
 _GPU_MEMORY = words(
     r"\b(?:too (?:large|big|much)|(?:does|do|did) ?n(?:o|')t fit|not enough (?:memory|room))\b[^\n]{0,40}"
@@ -51,22 +54,28 @@ _CHECKPOINT = words(
     r"|\bcan ?not resume\b|^KeyError: ['\"][\w.]*(?:state_dict|checkpoint)"
     # Weights in the containers of others: ONNX, Hugging Face.
     r"|\bload model from \S+ failed|Protobuf parsing failed|Error parsing message|ignore_mismatched_sizes"
+    r"|^[\w.]*SafetensorError:"
     r"|no file named [^\n]* found in directory"
 )
 
 _FORMATS = r"tiff?|png|jpe?g|dicom|nifti|nrrd|zip|gzip|hdf5?|h5|parquet|npy|npz|mat(?:lab)?|csv|webp|bmp"
-_SAMPLES = r"samples?|images?|cases?|masks?|files?|slices?|volumes?|scans?|patients?|subjects?|annotations?|labels?|examples?"
+_SAMPLES = (
+    r"samples?|images?|cases?|masks?|files?|slices?|volumes?|scans?|patients?|subjects?|annotations?|labels?|examples?"
+)
 _DATA = words(
     r"^[\w.]*(?:Corrupt|Truncat|Malformed|BadFile|BadImage|Tiff|Dicom|Nifti|Nrrd|Parquet)\w*:"
-    r"|^zlib\.error:"
+    r"|^zlib\.error:|^[\w.]*(?:LZMA|Zlib|Zstd|Gzip|Zip|Tar|Decompress)\w*(?:Error|Exception):"
     rf"|\b(?:not an?|invalid|bad|broken|unsupported|unknown) (?:valid )?(?:{_FORMATS})\b|\bmagic (?:bytes|numbers?)\b"
     rf"|\b(?:{_SAMPLES}|archives?|headers?|streams?|records?|data ?sets?)\b[^\n]{{0,40}}\b(?:{_ENDED})\b"
-    rf"|\b(?:corrupt(?:ed)?|damaged|truncated|malformed|unreadable) (?:\w+ )?(?:{_SAMPLES}|archives?|headers?|streams?)\b"
+    rf"|\b(?:corrupt(?:ed)?|damaged|truncated|malformed|unreadable) (?:\w+ )?(?:{_SAMPLES}|archives?"
+    rf"|headers?|streams?)\b"
     r"|\bunsupported image\b"
     r"|\b(?:could not|can ?not|can't|unable to|failed to) (?:read|decode|load|open|parse) (?:the |an? )?"
     r"(?:image|volume|scan|slice|mask|sample|header|video|frame|dicom|nifti)\b"
     # What OpenCV asserts of an image that imread did not find, and ITK's readers.
     r"|!\s*[\w.]+\.empty\(\)|Image(?:File|Series)Reader|\bImageIO\("
+    # Tables without what is read of them.
+    r"|\bcolumns?\b[^\n]{0,40}\b(?:not found|missing)\b|\bare in the \[columns\]"
     # Nothing to learn from.
     r"|Found array with 0 (?:sample|feature)"
     rf"|\bno (?:\w+ )?(?:{_SAMPLES})\b[^\n]{{0,40}}\b(?:found|left|in|under|match)\b"
@@ -89,10 +98,15 @@ _DIVERGED = words(
 )
 
 _SHAPES = words(
-    r"\b(?:same|equal|matching|identical|compatible) (?:spatial )?(?:shapes?|sizes?|dimensions?|dims?|lengths?|resolution"
+    r"\b(?:same|equal|matching|identical|compatible) (?:spatial )?(?:shapes?|sizes?|dimensions?|dims?"
+    r"|lengths?|resolution"
     r"|number of (?:dimensions|samples|channels|elements|features|rows|columns|classes))\b"
     r"|\b(?:shapes?|sizes?|dimensions?|dims|lengths?|resolutions?|images|arrays|tensors|inputs?|masks?)\b[^\n]{0,80}"
     r"\b(?:do(?:es)? not|do(?:es)?n't|did not|didn't|can ?not be) (?:match|agree|broadcast|fit|align)"
+    r"|\b(?:do(?:es)? not|did not|do(?:es)?n't|didn't) match\b[^\n]{0,60}\b(?:arrays?|ax[ie]s|shapes?"
+    r"|sizes?|dimensions?)\b"
+    r"|\bbroadcast\b[^\n]{0,80}\bshapes?\b"
+    r"|\b(?:should|must) (?:contain|have|be of (?:size|length)) \d+\b[^\n]{0,40}\b(?:not|but|got|found)\b"
     r"|\b(?:shape|size|dimension|length|resolution)s? (?:mismatch|differs?|disagree)\b"
     r"|\b(?:invalid|unexpected|wrong|incompatible|inconsistent|mismatched) (?:\w+ )?(?:shapes?|dimensions?|dims)\b"
     r"|\b(?:features|channels|columns|dimensions)\b[^\n]{0,20}\bbut\b[^\n]{0,40}\bexpect(?:s|ed|ing)\b"
@@ -117,6 +131,12 @@ _PARAMS = words(
     r"^[\w.]*(?:Invalid|Bad|Unknown|Unsupported|NoMatching)\w*(?:Param|Option|Config|Choice|Module|Usage)\w*:"
     r"|^[\w.]*(?:Validation|Schema)Error:"
     rf"|\b(?:{_REFUSED}) (?:{_NAMED})\b|\b(?:{_REFUSED}) \w+ name\b"
+    rf"|\bis not an? (?:valid|supported|recognized|known) \w+|\b(?:{_NAMED}) (?:is |are )?not (?:supported"
+    rf"|implemented|recognized)"
+    rf"|\b(?:{_NAMED}) [^\n]{{0,40}}\bnot found in (?:the )?(?:registry|list|choices)\b"
+    rf"|^[\w.]+: Invalid (?:\w+ ){{0,2}}\w+: "
+    # A value, and what it is compared with.
+    r"|\b\w+=\S+[^\n]{0,40}\b(?:greater|less|larger|smaller|higher|lower|more|fewer) than\b"
     # A refusal, and then what there is.
     r"|\b(?:is|are) (?:not (?:an? )?(?:valid|supported|implemented|recognized|available|known)|invalid|unsupported"
     r"|unknown)\b[^\n]{0,80}\b(?:allowed|choose|select|one of|available|supported|use|options?|valid|choices)\b"
@@ -130,9 +150,11 @@ _PARAMS = words(
     r"|\b(?:modules?|layers?|blocks?)\b[^\n]{0,80}\bnot (?:found|present) in (?:the )?(?:\w+ )?model\b"
 )
 
-_OF_STATE = re.compile(r"(?:load|from|restore|set)_(?:model_|optimizer_)?state(?:_dict)?$|load_checkpoint|restore_checkpoint")
+_OF_STATE = re.compile(
+    r"(?:load|from|restore|set)_(?:model_|optimizer_)?state(?:_dict)?$|load_checkpoint|restore_checkpoint"
+)
 _MAKING = frozenset({"__init__", "__post_init__", "__new__"})
-"""An enumeration's members are looked up in its own file."""
+"""What makes an object of its arguments."""
 
 _FAMILIES: tuple[tuple[Reason, Words], ...] = (
     (Reason.CUDA_OUT_OF_MEMORY, _GPU_MEMORY),
@@ -176,6 +198,8 @@ def _by_place(e: Evidence, kind: str, raised: Raised) -> Diagnosis | None:
     file, _, function = raised.inside.rpartition(" ")
     if _OF_STATE.search(function):
         return Diagnosis(reason=Reason.CHECKPOINT_ERROR, message=sentence(e))
-    if (kind == "ValueError" and function in _MAKING) or file.rpartition("/")[2] == "enum.py":
+    if (kind == "ValueError" and function in _MAKING) or file.rpartition("/")[
+        2
+    ] == "enum.py":  # a member it does not have
         return Diagnosis(reason=Reason.INVALID_PARAMS, message=sentence(e))
     return None

@@ -97,7 +97,8 @@ _TRIED = re.compile(r"Tried to allocate ([\d.]+ [KMGT]iB)")
 _XID = re.compile(r"Xid[^\n:]{0,40}:? ?(\d{1,3})|Xid \([^)]*\): (\d{1,3})")
 _FILE = re.compile(r"No such file or directory: '?([^'\n]+?)'?$", re.MULTILINE)
 _KEY = re.compile(
-    r"KeyError: '([A-Z][A-Z0-9_]{2,})'|\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)['\"]? (?:is|was|must be|has to be) (?:not |un)?(?:set|defined|empty|missing)"
+    r"KeyError: '([A-Z][A-Z0-9_]{2,})'|\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)['\"]? (?:is|was|must be"
+    r"|has to be) (?:not |un)?(?:set|defined|empty|missing)"
 )
 
 
