@@ -1,9 +1,10 @@
-"""Failures of a real GPU for the corpus: runs the programs of tests/corpus/gpu.yaml, keeps what they wrote.
+"""Failures for the corpus: runs the programs of tests/corpus/gpu.yaml or fresh.yaml, keeps what they wrote.
 
 `python -m tools.provoke run --out results.jsonl` needs an NVIDIA GPU that nobody else uses, and Python with torch,
-CuPy, JAX, Numba, Lightning, Transformers and the trainer's packages; about three minutes. `python -m tools.provoke keep
-results.jsonl` makes entries of the corpus of them, anywhere. What a program needs and is not there makes a failure of
-another kind: look at each before it is kept.
+CuPy, JAX, Numba, Lightning, Transformers and the trainer's packages; about three minutes. `--set fresh` runs the
+programs of the other file: with `--no-gpu` those that need none (root, for file systems of their own), with `--gpu` the
+others. `python -m tools.provoke keep results.jsonl` makes entries of the corpus of them, anywhere. What a program needs
+and is not there makes a failure of another kind: look at each before it is kept.
 """
 
 from __future__ import annotations
@@ -30,14 +31,17 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-PROGRAMS = ROOT / "tests" / "corpus" / "gpu.yaml"
-ENTRIES = ROOT / "tests" / "corpus" / "provoked_gpu"
+CORPUS = ROOT / "tests" / "corpus"
+SETS = {"gpu": "provoked_gpu", "fresh": "provoked_fresh", "later": "provoked_later"}
+"""Files of programs, and the folder of what they wrote. Those of `gpu` all need one, those of `fresh` that say so."""
+ENTRIES = CORPUS / SETS["gpu"]
 SECONDS = 60
 """How long a program may take; those that compile or wait say so themselves."""
 LONGEST = 12 * 1024
 """Characters of a log that are kept, its end."""
 AT_ONCE = 6
-SOURCE = "provoked here: on a GPU, "
+SOURCES = {True: "provoked here: on a GPU, ", False: "provoked here: "}
+"""By whether it needs a GPU."""
 
 _HOLDER = """
 import sys, time, torch
@@ -49,9 +53,13 @@ time.sleep(600)
 """
 
 
-def programs() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = yaml.safe_load(PROGRAMS.read_text())
-    return found
+def programs(name: str = "gpu") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((CORPUS / f"{name}.yaml").read_text())
+    return [{"gpu": name == "gpu", **program} for program in found]
+
+
+def source_of(program: Mapping[str, Any]) -> str:
+    return f"{SOURCES[program.get('gpu', True)]}{program['name']}"
 
 
 # --- running them -----------------------------------------------------------------------------------------------------
@@ -193,6 +201,7 @@ def renamed(scratch: Path) -> list[tuple[str, str]]:
         (re.escape(str(ROOT / "trainer")), "/opt/orkhaven/site"),
         *((re.escape(str(one)), packages) for one in added if one.is_absolute() and not one.is_relative_to(ROOT)),
         (re.escape(sysconfig.get_path("purelib")), packages),
+        (re.escape(os.path.realpath(sys.prefix)), "/opt/venv"),
         (re.escape(sys.prefix), "/opt/venv"),
         (re.escape(sysconfig.get_path("stdlib")), f"/usr/local/lib/{version}"),
         (rf"\b{re.escape(socket.gethostname())}\b", "trainer-0"),
@@ -227,7 +236,7 @@ def keep(results: Iterable[Mapping[str, Any]], programs: Sequence[Mapping[str, A
 def entry_of(program: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """As tools.corpus reads it: the record of a run that left one, else the end of its log."""
     entry: dict[str, Any] = {
-        "source": f"{SOURCE}{program['name']}",
+        "source": source_of(program),
         "label": program["label"],
         "bug": program.get("bug", program["name"]),
         "held_out": True,
@@ -261,7 +270,12 @@ _Dumper.add_representer(str, _string)
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    parser.add_argument("--set", choices=SETS, default="gpu", help="which file of programs")
     running = commands.add_parser("run", help="on a machine with an NVIDIA GPU")
+    running.add_argument(
+        "--gpu", action=argparse.BooleanOptionalAction, help="only those that need one, or none of them"
+    )
+    running.add_argument("--at-once", type=int, default=AT_ONCE)
     running.add_argument("--out", type=Path, required=True)
     running.add_argument("--only", default="", help="programs whose name has this regular expression")
     running.add_argument("--alone", action=argparse.BooleanOptionalAction, help="only those that fill the GPU, or none")
@@ -269,11 +283,14 @@ def main() -> int:
     keeping.add_argument("results", type=Path, nargs="+")
     options = parser.parse_args()
     if options.command == "run":
-        wanted = [one for one in programs() if re.search(options.only, one["name"])]
-        run_all([one for one in wanted if options.alone in (None, _is_alone(one))], options.out)
+        wanted = [one for one in programs(options.set) if re.search(options.only, one["name"])]
+        wanted = [one for one in wanted if options.gpu in (None, one["gpu"])]
+        wanted = [one for one in wanted if options.alone in (None, _is_alone(one))]
+        run_all(wanted, options.out, at_once=options.at_once)
         return 0
     results = [result for path in options.results for result in read(path)]
-    print(f"{keep(results, programs())} entries in {ENTRIES.relative_to(ROOT)}")
+    folder = CORPUS / SETS[options.set]
+    print(f"{keep(results, programs(options.set), folder)} entries in {folder.relative_to(ROOT)}")
     return 0
 
 

@@ -27,10 +27,11 @@ def cuda_memory(e: Evidence, text: str) -> Diagnosis | None:
 
 _HOST_MEMORY = words(
     r"DataLoader worker .*killed by signal: Killed|^(?:numpy\.\S*)?_?(?:Array)?MemoryError\b|std::bad_alloc"
-    r"|DefaultCPUAllocator: (?:can't|not enough|cannot) |\[Errno 12\]|Cannot allocate memory"
+    r"|DefaultCPUAllocator: (?:can't|not enough|cannot) |\[Errno 12\]"
+    r"|(?:can ?not|can't|could not|failed to|unable to) allocate (?:enough )?memory\b"
     r"|Unable to allocate [\d.]+ [KMGT]iB"
     r"|oom-kill(?:er)? event|Out of memory: Kill(?:ed)? process|Memory cgroup out of memory"
-    r"|(?:exitcode|Signal) ?:? ?-?9\b[^\n]*SIGKILL|exitcode\s*: -9\b|died with <Signals\.SIGKILL"
+    r"|(?:exitcode|Signal) ?:? ?-?9\b[^\n]*SIGKILL|SIGKILL\(-9\)|exitcode\s*: -9\b|died with <Signals\.SIGKILL"
 )
 
 
@@ -69,6 +70,8 @@ _SETUP = words(
     r"|cudaErrorNoKernelImageForDevice|cudaErrorInsufficientDriver|invalid device ordinal|invalid device function"
     r"|device kernel image is invalid|unsupported display driver / cuda driver combination|driver is a stub library"
     r"|PTX JIT compiler library not found"
+    # The driver's own libraries come with the node, not with the image.
+    r"|lib(?:cuda|nvidia-[\w-]+)\.so[\w.]*: cannot open shared object|NVML Shared Library Not Found"
     # No GPU, or fewer than it asks for: CUDA, torch, JAX, Lightning, Transformers, NCCL, ctseg.
     r"|no CUDA-capable device|No CUDA GPUs are available|^AssertionError: Invalid device id"
     r"|no platforms that are instances of (?:gpu|cuda) are present|No supported gpu backend found"
@@ -134,6 +137,9 @@ _INFRASTRUCTURE = words(
     r"|Timed out (?:after \d+ \w+ )?waiting for clients"
     r"|(?:wait|store|client socket has) timed? ?out|\bBroken ?pipe\b|Gloo connectFullMesh failed"
     r"|connect\(\) timed out"
+    # gRPC's words, of JAX, TensorFlow and trackers.
+    r"|\b(?-i:DEADLINE_EXCEEDED|UNAVAILABLE): "
+    r"|\bdatabase is locked\b"
     r"|failed with Input/output error|Timed out (?:after \d+ \w+ )?waiting|gloo/transport"
 )
 

@@ -89,7 +89,9 @@ def import_error(e: Evidence, text: str) -> Diagnosis | None:
 _PARAMS = words(
     r"^(?:\S+: )?error: (?:unrecognized arguments|argument |the following arguments are required|invalid "
     r"choice|ambiguous option).*"
-    r"|^Error: (No such option|Invalid value|Missing option|Got unexpected extra argument).*|no such option: -"
+    # Click's, also in the frame that Rich draws.
+    r"|^(?:Error:|\W) (?:No such option|Invalid value|Missing (?:option|argument|parameter)|Got unexpected extra "
+    r"argument).*|no such option: -"
     r"|Invalid (?:learning rate|momentum(?: value)?|weight[_ ]decay(?: value)?|beta parameter|epsilon value"
     r"|lr|dampening)"
     r"|\d+ validation errors? for \w+|dropout probability has to be between|batch_size should be a positive"
@@ -124,7 +126,7 @@ _CONFIG = words(
     r"|40[13] Client Error|Unable to locate credentials|NoCredentialsError"
     r"|InvalidAccessKeyId|AccessDenied|SignatureDoesNotMatch|DefaultCredentialsError|Authentication failed"
     r"|password authentication failed"
-    r"|KeyError: (?-i:'[A-Z][A-Z0-9_]{2,}')"
+    r"|KeyError: (?-i:'[A-Z][A-Z0-9_]{2,}')(?!\n[^\n]*\benum\.py )"
     r"|(?:No such file|does not exist|not found)[^\n]*\.(?:ya?ml|toml|cfg|ini|json)\b"
     r"|environment variable[^\n]*(?:expected|not set|missing|required|must)"
     r"|PermissionError|Permission denied|JSONDecodeError"
@@ -137,6 +139,14 @@ _CONFIG = words(
 def config(e: Evidence, text: str) -> Diagnosis | None:
     """The run's surroundings: config files, credentials, variables, command, rights."""
     return said(e, text, Reason.CONFIG_ERROR, _CONFIG)
+
+
+_SETTINGS = words(r"validation errors? for \w*(?:Settings|Env|Environment|Secrets|Credentials)\b[^\0]*type=missing\b")
+
+
+def settings(e: Evidence, text: str) -> Diagnosis | None:
+    """Variables that pydantic-settings misses: it says so as of any model, but these are called by what they hold."""
+    return said(e, text, Reason.CONFIG_ERROR, _SETTINGS)
 
 
 _SHAPES = words(
@@ -176,6 +186,8 @@ _DIVERGED = words(
     r"|non-?finite (?:loss|gradient|value)|loss diverged|(?:nan|inf|NaN) (?:loss|gradient|detected)"
     r"|total norm of order [\d.]+ for gradients[^\n]*non-finite|FloatingPointError|Loss became|\bDiverged\b"
     r"|NaN or infinity|contains NaN"
+    # A check of the program's own on the GPU.
+    r"|Assertion `[^\n`]*(?:finite|isnan|isinf|\bnan\b)[^\n`]*` failed"
     r"|\b(?:outputs?|loss|values?|weights?) (?:is|are|became|contains?) (?:nan|inf)\b"
 )
 
@@ -190,7 +202,9 @@ _CUDA = words(
     r"|CU(?:BLAS|DNN|FFT|SOLVER|SPARSE)_STATUS_\w+|invalid configuration argument|cuDNN error"
     r"|Assertion `.+` failed|out of resource: (?:shared memory|tensor memory|threads)"
     # Whatever else CUDA says: what is the machine's has been told apart before.
-    r"|CUDA error: (?!unknown error|initialization error)|\bcudaError(?!Unknown|Initialization)[A-Z]\w+"
+    r"|CUDA error: (?!unknown error|initialization error|operation not permitted when stream is capturing"
+    r"|operation failed due to a previous error during capture)"
+    r"|\bcudaError(?!Unknown|Initialization|StreamCapture)[A-Z]\w+"
     r"|\bCUDA_ERROR_(?!UNKNOWN|NOT_INITIALIZED)\w+"
 )
 
@@ -233,6 +247,7 @@ PROGRAM: tuple[Rule, ...] = (
     diverged,
     cuda_error,
     shapes,
+    settings,  # before parameters: both are a model's validation errors
     invalid_params,
     config,
     crashed,  # last: libraries say "terminate called" after they have said why

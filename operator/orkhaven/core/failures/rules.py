@@ -13,6 +13,7 @@ from collections.abc import Callable
 from orkhaven.api import Reason
 from orkhaven.core.failures.cause import Diagnosis
 from orkhaven.core.failures.evidence import Evidence, Loss
+from orkhaven.core.failures.families import by_family
 from orkhaven.core.failures.fingerprint import last_words
 from orkhaven.core.failures.machine import MACHINE, gpu_hardware, shared_memory
 from orkhaven.core.failures.program import PROGRAM, crashed
@@ -225,6 +226,7 @@ def from_its_words(e: Evidence) -> Diagnosis:
         by_words(e, (*MACHINE, *PROGRAM))
         or by_loud_words(e)
         or by_exit_code(e)
+        or by_family(e)
         or Diagnosis(reason=Reason.USER_EXCEPTION, message=sentence(e))
     )
 

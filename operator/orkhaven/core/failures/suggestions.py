@@ -96,7 +96,10 @@ _GPU_TOTAL = re.compile(r"(?:total capac\w+ of|;) ([\d.]+ [GM]iB)(?: total capac
 _TRIED = re.compile(r"Tried to allocate ([\d.]+ [KMGT]iB)")
 _XID = re.compile(r"Xid[^\n:]{0,40}:? ?(\d{1,3})|Xid \([^)]*\): (\d{1,3})")
 _FILE = re.compile(r"No such file or directory: '?([^'\n]+?)'?$", re.MULTILINE)
-_KEY = re.compile(r"KeyError: '([A-Z][A-Z0-9_]{2,})'")
+_KEY = re.compile(
+    r"KeyError: '([A-Z][A-Z0-9_]{2,})'|\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)['\"]? (?:is|was|must be"
+    r"|has to be) (?:not |un)?(?:set|defined|empty|missing)"
+)
 
 
 def _import(words: str, _: Evidence | None) -> str:
@@ -174,7 +177,7 @@ def _kernel(_: str, evidence: Evidence | None) -> str:
 
 def _config(words: str, _: Evidence | None) -> str:
     found = _KEY.search(words)
-    return f"Set the environment variable {found[1]} in template.env, or from a Secret." if found else ""
+    return f"Set the environment variable {found[1] or found[2]} in template.env, or from a Secret." if found else ""
 
 
 _SPECIAL: dict[str, _Special] = {

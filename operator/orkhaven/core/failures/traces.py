@@ -78,7 +78,7 @@ _LIBRARY = re.compile(
 
 _WRAPPERS = frozenset(
     {"ChildFailedError", "ProcessRaisedException", "ProcessExitedException", "RemoteTraceback", "_RemoteTraceback",
-     "RayTaskError", "CalledProcessError", "BrokenProcessPool", "ExceptionGroup"}
+     "RayTaskError", "CalledProcessError", "BrokenProcessPool", "TerminatedWorkerError", "ExceptionGroup"}
 )  # fmt: skip
 """Exceptions that only say that another process had one."""
 _REPEATED = re.compile(r"^Caught \w+ in (?:DataLoader worker|replica|pin memory thread)")
@@ -226,6 +226,14 @@ def _blocks(lines: Iterable[tuple[int, str]]) -> Iterator[_Block]:
             block = _Block(number, chained, header["original"] is not None)
             chained = False
         elif _CHAINED.match(line.strip(" |")):
+            near = bare is not None and number - bare.at <= _MESSAGE_LINES + 1
+            if bare is not None and near and (block is None or bare.at > block.at):
+                # It was raised without a traceback; what followed from it may have one.
+                if block is not None and block.kind:
+                    yield block
+                    told = True
+                bare.chained = chained
+                block, bare = bare, None
             chained = True
         elif line.startswith("Fatal") and (dead := _FATAL.match(line)) is not None:
             crash = _Block(number, kind="Fatal Python error", message=[dead[1]])

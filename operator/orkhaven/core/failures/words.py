@@ -45,7 +45,9 @@ def texts(e: Evidence) -> list[str]:
     said = [one.statement if not one.inside else f"{one.statement}\n{one.inside}" for one in chain]
     if (kernel := asserted(e.text, chain)) is not None:
         said.insert(0, str(kernel))
-    return [*said, end] if any(is_vague(one.statement) for one in chain) or all(map(is_wrapper, chain)) else said
+    if all(map(is_wrapper, chain)):
+        return [end]  # what they say themselves of the other process is a guess
+    return [*said, end] if any(is_vague(one.statement) for one in chain) else said
 
 
 def is_vague(statement: str) -> bool:

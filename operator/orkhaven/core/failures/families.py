@@ -1,0 +1,205 @@
+"""What people and libraries say in sentences of their own: families of wording, for what no known sentence fits.
+
+Owns the last look at an exception, or at the last words of a text without one, before it is any `UserException`: what
+is spoken of (loss, mask, checkpoint, GPUs), and what is said of it (NaN, cut off, too few). They are wide, and so come
+after everything that is known word for word, and never count in a whole log.
+"""
+
+from __future__ import annotations
+
+import re
+
+from orkhaven.api import Reason
+from orkhaven.core.failures.cause import Diagnosis
+from orkhaven.core.failures.evidence import Evidence
+from orkhaven.core.failures.fingerprint import last_words
+from orkhaven.core.failures.needles import Words, words
+from orkhaven.core.failures.traces import Raised, fatal
+from orkhaven.core.failures.words import said, sentence
+
+_BUGS = frozenset(
+    {"AttributeError", "NameError", "UnboundLocalError", "SyntaxError", "IndentationError", "RecursionError",
+     "ZeroDivisionError", "PicklingError"}
+)  # fmt: skip
+"""Types that say themselves that the program is wrong, whatever its message speaks of."""
+_ALSO_BUGS = frozenset({"TypeError"})
+"""The same, but JAX, NumPy and others say with it too that shapes do not fit."""
+
+_MISSED = r"not found|missing|do(?:es)? not (?:match|exist|fit|contain|belong)|do(?:es)?n't (?:match|exist|fit|contain)"
+_ENDED = (
+    r"corrupt(?:ed)?|damaged|truncated|incomplete|malformed|unreadable|(?:can ?not|could not) be (?:read"
+    r"|opened|decoded|loaded)"
+)
+
+_GPU_MEMORY = words(
+    r"\b(?:too (?:large|big|much)|(?:does|do|did) ?n(?:o|')t fit|not enough (?:memory|room))\b[^\n]{0,40}"
+    r"\b(?:gpu|vram|device memory)\b"
+    r"|\b(?:gpu|vram|device)\b[^\n]{0,40}\b(?:out of memory|memory (?:is )?(?:full|exhausted|exceeded))\b"
+)
+
+_GPUS = words(
+    r"\bno (?:usable |available |visible )?(?:nvidia |cuda )?(?:gpus?|cuda(?:[- ]capable)? devices?)\b"
+    r"|\bcuda (?:is )?(?:not available|unavailable|required)"
+    r"|\bgpus?\b[^\n]{0,20}\b(?:required|needed|not (?:found|available|visible|detected))\b"
+    r"|\b(?:needs?|requires?|ask(?:s|ed) for|requested|wants?|expect(?:s|ed))\b[^\n]{0,30}\bgpus?\b"
+    r"|\bon (?:the |a )?cpus?\b[^\n]{0,20}\b(?:not supported|unsupported|not possible|impossible|not allowed)\b"
+    r"|\bonly \d+ (?:gpus?|cuda devices?)\b"
+)
+
+_CHECKPOINT = words(
+    rf"\b(?:checkpoint|ckpt|state[_ ]dict|pre-?trained weights|snapshot)s?\b[^\n]{{0,100}}\b(?:{_MISSED}|{_ENDED}"
+    r"|mismatch\w*|incompatible|unexpected|not present|(?:an)?other|different|written by|saved (?:by|with))\b"
+    r"|\b(?:can ?not|could not|can't|unable to|failed to) (?:load|read|restore|resume|open|find)\b[^\n]{0,40}"
+    r"\b(?:checkpoint|ckpt|state[_ ]dict|weights|snapshot)s?\b"
+    r"|\bcan ?not resume\b|^KeyError: ['\"][\w.]*(?:state_dict|checkpoint)"
+    # Weights in the containers of others: ONNX, Hugging Face.
+    r"|\bload model from \S+ failed|Protobuf parsing failed|Error parsing message|ignore_mismatched_sizes"
+    r"|^[\w.]*SafetensorError:"
+    r"|no file named [^\n]* found in directory"
+)
+
+_FORMATS = r"tiff?|png|jpe?g|dicom|nifti|nrrd|zip|gzip|hdf5?|h5|parquet|npy|npz|mat(?:lab)?|csv|webp|bmp"
+_SAMPLES = (
+    r"samples?|images?|cases?|masks?|files?|slices?|volumes?|scans?|patients?|subjects?|annotations?|labels?|examples?"
+)
+_DATA = words(
+    r"^[\w.]*(?:Corrupt|Truncat|Malformed|BadFile|BadImage|Tiff|Dicom|Nifti|Nrrd|Parquet)\w*:"
+    r"|^zlib\.error:|^[\w.]*(?:LZMA|Zlib|Zstd|Gzip|Zip|Tar|Decompress)\w*(?:Error|Exception):"
+    rf"|\b(?:not an?|invalid|bad|broken|unsupported|unknown) (?:valid )?(?:{_FORMATS})\b|\bmagic (?:bytes|numbers?)\b"
+    rf"|\b(?:{_SAMPLES}|archives?|headers?|streams?|records?|data ?sets?)\b[^\n]{{0,40}}\b(?:{_ENDED})\b"
+    rf"|\b(?:corrupt(?:ed)?|damaged|truncated|malformed|unreadable) (?:\w+ )?(?:{_SAMPLES}|archives?"
+    rf"|headers?|streams?)\b"
+    r"|\bunsupported image\b"
+    r"|\b(?:could not|can ?not|can't|unable to|failed to) (?:read|decode|load|open|parse) (?:the |an? )?"
+    r"(?:image|volume|scan|slice|mask|sample|header|video|frame|dicom|nifti)\b"
+    # What OpenCV asserts of an image that imread did not find, and ITK's readers.
+    r"|!\s*[\w.]+\.empty\(\)|Image(?:File|Series)Reader|\bImageIO\("
+    # Tables without what is read of them.
+    r"|\bcolumns?\b[^\n]{0,40}\b(?:not found|missing)\b|\bare in the \[columns\]"
+    # Nothing to learn from.
+    r"|Found array with 0 (?:sample|feature)"
+    rf"|\bno (?:\w+ )?(?:{_SAMPLES})\b[^\n]{{0,40}}\b(?:found|left|in|under|match)\b"
+    rf"|\b(?:{_SAMPLES})\b[^\n]{{0,30}}\b(?:ha(?:ve|s) no|without|(?:is|are) (?:missing|empty))\b"
+    r"|\bdata ?set\b[^\n]{0,40}\b(?:incomplete|missing|empty|not found)\b"
+    r"|\b(?:target|label|mask|class|ground truth)\w*\b[^\n]{0,80}"
+    r"\b(?:but expected only|out of (?:range|bounds)|(?:unexpected|unknown|invalid) (?:value|class|label)s?)\b"
+    # What the program's own checks refuse.
+    rf"|\b(?:refus(?:e|es|ing)|reject(?:s|ed|ing)?)\b[^\n]{{0,30}}\b(?:{_SAMPLES})\b"
+)
+
+_NUMBERS = (
+    r"loss(?:es)?|gradients?|grads?|grad_norm|norm|metrics?|objective|reward|score|dice|weights?|parameters?|logits"
+    r"|activations?|outputs?|predictions?|training"
+)
+_LOST = r"nan|(?<!, )inf(?!,)|non-?finite|not finite|infinite|infinity|diverg(?:ed|ing)|explod(?:ed|ing)|blew up"
+_DIVERGED = words(
+    rf"\b(?:{_NUMBERS})\b[^\n]{{0,80}}\b(?:{_LOST})\b|\b(?:{_LOST})\b[^\n]{{0,60}}\b(?:{_NUMBERS})\b"
+    r"|^[\w.]*(?:NaN|NonFinite|NotFinite|Diverge|Explod|Explosion)\w*:"
+)
+
+_SHAPES = words(
+    r"\b(?:same|equal|matching|identical|compatible) (?:spatial )?(?:shapes?|sizes?|dimensions?|dims?"
+    r"|lengths?|resolution"
+    r"|number of (?:dimensions|samples|channels|elements|features|rows|columns|classes))\b"
+    r"|\b(?:shapes?|sizes?|dimensions?|dims|lengths?|resolutions?|images|arrays|tensors|inputs?|masks?)\b[^\n]{0,80}"
+    r"\b(?:do(?:es)? not|do(?:es)?n't|did not|didn't|can ?not be) (?:match|agree|broadcast|fit|align)"
+    r"|\b(?:do(?:es)? not|did not|do(?:es)?n't|didn't) match\b[^\n]{0,60}\b(?:arrays?|ax[ie]s|shapes?"
+    r"|sizes?|dimensions?)\b"
+    r"|\bbroadcast\b[^\n]{0,80}\bshapes?\b"
+    r"|\b(?:should|must) (?:contain|have|be of (?:size|length)) \d+\b[^\n]{0,40}\b(?:not|but|got|found)\b"
+    r"|\b(?:shape|size|dimension|length|resolution)s? (?:mismatch|differs?|disagree)\b"
+    r"|\b(?:invalid|unexpected|wrong|incompatible|inconsistent|mismatched) (?:\w+ )?(?:shapes?|dimensions?|dims)\b"
+    r"|\b(?:features|channels|columns|dimensions)\b[^\n]{0,20}\bbut\b[^\n]{0,40}\bexpect(?:s|ed|ing)\b"
+)
+
+_CONFIG = words(
+    r"(?-i:\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b)['\"]?(?: (?:is|was|must be|has to be|needs to be|not|either|variable))+"
+    r" (?:set|unset|empty|missing|undefined|defined|required|given)\b"
+    r"|\b(?:access|api|auth\w*|bearer|login) (?:token|key)\b[^\n]{0,40}"
+    r"\b(?:not found|missing|required|invalid|expired|not set|empty|rejected)\b"
+    r"|\bno (?:api key|token|credentials|password)\b|\btoken is required\b|TokenNotFound"
+    r"|\bcredentials?\b[^\n]{0,30}\b(?:not found|missing|required|invalid|expired|empty)\b"
+    r"|\b40[13]\b[^\n]{0,40}\b(?:unauthorized|forbidden)\b|HTTP Error 40[13]\b|\bstatus(?:[ _]code)?[:= ]+40[13]\b"
+)
+
+_REFUSED = r"invalid|unknown|unsupported|unrecognized|illegal|wrong"
+_NAMED = (
+    r"values?|options?|choices?|parameters?|settings?|strateg(?:y|ies)|modes?|models?|encoders?|backbones?|optimizers?"
+    r"|loss(?:es)?|schedulers?|architectures?|precisions?|activations?|metrics?|weights|names?"
+)
+_PARAMS = words(
+    r"^[\w.]*(?:Invalid|Bad|Unknown|Unsupported|NoMatching)\w*(?:Param|Option|Config|Choice|Module|Usage)\w*:"
+    r"|^[\w.]*(?:Validation|Schema)Error:"
+    rf"|\b(?:{_REFUSED}) (?:{_NAMED})\b|\b(?:{_REFUSED}) \w+ name\b"
+    rf"|\bis not an? (?:valid|supported|recognized|known) \w+|\b(?:{_NAMED}) (?:is |are )?not (?:supported"
+    rf"|implemented|recognized)"
+    rf"|\b(?:{_NAMED}) [^\n]{{0,40}}\bnot found in (?:the )?(?:registry|list|choices)\b"
+    rf"|^[\w.]+: Invalid (?:\w+ ){{0,2}}\w+: "
+    # A value, and what it is compared with.
+    r"|\b\w+=\S+[^\n]{0,40}\b(?:greater|less|larger|smaller|higher|lower|more|fewer) than\b"
+    # A refusal, and then what there is.
+    r"|\b(?:is|are) (?:not (?:an? )?(?:valid|supported|implemented|recognized|available|known)|invalid|unsupported"
+    r"|unknown)\b[^\n]{0,80}\b(?:allowed|choose|select|one of|available|supported|use|options?|valid|choices)\b"
+    rf"|\b(?:allowed|valid|available|supported|possible|permitted) (?:\w+ ){{0,2}}(?:{_NAMED})(?: are| is|:)"
+    r"|\b(?:choose|select|pick|use|expected|must be|should be|has to be) (?:one|any|either) of\b"
+    # A limit, and then what was given.
+    r"|\b(?:must|should|ha(?:s|ve) to|needs?|expected)\b[^\n]{0,40}\b(?:positive|non-?negative|greater|less|at least"
+    r"|at most|in (?:the )?(?:range|interval)|between|odd|even|power of|divisible|multiple of|smaller|larger)\b"
+    r"[^\n]{0,80}\b(?:got|found|received|given|instead)\b"
+    # Layers that a parameter names.
+    r"|\b(?:modules?|layers?|blocks?)\b[^\n]{0,80}\bnot (?:found|present) in (?:the )?(?:\w+ )?model\b"
+)
+
+_OF_STATE = re.compile(
+    r"(?:load|from|restore|set)_(?:model_|optimizer_)?state(?:_dict)?$|load_checkpoint|restore_checkpoint"
+)
+_MAKING = frozenset({"__init__", "__post_init__", "__new__"})
+"""What makes an object of its arguments."""
+
+_FAMILIES: tuple[tuple[Reason, Words], ...] = (
+    (Reason.CUDA_OUT_OF_MEMORY, _GPU_MEMORY),
+    (Reason.GPU_SETUP, _GPUS),
+    (Reason.CHECKPOINT_ERROR, _CHECKPOINT),
+    (Reason.DIVERGED, _DIVERGED),
+    (Reason.SHAPE_MISMATCH, _SHAPES),  # before data: "masks of another size" is no fault of a file
+    (Reason.DATA_ERROR, _DATA),
+    (Reason.CONFIG_ERROR, _CONFIG),
+    (Reason.INVALID_PARAMS, _PARAMS),
+)
+
+
+def by_family(e: Evidence) -> Diagnosis | None:
+    """The first family that an exception belongs to by its words, else by its place, the root cause first; of a text
+    without one that of its last words."""
+    chain = fatal(e.text) if e.text else ()
+    if not chain:
+        return _by_words(e, "", last_words(e.text))
+    for one in chain:
+        kind = one.kind.rpartition(".")[2]
+        if kind not in _BUGS and (found := _by_words(e, kind, one.statement) or _by_place(e, kind, one)) is not None:
+            return found
+    return None
+
+
+def _by_words(e: Evidence, kind: str, text: str) -> Diagnosis | None:
+    for reason, pattern in _FAMILIES:
+        if kind in _ALSO_BUGS and reason != Reason.SHAPE_MISMATCH:
+            continue
+        if (found := said(e, text, reason, pattern)) is not None:
+            return found
+    return None
+
+
+def _by_place(e: Evidence, kind: str, raised: Raised) -> Diagnosis | None:
+    """What a library was doing when it raised, whatever it says: taking a stored state, or the arguments that an object
+    is made of. Not of functions of the project, which have any name."""
+    if not raised.inside or raised.inside in raised.frames or kind in _ALSO_BUGS:
+        return None
+    file, _, function = raised.inside.rpartition(" ")
+    if _OF_STATE.search(function):
+        return Diagnosis(reason=Reason.CHECKPOINT_ERROR, message=sentence(e))
+    if (kind == "ValueError" and function in _MAKING) or file.rpartition("/")[
+        2
+    ] == "enum.py":  # a member it does not have
+        return Diagnosis(reason=Reason.INVALID_PARAMS, message=sentence(e))
+    return None
