@@ -198,8 +198,7 @@ def _by_place(e: Evidence, kind: str, raised: Raised) -> Diagnosis | None:
     file, _, function = raised.inside.rpartition(" ")
     if _OF_STATE.search(function):
         return Diagnosis(reason=Reason.CHECKPOINT_ERROR, message=sentence(e))
-    if (kind == "ValueError" and function in _MAKING) or file.rpartition("/")[
-        2
-    ] == "enum.py":  # a member it does not have
+    no_such_member = file.rpartition("/")[2] == "enum.py"
+    if no_such_member or (kind == "ValueError" and function in _MAKING):
         return Diagnosis(reason=Reason.INVALID_PARAMS, message=sentence(e))
     return None
