@@ -43,7 +43,7 @@ def test_a_suspended_job_is_told_where_it_may_not_go_when_it_is_released(
     job = cluster.api.get(path)
     assert job is not None
     assert job["spec"]["suspend"] is False
-    assert parse_job(job).avoid == avoid
+    assert (parse_job(job).avoid, parse_job(job).meant_for) == (avoid, "node-p")
     assert job["metadata"].get("annotations", {}).get(ANNOTATION_AVOID, "") == ",".join(avoid)
     found = job["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
     (term,) = found["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]

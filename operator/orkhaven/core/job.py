@@ -22,7 +22,7 @@ from orkhaven.api.meta import parse_duration, parse_quantity
 from orkhaven.core.devices import WHOLE, GpuResource, named, split_models
 from orkhaven.core.identity import LABEL_DIGITS, job_name
 from orkhaven.core.kueue.labels import labels_of
-from orkhaven.core.parse import ANNOTATION_AVOID, CONTAINER
+from orkhaven.core.parse import ANNOTATION_AVOID, CONTAINER, NODE_NAME
 from orkhaven.core.views import Defaults, ExperimentView
 from orkrun import contract
 
@@ -356,7 +356,7 @@ def node_affinity(
     if shun:
         wishes.append({"matchExpressions": [{"key": HOSTNAME, "operator": "NotIn", "values": sorted(shun)}]})
     if prefer is not None:
-        wishes.append({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [prefer]}]})
+        wishes.append({"matchFields": [{"key": NODE_NAME, "operator": "In", "values": [prefer]}]})
     if wishes:
         affinity["preferredDuringSchedulingIgnoredDuringExecution"] = [
             {"weight": 100, "preference": wish} for wish in wishes

@@ -31,6 +31,8 @@ from orkhaven.core.views import (
 from orkrun import contract
 
 GPU = NVIDIA
+NODE_NAME = "metadata.name"
+"""By which a node affinity's matchFields know a node."""
 ANNOTATION_AVOID = f"{GROUP}/avoid"
 """On a Job: nodes that its pod may not go to, separated by commas."""
 ANNOTATION_PREEMPTED = f"{GROUP}/preempted-for"
@@ -89,13 +91,15 @@ def parse_job(body: Mapping[str, Any]) -> JobView:
     complete = conditions.get("Complete") or conditions.get("SuccessCriteriaMet")
     failed = conditions.get("Failed") or conditions.get("FailureTarget")
     ended = conditions.get("Complete") or conditions.get("Failed")
-    resource, gpus = of_a_run(_dict(_dict(spec.get("template")).get("spec")))
+    pod_spec = _dict(_dict(spec.get("template")).get("spec"))
+    resource, gpus = of_a_run(pod_spec)
     return JobView(
         meta=meta,
         attempt=_int(meta.labels.get(contract.LABEL_ATTEMPT)) or 0,
         suspended=spec.get("suspend") is True,
         avoid=_names(_annotation(body, ANNOTATION_AVOID)),
         preempted_for=_annotation(body, ANNOTATION_PREEMPTED) or "",
+        meant_for=_meant_for(pod_spec),
         gpus=gpus,
         resource=sys.intern(resource),
         active=_int(status.get("active")) or 0,
@@ -106,6 +110,17 @@ def parse_job(body: Mapping[str, Any]) -> JobView:
         finished=None if ended is None else (_time(ended.get("lastTransitionTime")) or meta.created),
         suspended_since=_time(conditions.get("Suspended", {}).get("lastTransitionTime")),
     )
+
+
+def _meant_for(pod_spec: Mapping[str, Any]) -> str | None:
+    """The node that the affinity of `core.job` prefers by its name."""
+    affinity = _dict(_dict(pod_spec.get("affinity")).get("nodeAffinity"))
+    for wish in _dicts(affinity.get("preferredDuringSchedulingIgnoredDuringExecution")):
+        for field in _dicts(_dict(wish.get("preference")).get("matchFields")):
+            values = field.get("values")
+            if field.get("key") == NODE_NAME and isinstance(values, list) and len(values) == 1:
+                return _str(values[0])
+    return None
 
 
 def parse_pod(body: Mapping[str, Any]) -> PodView:

@@ -82,6 +82,8 @@ class JobView:
     """Nodes that its pod may not go to."""
     preempted_for: str = ""
     """For whom the queue took its GPUs back, and why; empty: it did not. Its attempt does not go on."""
+    meant_for: str | None = None
+    """The node that the queue had in mind when it released it; its pod may be on another."""
     active: int = 0
     """Pods that are not terminal, as the Job's status counts them."""
     succeeded: bool = False

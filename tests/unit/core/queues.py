@@ -42,6 +42,7 @@ def ask(
         priority=priority,
         released=None if ran is None else START - timedelta(seconds=ran),
         needs=Needs(gpus=gpus, **needs),
+        said=(),
     )
 
 
@@ -74,7 +75,7 @@ class Queue:
     now: datetime = START
     waiting: list[Request] = field(default_factory=list)
     running: list[tuple[Request, str]] = field(default_factory=list)
-    """With the node."""
+    """With the node; empty: it has no pod yet."""
     stopping: list[tuple[Request, str]] = field(default_factory=list)
     """Suspended, while their pods still end."""
     kept: Set[Key] = frozenset()
@@ -85,7 +86,10 @@ class Queue:
     def plan(self) -> QueuePlan:
         return plan_queue(
             nodes=self.nodes,
-            pods=[*(pod_of(run, node) for run, node in (*self.running, *self.stopping) if run.gpus), *self.beside],
+            pods=[
+                *(pod_of(run, node) for run, node in (*self.running, *self.stopping) if run.gpus and node),
+                *self.beside,
+            ],
             foreign_gpus={name: {NVIDIA: gpus} for name, gpus in self.foreign.items()},
             waiting=[*self.waiting, *(run for run, _ in self.stopping)],
             running=[run for run, _ in self.running],

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from orkhaven.api import Priority, Reason
+from orkhaven.core.actions import SuspendJob
 from orkhaven.core.queue import Quota, Shares
 from orkhaven.core.queue.plan import QueuePlan, Standing
 from orkhaven.core.queue.reasons import Told, roughly, tell
@@ -15,6 +16,13 @@ from orkhaven.core.queue.shares import entitlements, parse_weight
 from orkhaven.core.views import Key, Why
 from tests.unit.core.queues import I, P, Queue, S, ask, nodes, on, pod_of
 from tests.unit.core.world import START
+
+
+def preferred(release: SuspendJob) -> str:
+    (wish,) = (release.affinity or {})["preferredDuringSchedulingIgnoredDuringExecution"]
+    (field,) = wish["preference"]["matchFields"]
+    (node,) = field["values"]
+    return str(node)
 
 
 class TestOrder:
@@ -94,6 +102,25 @@ class TestKept:
         queue.finish(lambda run: run.experiment.name in ("r0", "r1"))
         plan = queue.plan()
         assert (plan.release, plan.preempt, plan.kept) == ((), (), {Key("a", "whole-1")})
+
+    def test_where_one_that_was_released_will_be_is_known_before_its_pod_is_there(self) -> None:
+        """Else the GPU that it is about to take would be given to the next one, and that would go where none is meant
+        to."""
+        first = replace(ask("first", ran=0), meant_for="n0")
+        queue = Queue(nodes(4, 1), running=[(first, "")], waiting=[ask("next")])
+        (release,) = queue.plan().release
+        assert preferred(release) == "n1"
+        queue.running = [(replace(first, meant_for=None), "")]
+        (release,) = queue.plan().release
+        assert preferred(release) == "n0", "of which it is not known it is thought to go where it fits most tightly"
+
+    def test_a_large_cluster_keeps_a_node_for_each_of_several_namespaces(self) -> None:
+        running = [(ask(f"r{n}-{g}", ns="z", ran=60), f"n{n}") for n in range(64) for g in range(2)]
+        waiting = [ask(name, 2, ns=ns) for ns in "abc" for name in ("x", "y")]
+        large = Queue(nodes(*[2] * 64), running=running, waiting=waiting)
+        assert large.plan().kept == {Key("a", "x-1"), Key("b", "x-1")}
+        smaller = Queue(nodes(*[2] * 63), running=running[:126], waiting=waiting)
+        assert smaller.plan().kept == {Key("a", "x-1")}
 
     def test_it_is_kept_no_more_once_it_has_gone(self) -> None:
         queue = self.queue()

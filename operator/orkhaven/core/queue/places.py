@@ -17,6 +17,12 @@ _Place = tuple[str, str]
 """Node and resource."""
 
 
+NODES_FOR_ONE_KEPT = 32
+"""Of so many nodes one may be kept while it empties, for a namespace each. With one of a hundred, runs that need whole
+nodes come to their share much later beside small ones; with one of sixteen one GPU in a hundred is idle where runs take
+hours."""
+
+
 class Coming(NamedTuple):
     """A node where room is being made."""
 
@@ -36,8 +42,8 @@ class _Kind:
     """GPUs of these."""
     full: bool = False
     """It found no place: nothing is freed while GPUs are given out, so none that is alike will."""
-    kept: bool = False
-    """One of its nodes is kept for an earlier run."""
+    kept: int = 0
+    """Its nodes that are kept for earlier runs."""
     said: Why | None = None
     """Until something changes."""
 
@@ -62,6 +68,8 @@ class Places:
         """GPUs of pods that are about to end, less what was promised of them and of what is free."""
         self._kept: set[_Place] = set()
         """Whose free GPUs are kept for a run that waits for more of them."""
+        self._keepers: set[str] = set()
+        """Namespaces that keep one."""
         self._kinds: dict[object, _Kind] = {}
         """By need."""
         self._last: tuple[Request | None, _Kind] = (None, _Kind("", [], 0))
@@ -77,8 +85,8 @@ class Places:
         self._coming[node, resource] += gpus
 
     def put(self, request: Request) -> str | None:
-        """Takes the tightest place that is free now; among equals the GPU with the least memory. The node; None: no
-        place is free."""
+        """Takes the node that it is meant for, else the tightest place that is free now; among equals the GPU with the
+        least memory. The node; None: no place is free."""
         kind = self._kind(request)
         if kind.full:
             return None
@@ -91,30 +99,35 @@ class Places:
         if not free:
             kind.full = True
             return None
-        node = min(free)[2]
+        meant = request.meant_for
+        node = meant if meant is not None and any(meant == name for _, _, name in free) else min(free)[2]
         self.take(node, request.gpus, resource)
         return node
 
     def keep(self, request: Request, *, also: bool = False) -> bool:
-        """Keeps the node that is nearest to having room for it from all that come later. Not where one that fits is
-        kept for an earlier run already, unless `also`: with each further one more GPUs would be idle, and the next in
-        line has its turn when the first one has started. Whether it has kept one."""
-        kind = self._kind(request)
-        if not also:
-            kind.kept = kind.kept or any((name, kind.resource) in self._kept for name in kind.fitting)
-            if kind.kept:
-                return False
+        """Keeps the node that is nearest to having room for it from all that come later. Not where this or that node
+        that fits is kept for an earlier run already, or one for the same namespace, unless `also`: with each further
+        one more GPUs would be idle, and the next in line has its turn when the first one has started. Whether it has
+        kept one."""
+        kind, namespace = self._kind(request), request.job.namespace
+        if not also and (namespace in self._keepers or kind.kept >= max(1, len(kind.fitting) // NODES_FOR_ONE_KEPT)):
+            return False
         places = [(name, kind.resource) for name in kind.fitting if name not in self._unseen]
         nearest = [(-self._room(place), place) for place in places if place not in self._kept]
         if not nearest:
             return False
         _, place = min(nearest)
+        if not also:
+            self._keepers.add(namespace)
         self._coming[place] -= request.gpus
         self._keep(place)
         return True
 
     def _keep(self, place: _Place) -> None:
-        self._kept.add(place)
+        if place not in self._kept:
+            self._kept.add(place)
+            for kind in self._kinds.values():
+                kind.kept += place[1] == kind.resource and place[0] in kind.fitting
         self._changed()
 
     def _room(self, place: _Place) -> int:
@@ -145,7 +158,8 @@ class Places:
             nodes = self._nodes.items()
             fitting = [name for name, node in nodes if needs.room(node) and unfit(needs, node) is None]
             size = sum(self._nodes[name].devices[needs.resource] for name in fitting)
-            kind = self._kinds[needs.key] = _Kind(needs.resource, fitting, size)
+            kept = sum((name, needs.resource) in self._kept for name in fitting)
+            kind = self._kinds[needs.key] = _Kind(needs.resource, fitting, size, kept=kept)
         self._last = request, kind
         return kind
 

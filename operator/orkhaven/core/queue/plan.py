@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from operator import attrgetter
 from typing import NamedTuple
 
 from orkhaven.api import Priority, Reason
@@ -136,7 +135,8 @@ def _places(
         told = _job_of(pod) not in released and contract.LABEL_DEBUG not in pod.meta.labels
         if pod.meta.deleting or told:
             places.expect(pod.node, pod.gpus, pod.resource)
-    for request in sorted(running, key=attrgetter("order")):
+    # Those whose pods are still to come. Where the scheduler will put them is known best of those that were told.
+    for request in sorted(running, key=lambda run: (run.meant_for is None, run.order)):
         if request.gpus and request.job not in placed and not places.put(request):
             places.keep(request, also=True)
     return places

@@ -42,6 +42,8 @@ class Request:
     """Kueue released it: its GPUs are not ours to give to another."""
     said: tuple[str, ...] | None = None
     """Nodes that its Job goes past already; None: what it says cannot be changed any more."""
+    meant_for: str | None = None
+    """The node that it was released for; None: it was not, or that is not said."""
     order: Order = field(init=False, repr=False, compare=False)
     """Among the runs of one user."""
     gpus: int = field(init=False, repr=False, compare=False)
@@ -79,6 +81,7 @@ def request_of(exp: ExperimentView, job: JobView, kinds: Sequence[GpuResource] =
         needs=needs_of(exp.spec, kind=kind, gpus=job.gpus, avoid=job.avoid),
         of_kueue=queue_of(job.meta.labels) is not None,
         said=job.avoid if job.started is None else None,
+        meant_for=None if job.suspended else job.meant_for,
     )
 
 
