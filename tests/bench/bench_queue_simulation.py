@@ -2,8 +2,8 @@
 
 Through the product's own decision and, beside it, through first come first served, strict priority and shortest first.
 Of twenty namespaces that ask for more or less most have nobody waiting now and then; so shares are told by a second
-trace, in which all ask for as much, with weights of 1 and 2. ORKHAVEN_BENCH_DAYS makes both shorter. With
-ORKHAVEN_BENCH_DOCS the table goes into docs/simulate.md.
+trace of a third of the time, in which all ask for as much, twice what there is, with weights of 1 and 2.
+ORKHAVEN_BENCH_DAYS makes both shorter. With ORKHAVEN_BENCH_DOCS the table goes into docs/simulate.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import pytest
 
 from orkhaven.api import Priority
 from orkhaven.core.queue import Shares
+from orkhaven.core.views import NodeView
 from orkhaven.simulate import POLICIES, FairShare, Options, Shape, make_trace, read_nodes, replay, table
+from orkhaven.simulate.measure import Measured
 
 pytestmark = pytest.mark.timeout(7200)
 
@@ -40,11 +42,11 @@ def test_a_month_of_more_work_than_time() -> None:
     trace = make_trace(Shape(days=DAYS, gpus=gpus), Random(0))
     ours, *others = (replay(trace, nodes, policy, OPTIONS) for policy in (_fair({}), *POLICIES.values()))
     print("\n" + table([ours, *others]), flush=True)
-    alike = make_trace(Shape(days=DAYS, gpus=gpus, skew=0), Random(0))
-    shared = replay(alike, nodes, _fair(WEIGHTS), replace(OPTIONS, weights=WEIGHTS))
+    shared = _shared(nodes, gpus)
     print("\n" + table([shared]))
     if os.environ.get("ORKHAVEN_BENCH_DOCS"):
-        all_ask = f"All namespaces ask for as much, every other one has the weight 2: {table([shared])}"
+        said = f"{DAYS / 3:g} days of twice the work, all ask for as much, every other one has the weight 2"
+        all_ask = f"{said}: {table([shared])}"
         _write(f"{DAYS:g} days, 500 GPUs, {table([ours, *others])}\n\n{all_ask}")
     assert ours.utilisation >= 0.97
     assert timedelta(seconds=ours.waits[Priority.INTERACTIVE].p95) <= timedelta(minutes=1)
@@ -55,6 +57,11 @@ def test_a_month_of_more_work_than_time() -> None:
     assert ours.longest_turn <= DEFAULTS.half_life.total_seconds() * (1 + math.log2(20)) + 2 * last
     assert shared.fairness is not None
     assert shared.fairness >= 0.95
+
+
+def _shared(nodes: list[NodeView], gpus: int) -> Measured:
+    alike = make_trace(Shape(days=DAYS / 3, gpus=gpus, load=2, skew=0), Random(0))
+    return replay(alike, nodes, _fair(WEIGHTS), replace(OPTIONS, weights=WEIGHTS))
 
 
 def _fair(weights: dict[str, float]) -> FairShare:
