@@ -114,6 +114,16 @@ class TestKept:
         (release,) = queue.plan().release
         assert preferred(release) == "n0", "of which it is not known it is thought to go where it fits most tightly"
 
+    @pytest.mark.parametrize(("gpus", "nodes_"), [(0, (4, 4)), (1, (4,))], ids=["without GPUs", "one node"])
+    def test_one_that_has_no_choice_of_nodes_is_still_told_which_it_goes_past(
+        self, gpus: int, nodes_: tuple[int, ...]
+    ) -> None:
+        (told,) = Queue(nodes(*nodes_), waiting=[ask("x", gpus, avoid=("broken",))]).plan().release
+        assert told.avoid == ("broken",)
+        assert list(told.affinity or {}) == ["requiredDuringSchedulingIgnoredDuringExecution"]
+        (nothing_new,) = Queue(nodes(*nodes_), waiting=[ask("x", gpus)]).plan().release
+        assert nothing_new.affinity is None
+
     def test_a_large_cluster_keeps_a_node_for_each_of_several_namespaces(self) -> None:
         running = [(ask(f"r{n}-{g}", ns="z", ran=60), f"n{n}") for n in range(64) for g in range(2)]
         waiting = [ask(name, 2, ns=ns) for ns in "abc" for name in ("x", "y")]

@@ -252,11 +252,15 @@ class _Decision:
         self._release.append(self._released(request, node))
 
     def _released(self, request: Request, node: str | None) -> SuspendJob:
-        if request.said is None or node is None:
-            return SuspendJob(request.job, request.uid, suspend=False)
+        """`node`: where it is put; None: it needs no GPUs."""
+        needs = request.needs
         # The scheduler spreads what it is not told to pack, also onto a node that is kept for a large run.
-        affinity = request.needs.affinity(prefer=node if len(self.places.fitting(request)) > 1 else None)
-        return SuspendJob(request.job, request.uid, suspend=False, avoid=request.needs.avoid, affinity=affinity)
+        prefer = node if node is not None and len(self.places.fitting(request)) > 1 else None
+        if request.said is None or (prefer is None and set(needs.avoid) == set(request.said)):
+            return SuspendJob(request.job, request.uid, suspend=False)
+        return SuspendJob(
+            request.job, request.uid, suspend=False, avoid=needs.avoid, affinity=needs.affinity(prefer=prefer)
+        )
 
     def _misfit(self, request: Request) -> Why | None:
         misfit = self.places.misfit(request) if request.gpus else None
