@@ -49,8 +49,11 @@ def kubectl(cluster: Cluster) -> Callable[..., str]:
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
-    """Name of a namespace of this test's own, deleted afterwards."""
+    """Name of a namespace of this test's own, ready for pods, deleted afterwards."""
     name = f"t-{secrets.token_hex(4)}"
     cluster.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    # Made by the controller-manager some time later; until then no pod is admitted.
+    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+    wait_for(f"the service account of {name}", lambda: cluster.api.get(account) is not None, seconds=60, every=0.02)
     yield name
     cluster.api.call("DELETE", f"/api/v1/namespaces/{name}")
