@@ -32,20 +32,6 @@ HUB_DISK_MIB = 96
 LEASE_SECONDS = 4
 VALUES: Body = {
     **FAST,
-    "operator": {
-        **FAST["operator"],
-        # Not known to Orkhaven as something that may pass: a claim that is mounted read-only by mistake is far more
-        # frequent. A place whose storage does that for a while says so, as this one does.
-        "failureRules": [
-            {
-                "name": "storage-read-only",
-                "pattern": "Read-only file system",
-                "reason": "StorageReadOnly",
-                "action": "Retry",
-                "suggestion": "The storage is read-only for the moment; it is tried again.",
-            }
-        ],
-    },
     # Its history has to outlive its pod: a drain takes that away.
     "hub": {**FAST["hub"], "persistence": {"enabled": True, "existingClaim": HUB_CLAIM}},
 }

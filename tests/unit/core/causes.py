@@ -216,10 +216,20 @@ CASES = {
         says="No space",
         happens=failed("orkrun.OutputError", "/output: No space left on device", code=73),
     ),
-    "an output folder that is read-only": Case(
-        reason="ConfigError",
+    "an output volume that has turned read-only, by the contract": Case(
+        reason="Infrastructure",
         says="Read-only",
-        happens=failed("orkrun.OutputError", "/output: Read-only file system", code=73),
+        happens=failed(
+            "orkrun.OutputError", "output folder /output/ab12 cannot be written: Read-only file system; user 0", code=73
+        ),
+    ),
+    "an output volume that has turned read-only": Case(
+        reason="Infrastructure",
+        says="Read-only",
+        happens=logged("OSError: [Errno 30] Read-only file system: '/output/ab12/metrics.csv'"),
+    ),
+    "the image's own files are read-only": Case(
+        reason="ConfigError", says="Read-only", happens=logged("OSError: [Errno 30] Read-only file system: '/app/out'")
     ),
     "a bus error": Case(
         reason="SharedMemory",

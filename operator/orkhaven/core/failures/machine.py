@@ -7,6 +7,7 @@ from orkhaven.core.failures.cause import Diagnosis
 from orkhaven.core.failures.evidence import Evidence
 from orkhaven.core.failures.needles import words
 from orkhaven.core.failures.words import Rule, said
+from orkhaven.core.job import OUTPUT_MOUNT
 
 _CUDA_MEMORY = words(
     r"CUDA out of memory|(?:HIP|MPS backend) out of memory|torch(\.cuda)?\.OutOfMemoryError"
@@ -119,6 +120,16 @@ def disk_full(e: Evidence, text: str) -> Diagnosis | None:
     return said(e, text, Reason.DISK_FULL, _DISK)
 
 
+_HERE = rf"{OUTPUT_MOUNT}(?:/|\b)"
+_READ_ONLY_OUTPUT = words(rf"Read-only file system[^\n]*['\" ]{_HERE}|['\" ]{_HERE}[^\n]*: Read-only file system")
+
+
+def read_only_output(e: Evidence, text: str) -> Diagnosis | None:
+    """The output volume, which every run gets to write on: what is below it has turned read-only, as a file system does
+    after an error of its disk, and an export while its server fails over. Any other place may be meant to be so."""
+    return said(e, text, Reason.INFRASTRUCTURE, _READ_ONLY_OUTPUT)
+
+
 _INFRASTRUCTURE = words(
     r"NCCL[^\n]*(timeout|timed out)|nccl(System|Remote|Internal)Error"
     r"|NCCL (?:error|WARN)[^\n]*(?:system|remote|internal) error"
@@ -156,5 +167,6 @@ MACHINE: tuple[Rule, ...] = (
     gpu_hardware,
     gpu_setup,
     disk_full,
+    read_only_output,
 )
 """What the machine did, whatever the program says by its exit code."""

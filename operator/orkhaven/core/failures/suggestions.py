@@ -180,7 +180,17 @@ def _config(words: str, _: Evidence | None) -> str:
     return f"Set the environment variable {found[1] or found[2]} in template.env, or from a Secret." if found else ""
 
 
+def _storage(words: str, _: Evidence | None) -> str:
+    if "Read-only file system" not in words:
+        return ""
+    return (
+        "If it does not pass: look whether the claim behind the output folder is read-only (its volume's readOnly, its "
+        "access mode), or its storage has turned so after an error."
+    )
+
+
 _SPECIAL: dict[str, _Special] = {
+    Reason.INFRASTRUCTURE: _storage,
     Reason.IMPORT_ERROR: _import,
     Reason.OUT_OF_MEMORY_KILLED: _memory,
     Reason.CUDA_OUT_OF_MEMORY: _cuda_memory,
