@@ -119,6 +119,6 @@ _Heap = list[list[Any]]
 
 def _settle(heap: _Heap) -> None:
     """Its first has changed."""
-    first = heap[0]
-    if any(other < first for other in heap[1:3]):
+    first, count = heap[0], len(heap)
+    if (count > 1 and heap[1] < first) or (count > 2 and heap[2] < first):
         heapq.heapreplace(heap, first)

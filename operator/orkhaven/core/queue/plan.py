@@ -211,8 +211,8 @@ class _Decision:
     _reasons: dict[Key, Why] = field(default_factory=dict)
     _standing: dict[Key, Standing] = field(default_factory=dict)
     _kept: set[Key] = field(default_factory=set)
-    _shut: set[tuple[str, str, Priority, str]] = field(default_factory=set)
-    """By namespace, user, priority and need: no place is free, nobody gives way, no node is kept. It stays so while
+    _shut: set[str] = field(default_factory=set)
+    """By `Request.alike`: no place is free, nobody gives way, no node is kept. It stays so while
     GPUs are given out, and ten thousand that are alike may be in line."""
     _closed: set[str] = field(default_factory=set)
     """Namespaces whose quota is kept for the first run that waits for it."""
@@ -230,8 +230,7 @@ class _Decision:
 
     def decide(self, request: Request, *, urgent: bool) -> None:
         self.decided.add(request.job)
-        alike = (request.job.namespace, request.user, request.priority, request.needs.key)
-        shut = alike in self._shut
+        shut = request.alike in self._shut
         why = (None if shut else self._misfit(request)) or self._held_back(request) or self._over_quota(request)
         node = None
         if why is None and shut:
@@ -239,7 +238,7 @@ class _Decision:
         elif why is None and request.gpus and (node := self.places.put(request)) is None:
             kept = self._make_room(request, urgent=urgent)
             if not kept and not urgent:
-                self._shut.add(alike)
+                self._shut.add(request.alike)
             why = self._wait(request)
         if why is not None:
             self._reasons[request.experiment] = why

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -46,6 +47,8 @@ class Request:
     """The node that it was released for; None: it was not, or that is not said."""
     order: Order = field(init=False, repr=False, compare=False)
     """Among the runs of one user."""
+    alike: str = field(init=False, repr=False, compare=False)
+    """The same for all runs of a user that need the same and are as urgent. A string, since that knows its hash."""
     gpus: int = field(init=False, repr=False, compare=False)
     since: float = field(init=False, repr=False, compare=False)
     """`released` in seconds of Unix time; 0 where that is None."""
@@ -56,6 +59,8 @@ class Request:
         key = self.experiment
         order = (_RANK[self.priority], self.created, self.trial, key.namespace, key.name)
         object.__setattr__(self, "order", order)
+        alike = sys.intern(f"{self.job.namespace}/{self.user}/{self.priority}/{self.needs.key}")
+        object.__setattr__(self, "alike", alike)
         object.__setattr__(self, "gpus", self.needs.gpus)
         object.__setattr__(self, "since", self.released.timestamp() if self.released is not None else 0.0)
 
