@@ -274,6 +274,14 @@ class OperatorSettings(LogSettings):
     ] = 0.5
     backoff_max_seconds: Annotated[float, Field(description="Longest such wait, in seconds.", gt=0)] = 60
 
+    usage_config_map: Annotated[
+        str,
+        Field(
+            description="Name of the ConfigMap, in the Lease's namespace, that keeps what deleted Experiments have "
+            "used of the GPUs. It has to be there: the chart makes it."
+        ),
+    ] = "orkhaven-usage"
+
     # --- one leader ------------------------------------------------------------------------------------------------
     lease_name: Annotated[str, Field(description="Name of the Lease; operators with the same one take turns.")] = (
         "orkhaven-operator"

@@ -16,15 +16,16 @@ from orkhaven import __version__
 from orkhaven.config import LogFormat, OperatorSettings, kubeconfig_path
 from orkhaven.core.devices import GpuResource
 from orkhaven.core.user_rules import UserRule, compile_all
-from orkhaven.core.views import Defaults
+from orkhaven.core.views import Defaults, Key
 from orkhaven.engine.asker import WorkerAsker
 from orkhaven.engine.engine import Engine, Tuning
 from orkhaven.engine.events import EventRecorder
 from orkhaven.engine.reader import PodReader
 from orkhaven.engine.resync import Resync
 from orkhaven.engine.telemetry import Telemetry
+from orkhaven.engine.usage_book import UsageBook
 from orkhaven.engine.workloads import Workloads
-from orkhaven.errors import ApiError, NotFound
+from orkhaven.errors import ApiError, LeaseLost, NotFound
 from orkhaven.feed import Watcher
 from orkhaven.feed.workloads import WorkloadWatch
 from orkhaven.kube import RESOURCES, Client, Gateway, Lease, connect, credentials
@@ -36,6 +37,9 @@ log = logging.getLogger(__name__)
 QUIET = 3.0
 """Seconds without a listed object after which a list of the watch is taken to be through."""
 LONGEST_RETRY = 30.0
+USAGE_SECONDS = 60.0
+"""Between two writes of what deleted runs have used."""
+LAST_WRITE_SECONDS = 3.0
 GC_THRESHOLDS = (20_000, 20, 50)
 """Python's own (700, 10, 10) walk through ten thousand cached objects all the time: a seventh of the CPU time there,
 the more the more there are. Nothing large here is in cycles.
@@ -128,6 +132,12 @@ class Operator:
                 backoff_max=settings.backoff_max_seconds,
             ),
         )
+        self.usage = UsageBook(
+            self.engine.usage,
+            gateway,
+            clock=clock,
+            config_map=Key(settings.lease_namespace, settings.usage_config_map),
+        )
         self.resync = Resync(self.engine, gateway, meters=telemetry, namespaces=settings.namespaces)
         self.workloads = Workloads(self.engine, gateway, namespaces=settings.namespaces, enabled=settings.kueue)
         self.workload_watch = WorkloadWatch(self.workloads, gateway)
@@ -175,6 +185,7 @@ class Operator:
                     group.create_task(self._foreign(), name="foreign"),
                     *([group.create_task(self._kueue(), name="kueue")] if self.settings.kueue else []),
                     group.create_task(self._rules(), name="rules"),
+                    group.create_task(self._usage(), name="usage"),
                     group.create_task(self._lead(), name="lead"),
                 ]
                 await stop.wait()
@@ -183,6 +194,9 @@ class Operator:
                     task.cancel()
         finally:
             await self.watcher.stop()
+            with contextlib.suppress(LeaseLost, TimeoutError):
+                async with asyncio.timeout(LAST_WRITE_SECONDS):
+                    await self._write_usage()
             # Last: from now on somebody else may write, and nothing here does any more.
             await self.lease.release()
             await self.probes.stop()
@@ -195,6 +209,7 @@ class Operator:
             with contextlib.suppress(ApiError):
                 # Standing by, nobody looked at what others hold since the last full list.
                 await self.resync.foreign()
+            await self.usage.read()
             work = asyncio.create_task(self.engine.run(), name="work")
             lost = asyncio.create_task(self.lease.lost(), name="lost")
             try:
@@ -262,6 +277,19 @@ class Operator:
             with contextlib.suppress(ApiError):
                 await self.engine.rules.look()
             await asyncio.sleep(self.settings.failure_rules_seconds)
+
+    async def _usage(self) -> None:
+        """What deleted runs have used, for whoever leads next."""
+        while True:
+            await asyncio.sleep(USAGE_SECONDS)
+            if not self.lease.held():
+                await self.usage.read()
+            with contextlib.suppress(LeaseLost):
+                await self._write_usage()
+
+    async def _write_usage(self) -> None:
+        if self.resync.complete and self.lease.held():
+            await self.usage.write()
 
     async def _persist(self, what: str, function: Callable[[], Awaitable[int]]) -> int:
         """Until it succeeds."""

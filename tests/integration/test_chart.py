@@ -43,9 +43,9 @@ def _account(namespace: str, component: str) -> str:
     return f"system:serviceaccount:{namespace}:{RELEASE}-orkhaven-{component}"
 
 
-def _may(cluster: Cluster, who: str, verb: str, what: str, namespace: str) -> bool:
+def _may(cluster: Cluster, who: str, verb: str, what: str, namespace: str, *, name: str = "") -> bool:
     group, resource, *subresource = what.split("/")
-    attributes = {"verb": verb, "group": group, "resource": resource, "namespace": namespace}
+    attributes = {"verb": verb, "group": group, "resource": resource, "namespace": namespace, "name": name}
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
@@ -92,6 +92,11 @@ def test_the_accounts_may_do_what_they_have_to_in_every_namespace(
     for component, verb, what in REFUSED:
         assert not _may(cluster, _account(namespace, component), verb, what, "default"), (component, verb, what)
     assert _may(cluster, _account(namespace, "operator"), "create", "coordination.k8s.io/leases", namespace)
+    usage = f"{RELEASE}-orkhaven-usage"
+    assert cluster.api.get(f"/api/v1/namespaces/{namespace}/configmaps/{usage}") is not None
+    for name, where, may in ((usage, namespace, True), ("another", namespace, False), (usage, "default", False)):
+        for verb in ("get", "patch"):
+            assert _may(cluster, _account(namespace, "operator"), verb, "/configmaps", where, name=name) is may
 
 
 def test_with_namespaces_the_accounts_may_nothing_elsewhere(

@@ -144,7 +144,7 @@ class Engine:
         if kind is Kind.WORKLOAD and old is not None and _same_workload(old, new):
             return True
         if old is not None and old.meta.uid != new.meta.uid:
-            self.usage.forget(old.meta.uid)
+            self.usage.forget(old.meta.uid, self._clock.now())
             self._mark(kind, old)
         if kind is Kind.EXPERIMENT and (old is None or _is_news_for_twins(old, new)):
             self._mark_twins(new)
@@ -158,7 +158,7 @@ class Engine:
         gone = self.store.delete(kind, key, uid)
         if gone is None:
             return False
-        self.usage.forget(uid)
+        self.usage.forget(uid, self._clock.now())
         for twin in twins:
             if twin.status.state not in TERMINAL_STATES:
                 self.add(Task(Kind.EXPERIMENT, twin.meta.key))

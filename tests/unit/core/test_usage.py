@@ -82,8 +82,41 @@ def test_each_user_has_his_own() -> None:
 def test_a_deleted_run_has_used_what_it_has() -> None:
     usage = Usage(HALF)
     usage.learn(run(attempt(1, 0, 1, 120.0)))
-    usage.forget("u")
+    usage.forget("u", moment(1))
     assert total(usage, 1) == pytest.approx(120, rel=0.01)
+    assert usage.of_deleted(moment(1)) == usage.at(moment(1))
+
+
+def test_one_that_is_deleted_while_it_runs_has_used_what_it_held_until_then() -> None:
+    usage, undisturbed = Usage(HALF), Usage(HALF)
+    usage.learn(run(attempt(1, 0, None, None)))
+    usage.forget("u", moment(30))
+    undisturbed.learn(run(attempt(1, 0, 30, 3600.0)))
+    assert total(usage, 30) == pytest.approx(total(undisturbed, 30))
+    usage.forget("u", moment(40))
+    assert total(usage, 30) == pytest.approx(total(undisturbed, 30))
+
+
+def test_what_deleted_runs_have_used_is_remembered_elsewhere() -> None:
+    former, later = Usage(HALF), Usage(HALF)
+    former.learn(run(attempt(1, 0, 1, 120.0), uid="gone", user="eva"))
+    former.learn(run(attempt(1, 0, 1, 60.0), uid="there", user="max"))
+    former.forget("gone", moment(2))
+    later.learn(run(attempt(1, 0, 1, 60.0), uid="there", user="max"))
+    later.remember(former.of_deleted(moment(10)), moment(10))
+    assert later.at(moment(30)) == pytest.approx(former.at(moment(30)))
+
+
+def test_what_both_have_seen_deleted_counts_once() -> None:
+    leader, standby = Usage(HALF), Usage(HALF)
+    leader.learn(run(attempt(1, 0, 1, 500.0), uid="before the standby came"))
+    leader.forget("before the standby came", moment(2))
+    for one in (leader, standby):
+        one.learn(run(attempt(1, 0, 1, 120.0), uid="seen by both"))
+        one.forget("seen by both", moment(3))
+    for _ in range(2):
+        standby.remember(leader.of_deleted(moment(4)), moment(4))
+        assert total(standby, 5) == pytest.approx(total(leader, 5))
 
 
 def test_attempts_that_are_not_listed_any_more_count_too() -> None:

@@ -31,6 +31,7 @@ def test_what_is_installed_by_default(render: Render) -> None:
         ("ClusterRole", "orkhaven-view"),
         ("ClusterRoleBinding", "orkhaven-hub"),
         ("ClusterRoleBinding", "orkhaven-operator"),
+        ("ConfigMap", "orkhaven-usage"),
         ("CustomResourceDefinition", "experiments.orkhaven.io"),
         ("CustomResourceDefinition", "sweeps.orkhaven.io"),
         ("Deployment", "orkhaven-hub"),
@@ -119,7 +120,11 @@ def test_each_part_may_do_what_it_does_and_no_more(render: Render) -> None:
     assert [(rule["resources"], rule.get("resourceNames"), rule["verbs"]) for rule in lease] == [
         (["leases"], None, ["create"]),
         (["leases"], ["orkhaven-operator"], ["get", "update"]),
+        (["configmaps"], ["orkhaven-usage"], ["get", "patch"]),
     ]
+    kept = one(objects, "ConfigMap", "orkhaven-usage")
+    assert "data" not in kept, "or an upgrade would take away what the operator wrote"
+    assert env_of(objects, "operator")["ORKHAVEN_USAGE_CONFIG_MAP"] == kept["metadata"]["name"]
 
 
 def test_kueue_is_read_only_where_it_is_wanted(render: Render) -> None:
@@ -286,7 +291,7 @@ def test_every_setting_that_the_schema_allows_is_one(
         "operator": {
             *("log_level", "log_format", "namespaces", "trainer_image", "image_pull_policy", "output_claim", "hub_url"),
             *("gpu_resources", "failure_rules"),
-            *("lease_name", "lease_namespace", "lease_identity", "http_host", "http_port"),
+            *("lease_name", "lease_namespace", "lease_identity", "usage_config_map", "http_host", "http_port"),
             *("kueue", "kueue_priority_classes"),
         },
         "hub": {"host", "port", "database_url", "namespaces", "output_root", "output_claim"},

@@ -1,13 +1,15 @@
 """What namespaces and users have used: GPU-seconds of attempts, each counting half after every half-life.
 
 Kept as the sum at one moment, since all of it decays alike; only attempts that run on are added up anew for each
-decision. Attempts end once, so an Experiment counts as it was last seen, also after it was deleted.
+decision. Attempts end once, so an Experiment counts as it was last seen, also after it was deleted: what is not in the
+cluster any more is kept apart, for a process that comes later.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
@@ -75,6 +77,10 @@ class Usage:
         """By uid of an Experiment: what it has in the sums."""
         self._open: dict[str, tuple[Who, tuple[Held, ...]]] = {}
         """By uid: what it still holds."""
+        self._recorded: dict[Who, float] = {}
+        """Of the sums: what Experiments have that are deleted, as it is recorded elsewhere."""
+        self._unrecorded: list[tuple[datetime, Who, float]] = []
+        """The same of those that were deleted since, and when."""
         self._times: deque[float] = deque(maxlen=RECENT)
 
     @property
@@ -101,10 +107,52 @@ class Usage:
         else:
             self._open.pop(uid, None)
 
-    def forget(self, uid: str) -> None:
+    def forget(self, uid: str, now: datetime) -> None:
         """It was deleted. What it used was used."""
-        self._of.pop(uid, None)
-        self._open.pop(uid, None)
+        _, spans = self._open.pop(uid, (("", ""), ()))
+        going = sum(self._at_base(span, now) for span in spans)
+        who, amount = self._of.pop(uid, (("", ""), 0.0))
+        if amount + going > 0.0:
+            self._ended[who] += going
+            self._unrecorded.append((now, who, amount + going))
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something was deleted that is not recorded elsewhere."""
+        return bool(self._unrecorded)
+
+    def of_deleted(self, now: datetime) -> dict[Who, float]:
+        """GPU-seconds of deleted Experiments, as they count now."""
+        fade = self._growth(now, self._base or now)
+        return {who: amount / fade for who, amount in self._all_deleted().items()}
+
+    def recorded(self, at: datetime) -> None:
+        """What `of_deleted` said at that time is safe."""
+        later = [deletion for deletion in self._unrecorded if deletion[0] > at]
+        self._unrecorded, kept = later, [deletion for deletion in self._unrecorded if deletion[0] <= at]
+        for _, who, amount in kept:
+            self._recorded[who] = self._recorded.get(who, 0.0) + amount
+
+    def remember(self, deleted: Mapping[Who, float], at: datetime) -> None:
+        """What `of_deleted` said at that time in the process that led then. What was deleted before that is in it, seen
+        here too or not."""
+        if self._base is None:
+            self._base = at
+        before = self._all_deleted()
+        growth = self._growth(at, self._base)
+        for who, amount in deleted.items():
+            self._recorded[who] = max(amount * growth, self._recorded.get(who, 0.0))
+        self._unrecorded = [deletion for deletion in self._unrecorded if deletion[0] > at]
+        after = self._all_deleted()
+        for who in before.keys() | after.keys():
+            more = after.get(who, 0.0) - before.get(who, 0.0)
+            self._ended[who] = max(self._ended.get(who, 0.0) + more, 0.0)
+
+    def _all_deleted(self) -> dict[Who, float]:
+        found = dict(self._recorded)
+        for _, who, amount in self._unrecorded:
+            found[who] = found.get(who, 0.0) + amount
+        return found
 
     def at(self, now: datetime) -> dict[Who, float]:
         """GPU-seconds, as they count now."""
@@ -130,6 +178,8 @@ class Usage:
             fade = self._growth(end, self._base)
             self._ended = {who: amount / fade for who, amount in self._ended.items()}
             self._of = {uid: (who, amount / fade) for uid, (who, amount) in self._of.items()}
+            self._recorded = {who: amount / fade for who, amount in self._recorded.items()}
+            self._unrecorded = [(when, who, amount / fade) for when, who, amount in self._unrecorded]
             self._base = end
         return self._fresh(span, end) * self._growth(end, self._base)
 
