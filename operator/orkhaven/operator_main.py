@@ -234,7 +234,7 @@ class Operator:
         while True:
             await _until(lambda since=done: self._list_due(since), every=1.0)  # type: ignore[misc]
             before, done = done, time.monotonic()
-            silent = self.watcher.last_event < before
+            silent = max(self.watcher.last_event, self.watcher.last_listed) < before
             repaired = await self._persist("list", self.resync.run_once)
             if repaired and silent:
                 # Changes that the watch did not tell of, and nothing else from it either: it hangs.

@@ -19,7 +19,7 @@ import kopf
 
 from orkhaven.engine.parsers import PARSERS
 from orkhaven.engine.ports import Feed, Kind
-from orkhaven.feed import paced, streams
+from orkhaven.feed import streams, watches
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +50,13 @@ class Watcher:
         self.last_event = float("-inf")
         """When, on the monotonic clock, an event came last."""
         self.last_listed = float("-inf")
-        """The same for one that is part of a list: kopf has just started, or lost its place and started over."""
+        """When kopf listed something last, or an event came that is part of a list: it has just started, or lost its
+        place and started over."""
+        self._watches = watches.Watches(self._on_list)
         self.starts = 0
 
     def start(self) -> None:
-        paced.install()
+        watches.install()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._main, name="watch", daemon=True)
         self._thread.start()
@@ -105,6 +107,7 @@ class Watcher:
         self._wanted = False
         if self._stopping.is_set():
             return
+        watches.current.set(self._watches)
         try:
             await kopf.operator(
                 registry=streams.registry(self._on_event, self._login),
@@ -116,6 +119,9 @@ class Watcher:
             )
         finally:
             flag.set()
+
+    def _on_list(self) -> None:
+        self.last_listed = time.monotonic()
 
     def _on_event(self, kind: Kind, type_: str | None, body: dict[str, Any]) -> None:
         try:

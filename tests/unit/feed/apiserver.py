@@ -22,6 +22,8 @@ class ApiServer:
     url: str = ""
     objects: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     """Plural -> what a list of it has."""
+    version: int = 1
+    """Of each list."""
     queries: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     """("list" or "watch", plural, query)"""
     writes: list[str] = field(default_factory=list)
@@ -93,7 +95,9 @@ class ApiServer:
                 return web.json_response(
                     {"kind": "Status", "code": code, "message": "etcdserver: no leader"}, status=code
                 )
-            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": self.objects[plural]})
+            return web.json_response(
+                {"metadata": {"resourceVersion": str(self.version)}, "items": self.objects[plural]}
+            )
         response = web.StreamResponse()
         await response.prepare(request)
         if self.ends_at_once:

@@ -158,6 +158,20 @@ async def test_a_stream_that_has_lost_its_place_lists_again_inside_kopf(
     assert watcher.starts == 1
 
 
+async def test_a_list_that_is_empty_is_noticed_too(watched: tuple[ApiServer, Seen, Watcher]) -> None:
+    server, _, watcher = watched
+    await until("all watches", lambda: len(server.streams) == 5)
+    before = watcher.last_listed
+    server.hang_up("experiments")
+    await until("the next watch", lambda: "experiments" in server.streams)
+    assert watcher.last_listed == before, "it went on from where the last one ended"
+    # The only one is deleted while the watch is away.
+    server.objects["experiments"], server.version = [], 5
+    await server.send("experiments", "ERROR", {"kind": "Status", "code": 410, "message": "too old resource version"})
+    await until("the list to be noticed", lambda: watcher.last_listed > before)
+    assert watcher.starts == 1
+
+
 async def test_errors_of_the_api_server_are_outlasted(server: ApiServer) -> None:
     server.fail = [500, 503, 500, 500]
     server.objects["experiments"] = [body("e", 1)]
