@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,16 +71,26 @@ class Report:
 
     def _cost(self) -> list[str]:
         reasons: Counter[str] = Counter()
+        words: dict[str, Counter[str]] = defaultdict(Counter)
         for body in self.ending.experiments:
-            reasons.update(str(attempt.get("reason")) for attempt in body["status"].get("attempts", ()))
+            for attempt in body["status"].get("attempts", ()):
+                reasons[str(attempt.get("reason"))] += 1
+                # Without what differs from run to run.
+                words[str(attempt.get("reason"))][re.sub(r"\b[0-9a-f]{8,}\b", "...", attempt.get("message") or "")] += 1
         completed = reasons.pop("Completed", 0)
         again = sum(curve.again for curve in self.ending.curves.values())
         steps = sum(len(curve.steps) for curve in self.ending.curves.values())
         used = sum(body["status"].get("retriesUsed", 0) for body in self.ending.experiments)
         lost = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or "none"
+        told = [
+            f"    * {reason}: {message or 'nothing said'} ({count})"
+            for reason in reasons
+            for message, count in words[reason].most_common(3)
+        ]
         restarts = ", ".join(f"{name} {count}" for name, count in sorted(self.restarts.items())) or "none"
         return [
             f"* Attempts that did not complete: {lost}; {completed} did. Retries that counted: {used}.",
+            *told,
             f"* Steps done once more: {again} of {steps}.",
             f"* {self.pods} training pods; {self.looks} looks at the node's processes found two pods of one run "
             f"{self.together} times.",

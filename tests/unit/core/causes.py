@@ -26,6 +26,10 @@ def logged(*lines: str, code: int = 1) -> Callable[[World], object]:
     return lambda world: world.exit(code, "\n".join(lines))
 
 
+def as_unknown(world: World) -> None:
+    world.pod["status"]["containerStatuses"][0]["state"]["terminated"] |= {"exitCode": 255, "reason": "Unknown"}
+
+
 def rejected(reason: str, message: str) -> Callable[[World], object]:
     def happens(world: World) -> None:
         world.pod["status"] = {"phase": "Failed", "reason": reason, "message": message}
@@ -65,6 +69,25 @@ CASES = {
         reason="Preempted",
         says="priority",
         happens=lambda w: w.disrupt("PreemptionByScheduler").exit(1, "CUDA out of memory"),
+    ),
+    "a container that the runtime has lost": Case(
+        reason="NodeLost", says="lost the container", happens=lambda w: w.exit(255, reason="Unknown")
+    ),
+    "a container that the kubelet does not find, with a memory limit": Case(
+        reason="NodeLost",
+        says="lost the container",
+        spec={"resources": {"memory": "96Mi"}},
+        happens=lambda w: w.exit(
+            137, "The container could not be located when the pod was terminated", reason="ContainerStatusUnknown"
+        ),
+    ),
+    "a container that the runtime has lost, and that had said how it failed": Case(
+        reason="ShapeMismatch",
+        says="size of tensor",
+        happens=lambda w: (
+            failed("RuntimeError", "The size of tensor a (4) must match the size of tensor b (7)")(w),
+            as_unknown(w),
+        ),
     ),
     "a node that is shut down": Case(
         reason="NodeLost",

@@ -171,6 +171,17 @@ def oom_killed(e: Evidence) -> Diagnosis | None:
     return None
 
 
+def lost_container(e: Evidence) -> Diagnosis | None:
+    """The container runtime died with its shims, or came back without the container, so that nobody knows how it ended:
+    containerd then says Unknown with exit code 255, the kubelet ContainerStatusUnknown. What the run itself has written
+    of its end is known better."""
+    if e.terminated_reason not in ("Unknown", "ContainerStatusUnknown"):
+        return None
+    if e.record is not None and e.record.outcome == Outcome.FAILED:
+        return None
+    return _cause(Reason.NODE_LOST, f"node {e.node or '?'}: its container runtime lost the container")
+
+
 def refused_device(e: Evidence) -> Diagnosis | None:
     """The device plugin could not hand out what the scheduler had counted."""
     if e.pod_reason == "UnexpectedAdmissionError":
@@ -188,6 +199,7 @@ FACTS: tuple[Rule, ...] = (
     image,  # the image cannot be had
     container_config,  # Secret, key or command missing
     deadline,  # maxRunTime
+    lost_container,  # containerd and its shims were killed
     oom_killed,  # the kernel's OOM killer
     refused_device,
 )
