@@ -19,7 +19,7 @@ from orkhaven.engine import reconciler
 from orkhaven.engine.engine import QUEUE_TASK
 from orkhaven.engine.store import Store
 from orkhaven.errors import Conflict, Unavailable
-from tests.sim.cluster import Body
+from tests.sim.cluster import Body, drive
 from tests.sim.harness import NAMESPACE, Crash, Simulation, all_succeed
 from tests.sim.runs import run_by_hand, status
 from tests.sim.test_crashes import AtWrite
@@ -250,8 +250,14 @@ def test_a_new_process_goes_on_with_what_the_one_before_has_begun(wishes: Wishes
     assert Key(NAMESPACE, "young") in {key for _, key, note in sim.events.said if note.reason == "Preempted"}
 
 
-def test_an_urgent_run_takes_the_gpu_of_a_preemptible_one_by_the_queues_own_choice() -> None:
-    sim = Simulation(nodes={"a": 1})
+@pytest.mark.parametrize("quota", [False, True], ids=["one GPU", "a quota of one GPU"])
+def test_an_urgent_run_takes_the_gpu_of_a_preemptible_one_by_the_queues_own_choice(quota: bool) -> None:
+    sim = Simulation(nodes={"a": 2 if quota else 1})
+    if quota:
+        limit = {"requests.nvidia.com/gpu": "1"}
+        meta = {"namespace": NAMESPACE, "name": "gpus"}
+        sim.cluster.add({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": {"hard": limit}})
+        drive(sim.engine.sharing.look())
     sim.world.grace = 5
     run_by_hand(sim, "patient", params={"lr": 1}, priority="Preemptible")
     steps(sim, 10)

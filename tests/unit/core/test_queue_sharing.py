@@ -9,7 +9,7 @@ import pytest
 
 from orkhaven.api import Priority, Reason
 from orkhaven.core.actions import SuspendJob
-from orkhaven.core.queue import Quota, Shares
+from orkhaven.core.queue import Quota, Request, Shares
 from orkhaven.core.queue.plan import QueuePlan, Standing
 from orkhaven.core.queue.reasons import Told, roughly, tell
 from orkhaven.core.queue.shares import entitlements, parse_weight
@@ -185,6 +185,80 @@ class TestQuota:
 
     def test_a_run_without_gpus_needs_none(self) -> None:
         assert Queue(nodes(1), quotas={"a": Quota(limit=0)}, waiting=[ask("cpu", 0)]).released() == ["cpu"]
+
+
+class TestRoomInAQuota:
+    """Runs of the namespace itself give way, as they would for a place on a node; nobody else's do."""
+
+    def queue(self, *running: Request, limit: int, waiting: list[Request]) -> Queue:
+        return Queue(nodes(8), quotas={"a": Quota(limit=limit)}, running=on("n0", *running), waiting=waiting)
+
+    def test_an_interactive_run_gets_what_a_preemptible_one_holds_of_it(self) -> None:
+        old, young = ask("old", priority=P, ran=500), ask("young", priority=P, ran=5)
+        queue = self.queue(old, young, limit=2, waiting=[ask("i", priority=I)])
+        plan = queue.plan()
+        assert [order.experiment.name for order in plan.preempt] == ["young"]
+        assert plan.preempt[0].message == "gives 1 GPU to a/i (Interactive)"
+        assert queue.why() == {"i": "quota of namespace a: 2 of 2 GPUs are used"}
+        queue.carry_out(plan)
+        assert (queue.released(), queue.preempted()) == ([], []), "what is told to stop is not told twice"
+        queue.pods_end()
+        assert queue.released() == ["i"], "and not the one that gave way"
+
+    @pytest.mark.parametrize(
+        ("runs", "waits", "who"),
+        [
+            ([ask("x", priority=P, ran=9999)], ask("s"), ["x"]),
+            ([ask("x", priority=P, ran=10)], ask("s"), []),
+            ([ask("x", priority=S, ran=9999)], ask("i", priority=I), []),
+            ([ask("x", priority=P, ran=9999)], ask("p", priority=P), []),
+            ([ask("x", priority=P, ran=99), ask("y", priority=P, ran=9)], ask("i", 2, priority=I), ["y", "x"]),
+            ([ask("x", priority=P, ran=99), ask("y", ran=9)], ask("i", 2, priority=I), []),
+        ],
+        ids=[
+            "standard",
+            "not before its time",
+            "no standard one",
+            "for no preemptible one",
+            "two",
+            "one is not enough",
+        ],
+    )
+    def test_who_gives_way(self, runs: list[Request], waits: Request, who: list[str]) -> None:
+        assert self.queue(*runs, limit=len(runs), waiting=[waits]).preempted() == who
+
+    def test_others_have_nothing_of_it_to_give(self) -> None:
+        others = on("n0", *(ask(f"b{n}", ns="b", priority=P, ran=9999) for n in range(3)))
+        queue = self.queue(ask("r", ran=9999), limit=1, waiting=[ask("i", priority=I)])
+        queue.running += others
+        assert queue.preempted() == []
+
+    def test_where_the_node_is_full_too_those_on_it_go(self) -> None:
+        queue = self.queue(
+            ask("here", priority=P, ran=500), ask("b", 3, ns="b", ran=500), limit=2, waiting=[ask("i", priority=I)]
+        )
+        queue.nodes = nodes(4, 1)
+        queue.running += on("n1", ask("there", priority=P, ran=5))
+        # Either would do: the youngest.
+        assert queue.preempted() == ["there"]
+        queue.waiting = [ask("i", 2, priority=I)]
+        assert queue.preempted() == [], "no node would have two of its GPUs"
+        queue.nodes = nodes(4, 4)
+        assert queue.preempted() == ["there", "here"]
+
+    def test_the_first_in_line_is_not_passed_by_one_that_needs_less(self) -> None:
+        line = [ask("two", 2, priority=I, age=9), ask("one", priority=I)]
+        queue = self.queue(ask("r", ran=9999), limit=2, waiting=line)
+        plan = queue.plan()
+        assert (plan.release, plan.preempt, plan.kept) == ((), (), frozenset())
+
+    def test_one_that_is_more_than_the_quota_has_nobody_preempted(self) -> None:
+        queue = self.queue(ask("p", priority=P, ran=999), limit=1, waiting=[ask("i", 2, priority=I)])
+        assert queue.preempted() == []
+
+    def test_below_a_quota_that_was_cut_as_many_give_way_as_are_over_it(self) -> None:
+        runs = [ask(f"p{n}", priority=P, ran=100 + n) for n in range(3)]
+        assert self.queue(*runs, limit=2, waiting=[ask("i", priority=I)]).preempted() == ["p0", "p1"]
 
 
 class TestVictims:

@@ -103,6 +103,7 @@ def plan_queue(
         stopping=stopping,
         quotas=quotas,
         quota_left=_quota_left(quotas, holding, live),
+        quota_coming=_quota_coming(live, running),
     )
     for request in in_turn((r for r in waiting if r.priority is Priority.INTERACTIVE), balance):
         if decision.is_urgent(request):
@@ -131,15 +132,20 @@ def _places(
             continue
         placed.add(_job_of(pod))
         places.take(pod.node, pod.gpus, pod.resource)
-        # Told to stop, by whomever. A pod to look around in has no Job in the queue and ends when it is left.
-        told = _job_of(pod) not in released and contract.LABEL_DEBUG not in pod.meta.labels
-        if pod.meta.deleting or told:
+        if _ends_soon(pod, released):
             places.expect(pod.node, pod.gpus, pod.resource)
     # Those whose pods are still to come. Where the scheduler will put them is known best of those that were told.
     for request in sorted(running, key=lambda run: (run.meant_for is None, run.order)):
         if request.gpus and request.job not in placed and not places.put(request):
             places.keep(request, also=True)
     return places
+
+
+def _ends_soon(pod: PodView, released: Set[Key]) -> bool:
+    """Whether it was told to stop, by whomever. A pod to look around in has no Job in the queue and ends when it is
+    left."""
+    told = _job_of(pod) not in released and contract.LABEL_DEBUG not in pod.meta.labels
+    return pod.meta.deleting or told
 
 
 def _due(total: int, requests: Iterable[Request], shares: Shares) -> dict[str, float]:
@@ -189,6 +195,16 @@ def _quota_left(quotas: Mapping[str, Quota], holding: Sequence[Request], live: S
     return left
 
 
+def _quota_coming(live: Sequence[PodView], running: Sequence[Request]) -> dict[str, int]:
+    """By namespace: GPUs of its pods that are about to end."""
+    released = {request.job for request in running}
+    coming: dict[str, int] = defaultdict(int)
+    for pod in live:
+        if pod.resource == NVIDIA and _ends_soon(pod, released):
+            coming[pod.meta.key.namespace] += pod.gpus
+    return coming
+
+
 @dataclass(slots=True, kw_only=True)
 class _Decision:
     """What is left to be given while it is, and what was decided."""
@@ -205,6 +221,8 @@ class _Decision:
     stopping: Collection[Key]
     quotas: Mapping[str, Quota]
     quota_left: dict[str, int]
+    quota_coming: dict[str, int]
+    """Of pods that are about to end, less what those who wait for the quota need."""
     decided: set[Key] = field(default_factory=set)
     _release: list[SuspendJob] = field(default_factory=list)
     _preempt: list[Preempt] = field(default_factory=list)
@@ -231,7 +249,11 @@ class _Decision:
     def decide(self, request: Request, *, urgent: bool) -> None:
         self.decided.add(request.job)
         shut = request.alike in self._shut
-        why = (None if shut else self._misfit(request)) or self._held_back(request) or self._over_quota(request)
+        why = (
+            (None if shut else self._misfit(request))
+            or self._held_back(request)
+            or self._over_quota(request, urgent=urgent)
+        )
         node = None
         if why is None and shut:
             why = self._wait(request)
@@ -284,7 +306,7 @@ class _Decision:
             )
         return None
 
-    def _over_quota(self, request: Request) -> Why | None:
+    def _over_quota(self, request: Request, *, urgent: bool) -> Why | None:
         namespace = request.job.namespace
         quota = self.quotas.get(namespace)
         if quota is None or not request.gpus or request.needs.resource != NVIDIA:
@@ -298,6 +320,7 @@ class _Decision:
         if request.gpus <= quota.limit - quota.used_by_others:
             # What is left is kept for it: else the small ones behind it would take that again and again.
             self._closed.add(namespace)
+            self._make_room_in_quota(request, left=left, urgent=urgent)
         self._stand(request)
         kept = f", {left} kept for the next in line" if left > 0 and namespace in self._closed else ""
         used = f"quota of namespace {namespace}: {quota.limit - left} of {quota.limit} GPUs are used{kept}"
@@ -306,14 +329,30 @@ class _Decision:
     def _make_room(self, request: Request, *, urgent: bool) -> bool:
         """Whether a node is kept for it from now on."""
         found = self.victims.make_room(request, self.places, urgent=urgent)
-        for victim in found or ():
-            count = f"{victim.gpus} GPU{'s' if victim.gpus != 1 else ''}"
-            message = f"gives {count} to {request.experiment} ({request.priority})"
-            self._preempt.append(Preempt(victim.job, victim.uid, victim.experiment, message))
-        if found is None and not self.places.keep(request):
+        if found is not None:
+            self._give_way(found, request)
+        elif not self.places.keep(request):
             return False
         self._kept.add(request.job)
         return True
+
+    def _make_room_in_quota(self, request: Request, *, left: int, urgent: bool) -> None:
+        """Runs of its own namespace may have to give it what the quota allows."""
+        namespace = request.job.namespace
+        coming = left + self.quota_coming.get(namespace, 0)
+        found = self.victims.make_room(request, self.places, urgent=urgent, over_quota=max(request.gpus - coming, 0))
+        # Whoever is behind in this line gets none of what is left, and none of what comes, before it has all it needs.
+        self.quota_coming[namespace] = self.quota_coming.get(namespace, 0) - request.gpus
+        if found is not None:
+            self._give_way(found, request)
+            self.quota_coming[namespace] += sum(victim.gpus for victim in found)
+            self._kept.add(request.job)
+
+    def _give_way(self, victims: Sequence[Request], request: Request) -> None:
+        for victim in victims:
+            count = f"{victim.gpus} GPU{'s' if victim.gpus != 1 else ''}"
+            message = f"gives {count} to {request.experiment} ({request.priority})"
+            self._preempt.append(Preempt(victim.job, victim.uid, victim.experiment, message))
 
     def _wait(self, request: Request) -> Why:
         self._stand(request)
