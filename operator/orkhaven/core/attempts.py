@@ -120,6 +120,7 @@ def judge(
 ) -> Verdict:
     """What the attempt is at. Where Job and pod contradict each other for a moment, it is unknown, never failed."""
     job, pod = seen.job, seen.pod
+    last = exp.status.attempts[-1] if exp.status.attempts else None
 
     def evidence(loss: Loss | None = None, *, with_pod: bool = True) -> Evidence:
         return gather(
@@ -129,6 +130,7 @@ def judge(
             pod=pod if with_pod else None,
             nodes=nodes,
             known_objective=exp.status.objective is not None,
+            known_node=last.node if last is not None and job is not None and last.job == job.meta.key.name else None,
             loss=loss,
             rules=defaults.failure_rules,
         )

@@ -120,7 +120,7 @@ CASES = {
     "a failed Job whose pod is gone without a trace": Case(reason="NodeLost", says="gone", happens=job_only("")),
     "a failed Job that remembers the disruption": Case(
         reason="Drained",
-        says="evicted",
+        says="evicted from node n1",
         happens=job_only("Pod ns/x-1-a has condition DisruptionTarget matching FailJob rule"),
     ),
     "a failed Job that remembers the exit code": Case(

@@ -113,12 +113,14 @@ def gather(
     pod: PodView | None,
     nodes: Mapping[str, NodeView],
     known_objective: bool,
+    known_node: str | None = None,
     loss: Loss | None = None,
     rules: tuple[UserRule, ...] = (),
 ) -> Evidence:
     """The evidence of one attempt.
 
-    `known_objective`: the hub has an objective of this run already. `loss`: how the pod was lost, where it cannot say
+    `known_objective`: the hub has an objective of this run already. `known_node`: where its pod was, which may be gone.
+    `loss`: how the pod was lost, where it cannot say
     so itself.
     """
     record = parse_record(pod.container.termination_message) if pod else None
@@ -134,7 +136,7 @@ def gather(
         waiting_message=(pod and pod.container.waiting_message) or "",
         pod_reason=(pod and pod.reason) or "",
         pod_message=(pod and pod.message) or "",
-        node=(pod and pod.node) or "",
+        node=(pod and pod.node) or known_node or "",
         node_ready=pod is None or not pod.node or not nodes or (node is not None and node.ready),
         disruption=disruption,
         disruption_message=(pod and pod.disruption_message) or "",
