@@ -148,7 +148,7 @@ class Operator:
             states=lambda: (view.status.state for view in self.engine.store.experiments()),
             depth=lambda: self.engine.queue.depth(now=clock.monotonic()),
             leading=self.lease.held,
-            avoided=lambda: (node.reason for node in self.engine.reconciler.avoided()),
+            avoided=lambda: (node.reason for node in self.engine.dispatcher.avoided()),
         )
         self.probes = Probes(
             host=settings.http_host,
@@ -262,9 +262,9 @@ class Operator:
         while True:
             for _ in range(max(1, round(self.settings.foreign_gpu_seconds))):
                 await asyncio.sleep(min(1.0, self.settings.foreign_gpu_seconds))
-                if self.resync.complete and self.engine.reconciler.unseen():
+                if self.resync.complete and self.engine.dispatcher.unseen():
                     break
-            if self.resync.complete and self.lease.held() and self.engine.reconciler.anyone_waits:
+            if self.resync.complete and self.lease.held() and self.engine.dispatcher.anyone_waits:
                 with contextlib.suppress(ApiError):
                     await self.resync.foreign()
                 with contextlib.suppress(ApiError):

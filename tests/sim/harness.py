@@ -167,7 +167,7 @@ class Simulation:
         del self.pending[: len(batch)]
         for event in batch:
             self.tell(event)
-        if self.engine.reconciler.unseen():  # as the operator's own loop does, within a second
+        if self.engine.dispatcher.unseen():  # as the operator's own loop does, within a second
             drive(self.resync.foreign())
         return len(batch)
 

@@ -15,7 +15,7 @@ import pytest
 from orkhaven.core.actions import Preempt
 from orkhaven.core.queue import QueuePlan
 from orkhaven.core.views import Key
-from orkhaven.engine import reconciler
+from orkhaven.engine import dispatcher
 from orkhaven.engine.engine import QUEUE_TASK
 from orkhaven.engine.store import Store
 from orkhaven.errors import Conflict, Unavailable
@@ -34,7 +34,7 @@ class Wishes:
 
     attempts: set[tuple[str, int]] = field(default_factory=set)
     """Experiment and number."""
-    decide: Callable[..., QueuePlan] = reconciler.plan_admission
+    decide: Callable[..., QueuePlan] = dispatcher.plan_admission
 
     def __call__(self, store: Store, *more: Any, **around: Any) -> QueuePlan:
         plan = self.decide(store, *more, **around)
@@ -53,7 +53,7 @@ class Wishes:
 @pytest.fixture
 def wishes(monkeypatch: pytest.MonkeyPatch) -> Wishes:
     made = Wishes()
-    monkeypatch.setattr(reconciler, "plan_admission", made)
+    monkeypatch.setattr(dispatcher, "plan_admission", made)
     return made
 
 

@@ -1,1 +1,1 @@
-"""Runs the core: store, work queue, reconciler, resync. Knows neither kopf nor kubernetes: see `ports`."""
+"""Runs the core: store, work queue, reconciler, dispatcher, resync. Knows neither kopf nor kubernetes: see `ports`."""

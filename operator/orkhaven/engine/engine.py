@@ -21,9 +21,12 @@ from orkhaven.core.queue import Shares
 from orkhaven.core.queue.usage import Usage
 from orkhaven.core.reuse import run_of
 from orkhaven.core.views import Defaults, ExperimentView, Heard, Key, NodeView, PodView
+from orkhaven.engine.dispatcher import Dispatcher
+from orkhaven.engine.executor import Executor
+from orkhaven.engine.outcome import Outcome
 from orkhaven.engine.parsers import PARSERS
 from orkhaven.engine.ports import Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Random, Reader
-from orkhaven.engine.reconciler import Outcome, Reconciler
+from orkhaven.engine.reconciler import Reconciler
 from orkhaven.engine.rule_book import RuleBook
 from orkhaven.engine.sharing import SharingBook
 from orkhaven.engine.store import Store, experiment_of_pod
@@ -100,21 +103,34 @@ class Engine:
             gateway, self.store, events=events, namespaces=namespaces, changed=lambda: self.add(QUEUE_TASK)
         )
         self.rules = RuleBook(defaults, gateway, events=events, namespaces=namespaces, changed=self._blame_anew)
+        executor = Executor(gateway, self.store, reader=reader, learn=self.learn, heard=self.hear)
+
+        def look_at_sweep(key: Key) -> None:
+            self.add(Task(Kind.SWEEP, key))
+
+        self.dispatcher = Dispatcher(
+            self.store,
+            executor,
+            clock=clock,
+            defaults=self.rules.defaults,
+            shares=self._shares,
+            quotas=lambda: self.sharing.quotas,
+            again=look_at_sweep,
+            at_once=self.tuning.writes_at_once,
+        )
         self.reconciler = Reconciler(
             gateway,
             self.store,
+            executor=executor,
+            dispatcher=self.dispatcher,
             clock=clock,
             events=events,
             meters=meters,
             asker=asker,
-            reader=reader,
             defaults=self.rules.defaults,
             learn=self.learn,
-            heard=self.hear,
-            again=lambda key: self.add(Task(Kind.SWEEP, key)),
+            again=look_at_sweep,
             at_once=self.tuning.writes_at_once,
-            shares=self._shares,
-            quotas=lambda: self.sharing.quotas,
         )
         self._wake = asyncio.Event()
 
@@ -178,9 +194,9 @@ class Engine:
     def set_foreign_gpus(self, foreign: dict[str, dict[str, int]], *, seen: frozenset[str] | None) -> None:
         """Devices by node and resource that pods of others hold. `seen`: uids of the nodes of which that is known;
         None: it never is, and they count as none."""
-        before = self.reconciler.foreign_gpus, self.reconciler.unseen()
-        self.reconciler.foreign_gpus, self.reconciler.seen = foreign, seen
-        if before != (foreign, self.reconciler.unseen()):
+        before = self.dispatcher.foreign_gpus, self.dispatcher.unseen()
+        self.dispatcher.foreign_gpus, self.dispatcher.seen = foreign, seen
+        if before != (foreign, self.dispatcher.unseen()):
             self.add(QUEUE_TASK)
 
     def decide_anew(self) -> None:
@@ -281,7 +297,7 @@ class Engine:
     async def _reconcile(self, task: Task) -> Outcome:
         try:
             if task == QUEUE_TASK:
-                return await self.reconciler.queue()
+                return await self.dispatcher.decide()
             if task.kind == Kind.SWEEP:
                 return await self.reconciler.sweep(task.key)
             return await self.reconciler.experiment(task.key)

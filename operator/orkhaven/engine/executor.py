@@ -31,7 +31,7 @@ from orkhaven.core.parse import ANNOTATION_AVOID, ANNOTATION_PREEMPTED
 from orkhaven.core.views import Heard, Key
 from orkhaven.engine.ports import RECORD_MANAGER, WORKLOADS, Body, Gateway, Kind, Reader
 from orkhaven.engine.store import Store
-from orkhaven.errors import Invalid, NotFound
+from orkhaven.errors import ApiError, Invalid, NotFound
 from orkhaven.logs import about
 
 log = logging.getLogger(__name__)
@@ -156,6 +156,15 @@ class Executor:
             case ReadPod():
                 # Not waited for: a worker that waits for a kubelet looks at nothing else.
                 self._reader.read(action, functools.partial(self._heard, action))
+
+    async def refresh(self, kind: Kind, key: Key, uid: str) -> None:
+        """Read one object again, past whatever the watch has not delivered yet."""
+        try:
+            self._learn(kind, await self._gateway.get(kind, *key))
+        except NotFound:
+            self._store.delete(kind, key, uid)
+        except ApiError as error:
+            log.debug("not refreshed", extra=about(kind, *key, error=str(error)))
 
     async def _create(self, kind: Kind, body: Body) -> None:
         self._learn(kind, await self._gateway.create(kind, body))

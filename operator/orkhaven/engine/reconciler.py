@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from orkhaven.api import ExperimentStatus
-from orkhaven.api.retry import AvoidedNode
 from orkhaven.core import ledger
 from orkhaven.core.actions import (
     Action,
@@ -22,60 +19,26 @@ from orkhaven.core.actions import (
     CreateJob,
     Note,
     Plan,
-    Preempt,
     PruneExperiment,
-    ReadPod,
-    SuspendJob,
 )
 from orkhaven.core.debug import plan_debug
 from orkhaven.core.experiment import plan_experiment
 from orkhaven.core.kueue.workload import Kueue, Seen
-from orkhaven.core.nodes import avoided_nodes, same_until
 from orkhaven.core.outcome import is_over
-from orkhaven.core.queue import Quota, Shares
 from orkhaven.core.reuse import Twin
 from orkhaven.core.search.history import Answer, Ask
-from orkhaven.core.status import holds
 from orkhaven.core.sweep import plan_sweep
-from orkhaven.core.views import Defaults, ExperimentView, Heard, JobView, Key, SweepView
-from orkhaven.engine.admission import Requests, plan_admission
+from orkhaven.core.views import Defaults, ExperimentView, JobView, Key, SweepView
+from orkhaven.engine.dispatcher import Dispatcher
 from orkhaven.engine.executor import Executor, side_by_side
-from orkhaven.engine.ports import OPERATOR_MANAGER, Asker, Body, Clock, EventSink, Gateway, Kind, Meters, Reader
+from orkhaven.engine.outcome import GONE, Outcome, both
+from orkhaven.engine.ports import OPERATOR_MANAGER, Asker, Body, Clock, EventSink, Gateway, Kind, Meters
 from orkhaven.engine.status import differs
 from orkhaven.engine.store import Store
-from orkhaven.engine.told import Waiting
-from orkhaven.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Unavailable
+from orkhaven.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from orkhaven.logs import about
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How one look ended."""
-
-    result: str
-    """For the meters: unchanged, changed, conflict, gone, refused, error-<code>, bug."""
-    again_after: float | None = None
-    """Seconds until it has to be looked at again; with `retry` the least that the back-off waits."""
-    retry: bool = False
-    """It could not be done: back off and try again."""
-    also: tuple[Key, ...] = field(default=())
-    """Experiments that have to be looked at because of it."""
-
-
-GONE = Outcome(result="gone")
-
-
-@dataclass(frozen=True, slots=True)
-class _Avoided:
-    """Nodes that all runs go past, as long as nothing else is known: every look at a run asks, and after a thousand
-    failures there is much to go through."""
-
-    version: int
-    """Of the blames."""
-    until: datetime | None
-    nodes: list[AvoidedNode]
 
 
 class Reconciler:
@@ -86,25 +49,24 @@ class Reconciler:
         gateway: Gateway,
         store: Store,
         *,
+        executor: Executor,
+        dispatcher: Dispatcher,
         clock: Clock,
         events: EventSink,
         meters: Meters,
         asker: Asker,
-        reader: Reader,
         defaults: Callable[[str], Defaults],
         learn: Callable[[Kind, Body], None],
-        heard: Callable[[ReadPod, Heard], None],
         again: Callable[[Key], None],
         at_once: int,
-        shares: Callable[[datetime], Shares],
-        quotas: Callable[[], Mapping[str, Quota]],
     ) -> None:
         """`again`: has a sweep looked at. `defaults`: those of a namespace. `at_once`: writes of one plan under way at
-        a time. `shares`: what is due to whom, `quotas`: by namespace."""
-        self._shares = shares
-        self._quotas = quotas
+        a time."""
         self._gateway = gateway
         self._store = store
+        self._executor = executor
+        self._dispatcher = dispatcher
+        self._waiting = dispatcher.waiting
         self._clock = clock
         self._events = events
         self._meters = meters
@@ -117,36 +79,11 @@ class Reconciler:
         """Uids of the sweeps whose question is not answered yet: one at a time."""
         self._answers: dict[str, Answer] = {}
         """By uid, until the next look."""
-        self._executor = Executor(gateway, store, reader=reader, learn=learn, heard=heard)
-        self._requests = Requests()
-        self._waiting = Waiting()
-        self._kept: Set[Key] = frozenset()
-        """Jobs for which the last decision keeps a node."""
         self._beginning: set[str] = set()
         """Uids of experiments whose first Job is being made, or may have been: the store shows it only later, and a
         twin must not begin in the same folder meanwhile. After a restart the list of Jobs shows it."""
-        self._told: dict[str, str] = {}
-        """Nodes that all runs go past, and why, as the sweeps were told."""
-        self._avoided: _Avoided | None = None
         self.kueue = Kueue.MISSING
         """As the last list of its Workloads said."""
-        self.foreign_gpus: dict[str, dict[str, int]] = {}
-        """Devices by node and resource that pods of others hold, as the last list said."""
-        self.seen: frozenset[str] | None = frozenset()
-        """Uids of the nodes that this list was about; None: there is none, and never will be."""
-
-    @property
-    def anyone_waits(self) -> bool:
-        """Whether a run waits for GPUs."""
-        return bool(self._waiting)
-
-    def unseen(self) -> frozenset[str]:
-        """Nodes with GPUs of which it is not known yet what others hold there: they have come since, or the GPUs of the
-        first node have. Nothing is released to them before."""
-        if self.seen is None:
-            return frozenset()
-        nodes, seen = self._store.nodes(), self.seen
-        return frozenset(name for name, node in nodes.items() if node.devices and node.meta.uid not in seen)
 
     async def sweep(self, key: Key) -> Outcome:
         """Raises ApiError."""
@@ -159,7 +96,7 @@ class Reconciler:
             defaults=self._defaults(key.namespace),
             now=self._clock.now(),
             answer=self._answers.pop(view.meta.uid, None),
-            avoided=self.avoided(),
+            avoided=self._dispatcher.avoided(),
         )
         outcome = await self._carry_out(Kind.SWEEP, view, plan)
         if plan.ask is not None and not outcome.retry:
@@ -197,7 +134,7 @@ class Reconciler:
             waiting=self._waiting.why(key),
             twins=self._twins(view),
             left=self._store.left_behind(view),
-            avoided=frozenset(node.node for node in self.avoided()),
+            avoided=frozenset(node.node for node in self._dispatcher.avoided()),
             kueue=self._kueue_of(view, jobs),
             defaults=self._defaults(key.namespace),
             now=self._clock.now(),
@@ -209,7 +146,7 @@ class Reconciler:
         if debug == Plan():
             return outcome
         # On its own: whatever is refused of it, the run goes its way.
-        return _both(outcome, await self._carry_out(Kind.EXPERIMENT, view, debug))
+        return both(outcome, await self._carry_out(Kind.EXPERIMENT, view, debug))
 
     def _kueue_of(self, view: ExperimentView, jobs: Sequence[JobView]) -> Seen:
         latest = max(jobs, key=lambda job: job.attempt, default=None)
@@ -243,15 +180,6 @@ class Reconciler:
             self._beginning.discard(view.meta.uid)
         return outcome
 
-    def avoided(self) -> list[AvoidedNode]:
-        """Nodes that all runs go past at present."""
-        now, known = self._clock.now(), self._avoided
-        if known is not None and known.version == self._store.blamed and (known.until is None or now < known.until):
-            return known.nodes
-        blames = list(self._store.blames())
-        self._avoided = _Avoided(self._store.blamed, same_until(blames, now=now), avoided_nodes(blames, now=now))
-        return self._avoided.nodes
-
     def _twins(self, view: ExperimentView) -> list[Twin]:
         if is_over(view):
             return []
@@ -259,50 +187,6 @@ class Reconciler:
 
     def _has_begun(self, view: ExperimentView) -> bool:
         return bool(view.status.attempts or view.meta.uid in self._beginning or self._store.jobs(view))
-
-    async def queue(self) -> Outcome:
-        """Who gets the GPUs, and where not. Raises ApiError."""
-        now, suspect = self._clock.now(), self.avoided()
-        avoided = {node.node: node.reason for node in suspect}
-        if avoided != self._told:
-            # Every sweep that runs says it.
-            self._told = avoided
-            for key, sweep in self._store.all(Kind.SWEEP).items():
-                if not holds(sweep.status.conditions, "Finished"):
-                    self._again(key)
-        plan = plan_admission(
-            self._store,
-            self._requests,
-            foreign_gpus=self.foreign_gpus,
-            avoided=frozenset(avoided),
-            shares=self._shares(now),
-            quotas=self._quotas(),
-            unseen=self.unseen(),
-            kinds=self._defaults("").gpu_resources,
-            kept=self._kept,
-            now=now,
-        )
-        self._kept = plan.kept
-        changed = self._waiting.decided(plan, stored=self._store.experiment, now=now)
-        failed: list[Key] = []
-
-        async def switch(action: SuspendJob | Preempt) -> None:
-            try:
-                await self._executor.execute(action)
-            except (Conflict, NotFound):
-                # Changed since: one Job's race must not keep the others waiting. Read it, then decide anew.
-                key = action.job if isinstance(action, Preempt) else action.key
-                failed.append(key)
-                await self._refresh(Kind.JOB, key, action.uid)
-
-        # Those that give way first: they take their grace period to do it.
-        switches: tuple[SuspendJob | Preempt, ...] = (*plan.preempt, *plan.release)
-        await side_by_side(switch, switches, at_once=self._at_once)
-        result = "conflict" if failed else "changed" if switches else "unchanged"
-        # Who waits may have a place when a node is used again.
-        ends = [(node.until - now).total_seconds() for node in suspect if node.until is not None]
-        again = min(ends, default=None) if self._waiting else None
-        return Outcome(result=result, retry=bool(failed), again_after=again, also=tuple(sorted(changed)))
 
     async def _carry_out(self, kind: Kind, view: SweepView | ExperimentView, plan: Plan) -> Outcome:
         key, uid = view.meta.key, view.meta.uid
@@ -325,7 +209,7 @@ class Reconciler:
         except (Conflict, NotFound) as error:
             # Decided from a view that is not true any more.
             log.debug("conflict, will look again", extra=about(kind, *key, error=str(error)))
-            await self._refresh(kind, key, uid)
+            await self._executor.refresh(kind, key, uid)
             if isinstance(error, Conflict) and str(error).find(" exists and ") >= 0:
                 self._events.post(kind, view.meta, Note(type="Warning", reason="NameTaken", message=str(error)))
             return Outcome(result="conflict", retry=True)
@@ -354,7 +238,7 @@ class Reconciler:
         except (Conflict, NotFound):
             if not isinstance(action, PruneExperiment):
                 raise
-            await self._refresh(Kind.EXPERIMENT, action.key, action.uid)
+            await self._executor.refresh(Kind.EXPERIMENT, action.key, action.uid)
             return False
         return True
 
@@ -390,29 +274,6 @@ class Reconciler:
             self._meters.attempt_ended(attempt.reason)
             self._meters.gpu_seconds(namespace, attempt.spent, attempt.gpu_seconds)
         self._meters.gpu_seconds_saved(namespace, ledger.saved(view.status, written))
-
-    async def _refresh(self, kind: Kind, key: Key, uid: str) -> None:
-        """Read one object again, past whatever the watch has not delivered yet."""
-        try:
-            self._learn(kind, await self._gateway.get(kind, *key))
-        except NotFound:
-            self._store.delete(kind, key, uid)
-        except ApiError as error:
-            log.debug("not refreshed", extra=about(kind, *key, error=str(error)))
-
-
-def _both(one: Outcome, other: Outcome) -> Outcome:
-    """Of two plans about one object."""
-    again = [outcome.again_after for outcome in (one, other) if outcome.again_after is not None]
-    worst = other if other.retry and not one.retry else one
-    if worst.result == "unchanged":
-        worst = other
-    return Outcome(
-        result=worst.result,
-        again_after=min(again) if again else None,
-        retry=one.retry or other.retry,
-        also=(*one.also, *other.also),
-    )
 
 
 def _same_owned(kind: Kind, one: Any, other: Any) -> bool:

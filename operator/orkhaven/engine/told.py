@@ -16,7 +16,7 @@ from orkhaven.core.views import ExperimentView, Key, Why
 
 
 class Waiting:
-    """One per reconciler."""
+    """One per engine."""
 
     def __init__(self) -> None:
         self._told: dict[Key, Told] = {}
