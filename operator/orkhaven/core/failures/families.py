@@ -7,15 +7,14 @@ after everything that is known word for word, and never count in a whole log.
 
 from __future__ import annotations
 
-import re
-
 from orkhaven.api import Reason
 from orkhaven.core.failures.cause import Diagnosis
 from orkhaven.core.failures.evidence import Evidence
 from orkhaven.core.failures.fingerprint import last_words
 from orkhaven.core.failures.needles import Words, words
-from orkhaven.core.failures.traces import Raised, fatal
-from orkhaven.core.failures.words import said, sentence
+from orkhaven.core.failures.places import by_place
+from orkhaven.core.failures.traces import fatal
+from orkhaven.core.failures.words import said
 
 _BUGS = frozenset(
     {"AttributeError", "NameError", "UnboundLocalError", "SyntaxError", "IndentationError", "RecursionError",
@@ -58,6 +57,15 @@ _CHECKPOINT = words(
     r"|no file named [^\n]* found in directory"
 )
 
+_GRID = r"(?:geometr(?:y|ies)|origins?|spacings?|affines?|orientations?)"
+_GEOMETRY = words(
+    rf"\b{_GRID}\b[^\n]{{0,160}}\b(?:mismatch\w*|differs?|different|do(?:es)? not (?:match|agree)|do(?:es)?n't match"
+    r"|(?:is|are) not (?:the same|equal|aligned)|inconsistent)\b"
+    rf"|\b(?:mismatch\w*|inconsistent|different)\b[^\n]{{0,30}}\b{_GRID}\b"
+    r"|\bnot occupy the same physical space\b|\bmore than one value for \"?\w+\"? found in\b"
+)
+"""Images and masks that lie elsewhere in space, whatever their shapes."""
+
 _FORMATS = r"tiff?|png|jpe?g|dicom|nifti|nrrd|zip|gzip|hdf5?|h5|parquet|npy|npz|mat(?:lab)?|csv|webp|bmp"
 _SAMPLES = (
     r"samples?|images?|cases?|masks?|files?|slices?|volumes?|scans?|patients?|subjects?|annotations?|labels?|examples?"
@@ -78,11 +86,22 @@ _DATA = words(
     r"|\bcolumns?\b[^\n]{0,40}\b(?:not found|missing)\b|\bare in the \[columns\]"
     # Nothing to learn from.
     r"|Found array with 0 (?:sample|feature)"
-    rf"|\bno (?:\w+ )?(?:{_SAMPLES})\b[^\n]{{0,40}}\b(?:found|left|in|under|match)\b"
+    rf"|\bno (?:\w+ )?(?:{_SAMPLES}|data|data ?sets?|entries|items|pairs|shards?)\b[^\n]{{0,40}}"
+    r"\b(?:found|left|in|under|match)\b"
+    rf"|\b(?:could not|did not|couldn't|didn't|can ?not) find any (?:\w+ ){{0,2}}(?:{_SAMPLES}|data|entries|items|pairs)\b"
+    rf"|\b(?:found|has|have) (?:0|zero|no) (?:\w+ )?(?:{_SAMPLES}|data|entries|items|pairs|shards?)\b"
+    rf"|\b(?:{_SAMPLES}) have (?:errors|problems)\b"
     rf"|\b(?:{_SAMPLES})\b[^\n]{{0,30}}\b(?:ha(?:ve|s) no|without|(?:is|are) (?:missing|empty))\b"
     r"|\bdata ?set\b[^\n]{0,40}\b(?:incomplete|missing|empty|not found)\b"
     r"|\b(?:target|label|mask|class|ground truth)\w*\b[^\n]{0,80}"
     r"\b(?:but expected only|out of (?:range|bounds)|(?:unexpected|unknown|invalid) (?:value|class|label)s?)\b"
+    # Annotations that lie nowhere.
+    r"|\b(?:bbox|box|bboxes|boxes|keypoints?|landmarks?|polygons?)\b[^\n]{0,160}\b(?:in the range|out of (?:range|bounds)"
+    r"|outside|positive (?:height|width|area)|less than or equal|degenerate)\b"
+    r"|\binvalid (?:bounding )?box(?:es)?\b(?! (?:format|type|mode))"
+    # A file that is not there, or not of its kind, among what is called data.
+    r"|^(?:FileNotFound|IsADirectory|NotADirectory)Error\b[^\n]*'[^'\n]*\b(?:data|datasets?|images?(?:Tr|Ts)?"
+    r"|labels?(?:Tr|Ts)?|masks?|annotations?|dicoms?|scans?|volumes?)\b[^'\n]*'"
     # What the program's own checks refuse.
     rf"|\b(?:refus(?:e|es|ing)|reject(?:s|ed|ing)?)\b[^\n]{{0,30}}\b(?:{_SAMPLES})\b"
 )
@@ -113,12 +132,18 @@ _SHAPES = words(
 )
 
 _CONFIG = words(
+    r"^(?:FileNotFound|IsADirectory|NotADirectory)Error\b[^\n]*'[^'\n]*\b(?:conf(?:ig)?s?|cfgs?|settings)\b[^'\n]*'|"
     r"(?-i:\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b)['\"]?(?: (?:is|was|must be|has to be|needs to be|not|either|variable))+"
     r" (?:set|unset|empty|missing|undefined|defined|required|given)\b"
     r"|\b(?:access|api|auth\w*|bearer|login) (?:token|key)\b[^\n]{0,40}"
     r"\b(?:not found|missing|required|invalid|expired|not set|empty|rejected)\b"
     r"|\bno (?:api key|token|credentials|password)\b|\btoken is required\b|TokenNotFound"
     r"|\bcredentials?\b[^\n]{0,30}\b(?:not found|missing|required|invalid|expired|empty)\b"
+    # Rights, and a folder that cannot be made.
+    r"|\b(?:can ?not|can't|could not|couldn't|unable to|failed to|error) (?:creat|mak)(?:e|ing)\b[^\n]{0,40}"
+    r"\b(?:director(?:y|ies)|folders?|dirs?)\b|\b(?:director(?:y|ies)|folder|dir|path)\b[^\n]{0,60}\bnot write?able\b"
+    r"|\b(?:check|no|insufficient|missing|lacks?|without) (?:\w+ ){0,2}(?:permissions?|privileges)\b"
+    r"|\[Errno 1\] Operation not permitted"
     r"|\b40[13]\b[^\n]{0,40}\b(?:unauthorized|forbidden)\b|HTTP Error 40[13]\b|\bstatus(?:[ _]code)?[:= ]+40[13]\b"
 )
 
@@ -150,17 +175,12 @@ _PARAMS = words(
     r"|\b(?:modules?|layers?|blocks?)\b[^\n]{0,80}\bnot (?:found|present) in (?:the )?(?:\w+ )?model\b"
 )
 
-_OF_STATE = re.compile(
-    r"(?:load|from|restore|set)_(?:model_|optimizer_)?state(?:_dict)?$|load_checkpoint|restore_checkpoint"
-)
-_MAKING = frozenset({"__init__", "__post_init__", "__new__"})
-"""What makes an object of its arguments."""
-
 _FAMILIES: tuple[tuple[Reason, Words], ...] = (
     (Reason.CUDA_OUT_OF_MEMORY, _GPU_MEMORY),
     (Reason.GPU_SETUP, _GPUS),
     (Reason.CHECKPOINT_ERROR, _CHECKPOINT),
     (Reason.DIVERGED, _DIVERGED),
+    (Reason.DATA_ERROR, _GEOMETRY),  # before shapes: it tells of them too
     (Reason.SHAPE_MISMATCH, _SHAPES),  # before data: "masks of another size" is no fault of a file
     (Reason.DATA_ERROR, _DATA),
     (Reason.CONFIG_ERROR, _CONFIG),
@@ -176,7 +196,7 @@ def by_family(e: Evidence) -> Diagnosis | None:
         return _by_words(e, "", last_words(e.text))
     for one in chain:
         kind = one.kind.rpartition(".")[2]
-        if kind not in _BUGS and (found := _by_words(e, kind, one.statement) or _by_place(e, kind, one)) is not None:
+        if kind not in _BUGS and (found := _by_words(e, kind, one.statement) or by_place(e, kind, one)) is not None:
             return found
     return None
 
@@ -187,18 +207,4 @@ def _by_words(e: Evidence, kind: str, text: str) -> Diagnosis | None:
             continue
         if (found := said(e, text, reason, pattern)) is not None:
             return found
-    return None
-
-
-def _by_place(e: Evidence, kind: str, raised: Raised) -> Diagnosis | None:
-    """What a library was doing when it raised, whatever it says: taking a stored state, or the arguments that an object
-    is made of. Not of functions of the project, which have any name."""
-    if not raised.inside or raised.inside in raised.frames or kind in _ALSO_BUGS:
-        return None
-    file, _, function = raised.inside.rpartition(" ")
-    if _OF_STATE.search(function):
-        return Diagnosis(reason=Reason.CHECKPOINT_ERROR, message=sentence(e))
-    no_such_member = file.rpartition("/")[2] == "enum.py"
-    if no_such_member or (kind == "ValueError" and function in _MAKING):
-        return Diagnosis(reason=Reason.INVALID_PARAMS, message=sentence(e))
     return None

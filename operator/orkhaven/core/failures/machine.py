@@ -15,8 +15,9 @@ _CUDA_MEMORY = words(
     r"|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation|cuda runtime error \(2\)"
     # What they say where there is too little for their own handle or workspace.
     r"|CUBLAS_STATUS_NOT_INITIALIZED|CUDNN_STATUS_INTERNAL_ERROR|Unable to find a valid cuDNN algorithm"
-    r"|OOM when allocating tensor|RESOURCE_EXHAUSTED: Out of memory|Cuda failure 'out of memory'"
+    r"|OOM when allocating tensor(?![^\n]*(?:device:CPU:|allocator (?:mkl)?cpu\b))|RESOURCE_EXHAUSTED: Out of memory|Cuda failure 'out of memory'"
     r"|cudaMalloc(?:Async)? failed: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
+    r"|ResourceExhaustedError[^\n]*failed to allocate memory"
     r"|failed to allocate memory on (?:the )?GPU|cupy\.cuda\.memory\.OutOfMemoryError"
 )
 
@@ -29,8 +30,15 @@ def cuda_memory(e: Evidence, text: str) -> Diagnosis | None:
 _HOST_MEMORY = words(
     r"DataLoader worker .*killed by signal: Killed|^(?:numpy\.\S*)?_?(?:Array)?MemoryError\b|std::bad_alloc"
     r"|DefaultCPUAllocator: (?:can't|not enough|cannot) |\[Errno 12\]"
-    r"|(?:can ?not|can't|could not|failed to|unable to) allocate (?:enough )?memory\b"
-    r"|Unable to allocate [\d.]+ [KMGT]iB"
+    r"|(?:can ?not|can't|could not|failed to|unable to) allocate (?:enough )?memory\b(?! in static TLS)"
+    r"|Unable to allocate (?:[\d.]+ [KMGT]iB|array with shape)"
+    # Allocators of torch, ONNX Runtime, TensorFlow, Arrow, OpenCV, BLAS and Rust.
+    r"|enforce fail at (?:CPUAllocator|alloc_cpu)\.cpp|posix_memalign\b|aligned_alloc\b|std::bad_array_new_length"
+    r"|OOM when allocating tensor[^\n]*(?:device:CPU:|allocator (?:mkl)?cpu\b)|ArrowMemoryError|Insufficient memory"
+    r"|Memory allocation still failed|memory allocation of \d+ bytes failed"
+    # What watches over a node's memory before the kernel has to: Ray, Dask.
+    r"|node running low on memory|(?:exceeds|above) the memory usage threshold|ray\.exceptions\.OutOfMemoryError"
+    r"|exceeded \d+% memory budget"
     r"|oom-kill(?:er)? event|Out of memory: Kill(?:ed)? process|Memory cgroup out of memory"
     r"|(?:exitcode|Signal) ?:? ?-?9\b[^\n]*SIGKILL|SIGKILL\(-9\)|exitcode\s*: -9\b|died with <Signals\.SIGKILL"
 )
@@ -96,7 +104,11 @@ _SHARED = words(
     r"|unable to write to file </torch_"
     r"|unable to (open|allocate) shared memory|Error while creating shared memory segment|shm_open"
     r"|shared memory object </torch_"
-    r"|size of /dev/shm"
+    r"|size of /dev/shm|posix_fallocate failed"
+    # Semaphores and arrays of multiprocessing are files there, of which the message says nothing; the place does.
+    r"|No space left on device\b[^\0]*\n[^\n]*\bmultiprocessing/(?:synchronize|shared_memory|heap)\.py "
+    r"|\bSemLock\b[^\0]{0,400}No space left on device"
+    r"|No space left on device[^\n]*/dev/shm/|/dev/shm/[^\n]*No space left on device"
 )
 
 
@@ -163,8 +175,8 @@ def infrastructure(e: Evidence, text: str) -> Diagnosis | None:
 MACHINE: tuple[Rule, ...] = (
     cuda_memory,  # before CUDA's other errors
     shared_memory,  # before memory and disk: "Cannot allocate" and "No space left" are said of its segments too
+    gpu_hardware,  # before memory: a program may tell the last error of the system with CUDA's, "Cannot allocate" too
     host_memory,
-    gpu_hardware,
     gpu_setup,
     disk_full,
     read_only_output,

@@ -1,0 +1,73 @@
+"""What a library was doing when it raised: the place tells where the words say nothing.
+
+Owns the reading of the innermost frame, and of the innermost function of the project where a file is concerned.
+"""
+
+from __future__ import annotations
+
+import re
+
+from orkhaven.api import Reason
+from orkhaven.core.failures.cause import Diagnosis
+from orkhaven.core.failures.evidence import Evidence
+from orkhaven.core.failures.traces import Raised
+from orkhaven.core.failures.words import sentence
+
+_OF_STATE = re.compile(
+    r"(?:load|from|restore|set)_(?:model_|optimizer_)?state(?:_dict)?$|load_checkpoint|restore_checkpoint"
+)
+_MAKING = frozenset({"__init__", "__post_init__", "__new__"})
+"""What makes an object of its arguments."""
+
+_REGISTRY = re.compile(
+    r"(?<![a-z])(?:registry|factory|builder)\.py "
+    r"|(?:^| )(?:get|create|build|make)_(?:\w+_)?(?:model|encoder|decoder|backbone|network|architecture|optimizer"
+    r"|scheduler|activation|norm|weights)$"
+)
+"""What looks a thing up by the name that a parameter has."""
+
+_OF_FILES = frozenset({"FileNotFoundError", "IsADirectoryError", "NotADirectoryError", "UnicodeDecodeError"})
+"""A file that is not there, or no such file: whose, says what was reading."""
+_OF_WEIGHTS = re.compile(r"(?<![a-z])(?:serialization|unpickler|checkpoints?|weights|state_dict|safetensors)(?![a-z])")
+_OF_CONFIG = re.compile(r"(?<![a-z])(?:conf|configs?|configuration|cfg|settings|ya?ml|toml|hydra)(?![a-z])")
+_OF_DATA = re.compile(
+    r"(?<![a-z])(?:data|datasets?|dataloaders?|datamodules?|loader|readers?|getitem|imread|images?|masks?|labels?"
+    r"|annotations?|volumes?|samples?|dicom|nifti|csv|parquet|tar|mmtar|tarfile|shards?)(?![a-z])"
+)
+
+
+def by_place(e: Evidence, kind: str, raised: Raised) -> Diagnosis | None:
+    """The cause of an exception of type `kind` that was raised while a stored state, a file, a name or the arguments of
+    an object were taken."""
+    if not raised.inside or kind == "TypeError":
+        return None
+    reason = _of_file(raised) if kind in _OF_FILES else _of_library(kind, raised)
+    return None if reason is None else Diagnosis(reason=reason, message=sentence(e))
+
+
+def _of_file(raised: Raised) -> Reason | None:
+    """Also functions of the project: what reads a file mostly says in its name which."""
+    for place in dict.fromkeys((raised.inside, *raised.frames[-1:])):
+        for reason, pattern in (
+            (Reason.CHECKPOINT_ERROR, _OF_WEIGHTS),
+            (Reason.CONFIG_ERROR, _OF_CONFIG),
+            (Reason.DATA_ERROR, _OF_DATA),
+        ):
+            if pattern.search(place.lower()):
+                return reason
+    return None
+
+
+def _of_library(kind: str, raised: Raised) -> Reason | None:
+    """Not of functions of the project, which have any name."""
+    if raised.inside in raised.frames:
+        return None
+    file, _, function = raised.inside.rpartition(" ")
+    if _OF_STATE.search(function):
+        return Reason.CHECKPOINT_ERROR
+    no_such_member = file.rpartition("/")[2] == "enum.py"
+    if no_such_member or (kind == "ValueError" and function in _MAKING):
+        return Reason.INVALID_PARAMS
+    if kind == "KeyError" and _REGISTRY.search(raised.inside):
+        return Reason.INVALID_PARAMS
+    return None
