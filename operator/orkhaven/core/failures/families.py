@@ -46,10 +46,15 @@ _GPUS = words(
 )
 
 _CHECKPOINT = words(
-    rf"\b(?:checkpoint|ckpt|state[_ ]dict|pre-?trained weights|snapshot)s?\b[^\n]{{0,100}}\b(?:{_MISSED}|{_ENDED}"
+    # Not of torch.utils.checkpoint, which stores activations.
+    rf"\b(?<!utils\.)(?:checkpoint|ckpt|state[_ ]dict|pre-?trained weights|snapshot)s?\b[^\n]{{0,100}}\b(?:{_MISSED}|{_ENDED}"
     r"|mismatch\w*|incompatible|unexpected|not present|(?:an)?other|different|written by|saved (?:by|with))\b"
     r"|\b(?:can ?not|could not|can't|unable to|failed to) (?:load|read|restore|resume|open|find)\b[^\n]{0,40}"
     r"\b(?:checkpoint|ckpt|state[_ ]dict|weights|snapshot)s?\b"
+    r"|\b(?:missing|not found|not present|unexpected)\b[^\n]{0,40}\b(?:checkpoint|ckpt|state[_ ]dict)s?\b"
+    r"|^(?!torch\.utils)[\w.]*Checkpoint\w*(?:Error|Exception|NotFound|Mismatch)\w*\b"
+    r"|\bcheckpoint (?:being loaded|contains only)\b|\b(?:weight file containing|weights from file|saved (?:weights|layers))\b"
+    r"|^KeyError: 'pytorch-lightning_version'"
     r"|\bcan ?not resume\b|^KeyError: ['\"][\w.]*(?:state_dict|checkpoint)"
     # Weights in the containers of others: ONNX, Hugging Face.
     r"|\bload model from \S+ failed|Protobuf parsing failed|Error parsing message|ignore_mismatched_sizes"
@@ -58,13 +63,17 @@ _CHECKPOINT = words(
 )
 
 _GRID = r"(?:geometr(?:y|ies)|origins?|spacings?|affines?|orientations?)"
+_FILES = r"(?:images|cases|masks|files|slices|volumes|scans|patients|subjects|annotations|segmentations)"
 _GEOMETRY = words(
     rf"\b{_GRID}\b[^\n]{{0,160}}\b(?:mismatch\w*|differs?|different|do(?:es)? not (?:match|agree)|do(?:es)?n't match"
     r"|(?:is|are) not (?:the same|equal|aligned)|inconsistent)\b"
     rf"|\b(?:mismatch\w*|inconsistent|different)\b[^\n]{{0,30}}\b{_GRID}\b"
+    rf"|\b(?:number|count)s? of (?:\w+ )?{_FILES}\b[^\n]{{0,80}}\b(?:{_FILES}|labels)\b[^\n]{{0,40}}"
+    r"\b(?:mismatch\w*|differs?|do(?:es)? not match|not equal|unequal)\b"
+    rf"|\bmismatch between (?:the )?numbers? of {_FILES}\b"
     r"|\bnot occupy the same physical space\b|\bmore than one value for \"?\w+\"? found in\b"
 )
-"""Images and masks that lie elsewhere in space, whatever their shapes."""
+"""Images and masks that lie elsewhere in space, or are not the same in number, whatever their shapes."""
 
 _FORMATS = r"tiff?|png|jpe?g|dicom|nifti|nrrd|zip|gzip|hdf5?|h5|parquet|npy|npz|mat(?:lab)?|csv|webp|bmp"
 _SAMPLES = (
@@ -72,12 +81,14 @@ _SAMPLES = (
 )
 _DATA = words(
     r"^[\w.]*(?:Corrupt|Truncat|Malformed|BadFile|BadImage|Tiff|Dicom|Nifti|Nrrd|Parquet)\w*:"
-    r"|^zlib\.error:|^[\w.]*(?:LZMA|Zlib|Zstd|Gzip|Zip|Tar|Decompress)\w*(?:Error|Exception):"
+    r"|^zlib\.error:|^lmdb\.\w*Error:|^[\w.]*(?:Dataset(?:NotFound|Generation)|NonMatching)\w*Error\b|^[\w.]*(?:LZMA|Zlib|Zstd|Gzip|Zip|Tar|Decompress)\w*(?:Error|Exception):"
     rf"|\b(?:not an?|invalid|bad|broken|unsupported|unknown) (?:valid )?(?:{_FORMATS})\b|\bmagic (?:bytes|numbers?)\b"
     rf"|\b(?:{_SAMPLES}|archives?|headers?|streams?|records?|data ?sets?)\b[^\n]{{0,40}}\b(?:{_ENDED})\b"
     rf"|\b(?:corrupt(?:ed)?|damaged|truncated|malformed|unreadable) (?:\w+ )?(?:{_SAMPLES}|archives?"
     rf"|headers?|streams?)\b"
-    r"|\bunsupported image\b"
+    r"|\b(?:unsupported|unknown|missing) image (?:file )?(?:format|type)\b|\bunsupported (?:or missing )?image\b"
+    r"|\bformat not recogni[sz]ed\b|\binvalid data found\b|\bn_samples=0\b|\bclass values must be\b"
+    r"|\((?:NoSuchKey|404)\) when calling"
     r"|\b(?:could not|can ?not|can't|unable to|failed to) (?:read|decode|load|open|parse) (?:the |an? )?"
     r"(?:image|volume|scan|slice|mask|sample|header|video|frame|dicom|nifti)\b"
     # What OpenCV asserts of an image that imread did not find, and ITK's readers.
@@ -117,6 +128,9 @@ _DIVERGED = words(
 )
 
 _SHAPES = words(
+    r"\bdifferent (?:spatial )?(?:shapes?|sizes?|dimensions?|lengths?|number of (?:channels|dimensions|elements))\b"
+    r"|\b(?:heights?|widths?|shapes?|sizes?|dimensions?|lengths?|channels?)\b[^\n]{0,60}"
+    r"\b(?:should|must|have to|need to) be (?:equal|the same|identical)\b|"
     r"\b(?:same|equal|matching|identical|compatible) (?:spatial )?(?:shapes?|sizes?|dimensions?|dims?"
     r"|lengths?|resolution"
     r"|number of (?:dimensions|samples|channels|elements|features|rows|columns|classes))\b"
@@ -144,7 +158,24 @@ _CONFIG = words(
     r"\b(?:director(?:y|ies)|folders?|dirs?)\b|\b(?:director(?:y|ies)|folder|dir|path)\b[^\n]{0,60}\bnot write?able\b"
     r"|\b(?:check|no|insufficient|missing|lacks?|without) (?:\w+ ){0,2}(?:permissions?|privileges)\b"
     r"|\[Errno 1\] Operation not permitted"
+    r"|\bnot logged in\b|\bnot have (?:\w+ )?permissions?\b|\boffline mode is enabled\b|\berror code:? 40[13]\b"
     r"|\b40[13]\b[^\n]{0,40}\b(?:unauthorized|forbidden)\b|HTTP Error 40[13]\b|\bstatus(?:[ _]code)?[:= ]+40[13]\b"
+)
+
+_NETWORK = words(
+    r"\b(?:could ?n[o']t|could not|can ?not|can't|unable to|failed to) (?:be )?(?:connect|reach|resolve host)\w*\b"
+    r"|\bcheck your (?:internet |network )?connection\b|\bcoordination (?:service|agent)\b|\bbarrier has failed\b"
+    r"|\b(?:connection|server|session|socket|endpoint|host) (?:was |is |has been |has |were )?(?:closed|dropped|lost"
+    r"|aborted|broken|disconnected|unreachable|timed out|interrupted)\b"
+    r"|\b(?:initiali[sz]ation|request|download|upload|connect\w*|read|query) (?:operation )?(?:has |had )?timed out\b"
+    r"|^(?:socket\.timeout|TimeoutError|urllib\.error\.URLError)\b[^\n]*\btimed out\b"
+)
+
+_SPACE = words(r"\bnot enough (?:free )?(?:disk )?space\b|\bdisk (?:is )?full\b")
+
+_MODULES = words(
+    r"\b(?:requires?|needs?)\b[^\n]{0,60}\bto be installed\b|\b(?:package|library|module|dependency)\b[^\n]{0,40}"
+    r"\bis not installed\b|\bpip install\b|\bconda install\b"
 )
 
 _REFUSED = r"invalid|unknown|unsupported|unrecognized|illegal|wrong"
@@ -171,6 +202,12 @@ _PARAMS = words(
     r"|\b(?:must|should|ha(?:s|ve) to|needs?|expected)\b[^\n]{0,40}\b(?:positive|non-?negative|greater|less|at least"
     r"|at most|in (?:the )?(?:range|interval)|between|odd|even|power of|divisible|multiple of|smaller|larger)\b"
     r"[^\n]{0,80}\b(?:got|found|received|given|instead)\b"
+    r"|\b(?!y_)[a-z]\w*_\w+ (?:should|must|has to|needs to) be (?:between|in (?:the )?(?:range|interval)|positive"
+    r"|non-?negative|greater|less|at least|an? (?:int|float|odd|even|multiple))\b"
+    r"|^[\w.]+: `?--[\w-]+`? (?:requires|must|can ?not|needs|should)\b|\bbatch related parameters\b"
+    r"|\b(?:crop|patch|roi|tile|window)(?:[_ ]size)?\b[^\n]{0,60}\b(?:larger|greater|bigger|smaller|not exceed|exceeds)\b"
+    # A metric that is watched and that nobody logs, and what else Lightning takes for a wrong configuration.
+    r"|\bmonitored key\b|^[\w.]*MisconfigurationException:"
     # Layers that a parameter names.
     r"|\b(?:modules?|layers?|blocks?)\b[^\n]{0,80}\bnot (?:found|present) in (?:the )?(?:\w+ )?model\b"
 )
@@ -178,12 +215,15 @@ _PARAMS = words(
 _FAMILIES: tuple[tuple[Reason, Words], ...] = (
     (Reason.CUDA_OUT_OF_MEMORY, _GPU_MEMORY),
     (Reason.GPU_SETUP, _GPUS),
+    (Reason.DISK_FULL, _SPACE),
+    (Reason.IMPORT_ERROR, _MODULES),
     (Reason.CHECKPOINT_ERROR, _CHECKPOINT),
     (Reason.DIVERGED, _DIVERGED),
     (Reason.DATA_ERROR, _GEOMETRY),  # before shapes: it tells of them too
     (Reason.SHAPE_MISMATCH, _SHAPES),  # before data: "masks of another size" is no fault of a file
     (Reason.DATA_ERROR, _DATA),
     (Reason.CONFIG_ERROR, _CONFIG),
+    (Reason.INFRASTRUCTURE, _NETWORK),  # after credentials that are refused
     (Reason.INVALID_PARAMS, _PARAMS),
 )
 

@@ -17,6 +17,8 @@ _CUDA_MEMORY = words(
     r"|CUBLAS_STATUS_NOT_INITIALIZED|CUDNN_STATUS_INTERNAL_ERROR|Unable to find a valid cuDNN algorithm"
     r"|OOM when allocating tensor(?![^\n]*(?:device:CPU:|allocator (?:mkl)?cpu\b))|RESOURCE_EXHAUSTED: Out of memory|Cuda failure 'out of memory'"
     r"|cudaMalloc(?:Async)? failed: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
+    # The allocator of torch asks NVML what to say of memory that is full, and is not answered.
+    r"|NVML_SUCCESS == r INTERNAL ASSERT FAILED"
     r"|ResourceExhaustedError[^\n]*failed to allocate memory"
     r"|failed to allocate memory on (?:the )?GPU|cupy\.cuda\.memory\.OutOfMemoryError"
 )
@@ -75,7 +77,8 @@ _SETUP = words(
     r"no kernel image is available for execution|driver version is insufficient"
     r"|NVIDIA driver on your system is too old"
     r"|Found no NVIDIA driver on your system|is not compatible with the current PyTorch installation"
-    r"|Torch not compiled with CUDA enabled"
+    r"|Torch not compiled with CUDA enabled|mismatches the version that was used to compile"
+    r"|no supported devices found for platform"
     r"|cudaErrorNoKernelImageForDevice|cudaErrorInsufficientDriver|invalid device ordinal|invalid device function"
     r"|device kernel image is invalid|unsupported display driver / cuda driver combination|driver is a stub library"
     r"|PTX JIT compiler library not found"
@@ -154,17 +157,29 @@ _INFRASTRUCTURE = words(
     r"|RendezvousTimeoutError|RendezvousConnectionError"
     r"|\b50[0234]\b[^\n]{0,40}(Server Error|Bad Gateway|Unavailable|Gateway Time-?out|Internal)|\bSlowDown\b"
     r"|Too Many Requests"
-    r"|Socket Timeout|EndpointConnectionError|RemoteDisconnected|IncompleteRead|SSLEOFError|Max retries exceeded"
+    r"|Socket Timeout|EndpointConnectionError|RemoteDisconnected|IncompleteRead|SSLEOFError|Max retries exceeded(?![^\n]*CERTIFICATE_VERIFY_FAILED)"
     r"|Network is unreachable"
-    r"|No route to host|Address already in use|\[Errno (?:98|104|107|110|111|113|116|121)\]"
+    r"|No route to host|Address already in use|\[Errno (?:37|70|71|98|10[0-4]|107|108|11[0-3]|116|117|121)\]"
+    # Locks of a network's file system, HDF5's among them.
+    r"|unable to lock file|No locks available|file lock '[^'\n]*' could not be acquired"
     r"|Timed out (?:after \d+ \w+ )?waiting for clients"
     r"|(?:wait|store|client socket has) timed? ?out|\bBroken ?pipe\b|Gloo connectFullMesh failed"
     r"|connect\(\) timed out"
     # gRPC's words, of JAX, TensorFlow and trackers.
     r"|\b(?-i:DEADLINE_EXCEEDED|UNAVAILABLE): "
     r"|\bdatabase is locked\b"
+    r"|StatusCode\.(?:UNAVAILABLE|DEADLINE_EXCEEDED)\b|ServerDisconnectedError|ClientPayloadError|BadStatusLine"
+    r"|reading from response stream|node (?:has )?died\b|due to the node dying"
     r"|failed with Input/output error|Timed out (?:after \d+ \w+ )?waiting|gloo/transport"
 )
+
+
+_FABRIC = words(r"\bibv_\w+ (?:\w+ ){0,2}?failed\b")
+
+
+def fabric(e: Evidence, text: str) -> Diagnosis | None:
+    """The verbs of RDMA, which go on with the system's words for whatever it was: memory, devices, time."""
+    return said(e, text, Reason.INFRASTRUCTURE, _FABRIC)
 
 
 def infrastructure(e: Evidence, text: str) -> Diagnosis | None:
@@ -174,6 +189,7 @@ def infrastructure(e: Evidence, text: str) -> Diagnosis | None:
 
 MACHINE: tuple[Rule, ...] = (
     cuda_memory,  # before CUDA's other errors
+    fabric,  # before memory: what cannot be registered "cannot allocate memory"
     shared_memory,  # before memory and disk: "Cannot allocate" and "No space left" are said of its segments too
     gpu_hardware,  # before memory: a program may tell the last error of the system with CUDA's, "Cannot allocate" too
     host_memory,

@@ -17,6 +17,7 @@ _CHECKPOINT = words(
     r"|invalid magic number; corrupt file|loaded state dict (?:contains|has a different)|UnpicklingError"
     r"|Error while deserializing header"
     r"|Invalid header or archive is corrupted|HeaderTooLarge|MetadataIncompleteBuffer|InvalidHeader"
+    r"|DataLossError[^\n]*(?:Unable to open table file|not an sstable)"
     r"|storage has wrong byte size|unexpected EOF, expected \d+ more bytes"
     r"|(?:Missing|Unexpected) key\(s\) in state_dict|Attempting to deserialize object on|not a checkpoint file"
     r"|checkpoint[^\n]{0,60}(?:corrupt|truncated|not found|does not exist)"
@@ -37,7 +38,12 @@ _DATA = words(
     r"|DICOM File Meta Information|ImageFileError"
     r"|(?:BadZipFile|BadGzipFile|CorruptedError|ParserError: Error tokenizing|EmptyDataError)"
     r"|Compressed file ended before|File is not a zip file"
-    r"|CRC check failed|Unable to (?:synchronously )?open (?:file|object)"
+    r"|CRC check failed|Unable to (?:synchronously )?open (?:file|object)(?![^\n]*unable to lock file)"
+    r"|Can't (?:synchronously )?read data \(|EOF: reading (?:magic|array)|Invalid data found when processing input"
+    # Headers of NIfTI and DICOM, series and tags; stores of zarr; tables and records.
+    r"|Header(?:Data|Type)Error\b|only supports orthonormal direction cosines|ImageSeriesReader\([^)\n]*\): Size mismatch"
+    r"|(?-i:'File(?:Meta)?Dataset' object has no attribute '[A-Z])|(?:Group|Array|Path|Node)NotFoundError"
+    r"|DataLossError[^\n]*(?:corrupted|truncated) record|(?:JSON|CSV) parse error|ElementTree\.ParseError|XMLSyntaxError"
     r"|num_samples should be a positive integer value, but got num_samples ?= ?0"
     r"|Found 0 (?:files|images) in|Couldn't find any class folder|Not a gzipped file|decompressing data"
     r"|premature end of (?:JPEG|data)"
@@ -77,7 +83,8 @@ _IMPORT = words(
     r"|AttributeError: (?:partially initialized )?module '[\w.]+' has no attribute"
     r"|^RuntimeError: Failed to import|DistributionNotFound|PackageNotFoundError|VersionConflict"
     r"|requires? (?:the )?[`'\"]?[\w-]+[`'\"]? (?:library|package) but"
-    r"|Symbol not found:"
+    r"|Symbol not found:|module (?:was )?compiled (?:against|using) (?:ABI |API |NumPy )"
+    r"|operator \w+::\w+ does not exist|^[\w.]*OptionalImportError\b"
 )
 
 
@@ -126,7 +133,8 @@ _CONFIG = words(
     r"|api_key not configured|wandb\.errors\.\w*(?:UsageError|AuthenticationError)|GatedRepo|RepositoryNotFound"
     r"|40[13] Client Error|Unable to locate credentials|NoCredentialsError"
     r"|InvalidAccessKeyId|AccessDenied|SignatureDoesNotMatch|DefaultCredentialsError|Authentication failed"
-    r"|password authentication failed"
+    r"|password authentication failed|CERTIFICATE_VERIFY_FAILED"
+    r"|\((?:NoSuchBucket|ExpiredToken\w*|InvalidToken|40[13])\) when calling|NoRegionError|ProfileNotFound"
     r"|KeyError: (?-i:'[A-Z][A-Z0-9_]{2,}')(?!\n[^\n]*\benum\.py )"
     r"|(?:No such file|does not exist|not found)[^\n]*\.(?:ya?ml|toml|cfg|ini|json)\b"
     r"|environment variable[^\n]*(?:expected|not set|missing|required|must)"
@@ -171,6 +179,7 @@ _SHAPES = words(
     r"|Dimensions must be equal|Matrix size-incompatible|is incompatible with the layer|must be broadcastable"
     r"|Cannot feed value of shape|requested shape (?:has|requires)|Can ?not squeeze dim|Negative dimension size"
     r"|Shapes [^\n]+ are incompatible|does not broadcast with|cardinality is ambiguous"
+    r"|in both shapes must be equal|zero-dimensional arrays cannot be concatenated|array element with a sequence"
     r"|split_sizes to sum exactly|multiply up to the size"
     r"|Expected size for first two dimensions|must be a \d+D tensor|shape of the mask"
 )
@@ -191,7 +200,7 @@ _DIVERGED = words(
     r"|(?:NaN|Inf)(?: or Inf)? (?:found|detected|encountered) in|array must not contain infs or NaNs"
     r"|non-?finite (?:loss|gradient|value)|loss diverged|(?:nan|inf|NaN) (?:loss|gradient|detected)"
     r"|total norm of order [\d.]+ for gradients[^\n]*non-finite|FloatingPointError|Loss became|\bDiverged\b"
-    r"|NaN or infinity|contains NaN"
+    r"|NaN or infinity|contains NaN|matrix contains invalid numeric entries"
     # A check of the program's own on the GPU.
     r"|Assertion `[^\n`]*(?:finite|isnan|isinf|\bnan\b)[^\n`]*` failed"
     r"|\b(?:outputs?|loss|values?|weights?) (?:is|are|became|contains?) (?:nan|inf)\b"

@@ -81,7 +81,11 @@ _WRAPPERS = frozenset(
      "RayTaskError", "CalledProcessError", "BrokenProcessPool", "TerminatedWorkerError", "ExceptionGroup"}
 )  # fmt: skip
 """Exceptions that only say that another process had one."""
-_REPEATED = re.compile(r"^Caught \w+ in (?:DataLoader worker|replica|pin memory thread)")
+_REPEATED = re.compile(
+    r"^Caught \w+ in (?:DataLoader worker|replica|pin memory thread)"
+    r"|^(?:One or more|Some) background workers are no longer alive"
+)
+"""Messages that say the same, of PyTorch's loaders and batchgenerators'."""
 _AFTERMATH = re.compile(
     r"DistBackendError|ncclRemoteError|Connection closed by (?:remote )?peer|Broken ?[Pp]ipe"
     r"|Connection reset by peer"
