@@ -31,6 +31,8 @@ _ENDED = (
 )
 
 _GPU_MEMORY = words(
+    r"\b(?:ran out of|insufficient|not enough|exhausted) (?:free )?(?:gpu|cuda|device|video) memory\b"
+    r"|\b(?:gpu|cuda|device) memory\b[^\n]{0,40}\bcould not be allocated\b|"
     r"\b(?:too (?:large|big|much)|(?:does|do|did) ?n(?:o|')t fit|not enough (?:memory|room))\b[^\n]{0,40}"
     r"\b(?:gpu|vram|device memory)\b"
     r"|\b(?:gpu|vram|device)\b[^\n]{0,40}\b(?:out of memory|memory (?:is )?(?:full|exhausted|exceeded))\b"
@@ -81,7 +83,7 @@ _SAMPLES = (
 )
 _DATA = words(
     r"^[\w.]*(?:Corrupt|Truncat|Malformed|BadFile|BadImage|Tiff|Dicom|Nifti|Nrrd|Parquet)\w*:"
-    r"|^zlib\.error:|^lmdb\.\w*Error:|^[\w.]*(?:Dataset(?:NotFound|Generation)|NonMatching)\w*Error\b|^[\w.]*(?:LZMA|Zlib|Zstd|Gzip|Zip|Tar|Decompress)\w*(?:Error|Exception):"
+    r"|^zlib\.error:|^lmdb\.\w*Error:|^[\w.]*(?:Dataset(?:NotFound|Generation)|NonMatching)\w*Error\b|^[\w.]*(?:LZMA|Zlib|Zstd|Gzip|Zip|Tar|Decompress)[\w.]*(?:Error|Exception):"
     rf"|\b(?:not an?|invalid|bad|broken|unsupported|unknown) (?:valid )?(?:{_FORMATS})\b|\bmagic (?:bytes|numbers?)\b"
     rf"|\b(?:{_SAMPLES}|archives?|headers?|streams?|records?|data ?sets?)\b[^\n]{{0,40}}\b(?:{_ENDED})\b"
     rf"|\b(?:corrupt(?:ed)?|damaged|truncated|malformed|unreadable) (?:\w+ )?(?:{_SAMPLES}|archives?"
@@ -95,6 +97,9 @@ _DATA = words(
     r"|!\s*[\w.]+\.empty\(\)|Image(?:File|Series)Reader|\bImageIO\("
     # Tables without what is read of them.
     r"|\bcolumns?\b[^\n]{0,40}\b(?:not found|missing)\b|\bare in the \[columns\]"
+    # Samples without what is taken from them.
+    r"|\b(?:keys?|fields?|extensions?)\b[^\n]{0,60}\b(?:missing|not found|not present|absent)\b[^\n]{0,30}"
+    r"\b(?:sample|record|example|row|shard)\b|\bdid(?:n't| not) find \[[^\n]*\] in \["
     # Nothing to learn from.
     r"|Found array with 0 (?:sample|feature)"
     rf"|\bno (?:\w+ )?(?:{_SAMPLES}|data|data ?sets?|entries|items|pairs|shards?)\b[^\n]{{0,40}}"

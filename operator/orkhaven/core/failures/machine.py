@@ -15,8 +15,10 @@ _CUDA_MEMORY = words(
     r"|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation|cuda runtime error \(2\)"
     # What they say where there is too little for their own handle or workspace.
     r"|CUBLAS_STATUS_NOT_INITIALIZED|CUDNN_STATUS_INTERNAL_ERROR|Unable to find a valid cuDNN algorithm"
-    r"|OOM when allocating tensor(?![^\n]*(?:device:CPU:|allocator (?:mkl)?cpu\b))|RESOURCE_EXHAUSTED: Out of memory|Cuda failure 'out of memory'"
+    r"|OOM when allocating tensor(?![^\n]*(?:device:CPU:|allocator (?:mkl)?cpu\b))|Resource[_ ]exhausted: (?:Out of memory|OOM)|Cuda failure 'out of memory'"
     r"|cudaMalloc(?:Async)? failed: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
+    r"|Out of memory (?:while trying to allocate|allocating) \d+ bytes|CUDA (?:memory )?allocation failed"
+    r"|bad_alloc: out_of_memory"
     # The allocator of torch asks NVML what to say of memory that is full, and is not answered.
     r"|NVML_SUCCESS == r INTERNAL ASSERT FAILED"
     r"|ResourceExhaustedError[^\n]*failed to allocate memory"
@@ -40,7 +42,7 @@ _HOST_MEMORY = words(
     r"|Memory allocation still failed|memory allocation of \d+ bytes failed"
     # What watches over a node's memory before the kernel has to: Ray, Dask.
     r"|node running low on memory|(?:exceeds|above) the memory usage threshold|ray\.exceptions\.OutOfMemoryError"
-    r"|exceeded \d+% memory budget"
+    r"|exceeded \d+% memory budget|RayOutOfMemoryError|More than \d+% of the memory on node"
     r"|oom-kill(?:er)? event|Out of memory: Kill(?:ed)? process|Memory cgroup out of memory"
     r"|(?:exitcode|Signal) ?:? ?-?9\b[^\n]*SIGKILL|SIGKILL\(-9\)|exitcode\s*: -9\b|died with <Signals\.SIGKILL"
 )
@@ -60,7 +62,7 @@ _HARDWARE = words(
     r"|system not yet initialized"
     r"|Failed to initialize NVML|CUDA unknown error - this may be due to|cudaErrorDevicesUnavailable"
     r"|row remapping fail"
-    r"|nvidia-container-cli: (?:detection|device) error|hardware stack error|NVLink (?:fatal )?error"
+    r"|nvidia-container-cli: (?:(?:detection|device) error|initialization error: (?:nvml|driver))|hardware stack error|NVLink (?:fatal )?error"
     r"|cudaErrorMps\w+|to the MPS (?:control daemon|server)|MPS server is not ready"
 )
 _NO_DEVICE = words(r"no CUDA-capable device")

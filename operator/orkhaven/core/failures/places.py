@@ -10,12 +10,15 @@ import re
 from orkhaven.api import Reason
 from orkhaven.core.failures.cause import Diagnosis
 from orkhaven.core.failures.evidence import Evidence
+from orkhaven.core.failures.needles import words
 from orkhaven.core.failures.traces import Raised
-from orkhaven.core.failures.words import sentence
+from orkhaven.core.failures.words import LONGEST_TEXT, said, sentence
 
 _OF_STATE = re.compile(
     r"(?:load|from|restore|set)_(?:model_|optimizer_)?state(?:_dict)?$|load_checkpoint|restore_checkpoint"
 )
+_OF_THE_PROGRAM = ("empty parameter list", "more than one parameter group", "non-leaf Tensor")
+"""What constructors of optimizers say of what no parameter of a run makes."""
 _MAKING = frozenset({"__init__", "__post_init__", "__new__"})
 """What makes an object of its arguments."""
 
@@ -36,13 +39,31 @@ _OF_DATA = re.compile(
 )
 
 
+_UNSET = words(r"\b\w+_\w+ (?:is|was) not (?:defined|set|in your environment)\b")
+_SPEAKS_OF_DATA = re.compile(r"JSON parse error|DatasetGeneration|\bdata ?set\b", re.IGNORECASE)
+
+
+def tells_of_data(raised: Raised) -> bool:
+    """Whether an exception says by its words or its place that data was read."""
+    return _SPEAKS_OF_DATA.search(raised.statement) is not None or _of_file(raised) == Reason.DATA_ERROR
+
+
 def by_place(e: Evidence, kind: str, raised: Raised) -> Diagnosis | None:
     """The cause of an exception of type `kind` that was raised while a stored state, a file, a name or the arguments of
     an object were taken."""
-    if not raised.inside or kind == "TypeError":
+    if kind == "TypeError":
+        return _without_a_path(e, raised)
+    if not raised.inside or any(map(raised.message.__contains__, _OF_THE_PROGRAM)):
         return None
     reason = _of_file(raised) if kind in _OF_FILES else _of_library(kind, raised)
     return None if reason is None else Diagnosis(reason=reason, message=sentence(e))
+
+
+def _without_a_path(e: Evidence, raised: Raised) -> Diagnosis | None:
+    """A path that is None, in a log that tells of a variable which nobody has set; nnU-Net goes on without it."""
+    if "os.pathlike object, not nonetype" not in raised.message.lower():
+        return None
+    return said(e, e.text[-LONGEST_TEXT:], Reason.CONFIG_ERROR, _UNSET)
 
 
 def _of_file(raised: Raised) -> Reason | None:

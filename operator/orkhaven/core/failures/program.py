@@ -9,6 +9,8 @@ from orkhaven.core.failures.cause import Diagnosis
 from orkhaven.core.failures.evidence import Evidence
 from orkhaven.core.failures.machine import infrastructure
 from orkhaven.core.failures.needles import words
+from orkhaven.core.failures.places import tells_of_data
+from orkhaven.core.failures.traces import fatal
 from orkhaven.core.failures.words import Rule, said, sentence
 
 _CHECKPOINT = words(
@@ -40,6 +42,7 @@ _DATA = words(
     r"|Compressed file ended before|File is not a zip file"
     r"|CRC check failed|Unable to (?:synchronously )?open (?:file|object)(?![^\n]*unable to lock file)"
     r"|Can't (?:synchronously )?read data \(|EOF: reading (?:magic|array)|Invalid data found when processing input"
+    r"|(?:suitable|matching) (?:reader|decoder|codec|plugin) for (?:the )?(?:file|image)|unexpected end of data"
     # Headers of NIfTI and DICOM, series and tags; stores of zarr; tables and records.
     r"|Header(?:Data|Type)Error\b|only supports orthonormal direction cosines|ImageSeriesReader\([^)\n]*\): Size mismatch"
     r"|(?-i:'File(?:Meta)?Dataset' object has no attribute '[A-Z])|(?:Group|Array|Path|Node)NotFoundError"
@@ -76,6 +79,16 @@ def data_error(e: Evidence, text: str) -> Diagnosis | None:
     return said(e, text, Reason.DATA_ERROR, _DATA)
 
 
+def decoded(e: Evidence, text: str) -> Diagnosis | None:
+    """JSON that is none, where another exception of the chain, or who was reading, tells that it was data. Before the
+    configuration, which it most often is."""
+    if "JSONDecodeError" in text and any(tells_of_data(one) for one in fatal(e.text)):
+        return said(e, text, Reason.DATA_ERROR, _DECODED)
+    return None
+
+
+_DECODED = words(r"JSONDecodeError")
+
 _IMPORT = words(
     r"^(ModuleNotFoundError|ImportError)\b.*|No module named|cannot open shared object file|undefined symbol:"
     r"|version `\w+_[\d.]+' not found"
@@ -85,6 +98,8 @@ _IMPORT = words(
     r"|requires? (?:the )?[`'\"]?[\w-]+[`'\"]? (?:library|package) but"
     r"|Symbol not found:|module (?:was )?compiled (?:against|using) (?:ABI |API |NumPy )"
     r"|operator \w+::\w+ does not exist|^[\w.]*OptionalImportError\b"
+    # MONAI, where no reader that knows such a file is there.
+    r"|suitable reader for file: \S+\.(?:nii|dcm|nrrd|mh[ad])[^\0]*registered: \[(?![^\]]*(?:Nibabel|ITK|Nrrd|Pydicom))"
 )
 
 
@@ -135,6 +150,7 @@ _CONFIG = words(
     r"|InvalidAccessKeyId|AccessDenied|SignatureDoesNotMatch|DefaultCredentialsError|Authentication failed"
     r"|password authentication failed|CERTIFICATE_VERIFY_FAILED"
     r"|\((?:NoSuchBucket|ExpiredToken\w*|InvalidToken|40[13])\) when calling|NoRegionError|ProfileNotFound"
+    r"|\bgated repo|request access at"
     r"|KeyError: (?-i:'[A-Z][A-Z0-9_]{2,}')(?!\n[^\n]*\benum\.py )"
     r"|(?:No such file|does not exist|not found)[^\n]*\.(?:ya?ml|toml|cfg|ini|json)\b"
     r"|environment variable[^\n]*(?:expected|not set|missing|required|must)"
@@ -258,6 +274,7 @@ PROGRAM: tuple[Rule, ...] = (
     checkpoint,  # before data and shapes: torch lists shapes of a checkpoint that does not fit
     import_error,
     data_error,
+    decoded,
     infrastructure,
     diverged,
     cuda_error,
