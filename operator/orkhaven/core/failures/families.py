@@ -49,13 +49,15 @@ _GPUS = words(
 
 _CHECKPOINT = words(
     # Not of torch.utils.checkpoint, which stores activations.
-    rf"\b(?<!utils\.)(?:checkpoint|ckpt|state[_ ]dict|pre-?trained weights|snapshot)s?\b[^\n]{{0,100}}\b(?:{_MISSED}|{_ENDED}"
+    rf"\b(?<!utils\.)(?:checkpoint|ckpt|state[_ ]dict|pre-?trained weights|snapshot)s?\b[^\n]{{0,100}}\b(?:{_MISSED}"
+    rf"|{_ENDED}"
     r"|mismatch\w*|incompatible|unexpected|not present|(?:an)?other|different|written by|saved (?:by|with))\b"
     r"|\b(?:can ?not|could not|can't|unable to|failed to) (?:load|read|restore|resume|open|find)\b[^\n]{0,40}"
     r"\b(?:checkpoint|ckpt|state[_ ]dict|weights|snapshot)s?\b"
     r"|\b(?:missing|not found|not present|unexpected)\b[^\n]{0,40}\b(?:checkpoint|ckpt|state[_ ]dict)s?\b"
     r"|^(?!torch\.utils)[\w.]*Checkpoint\w*(?:Error|Exception|NotFound|Mismatch)\w*\b"
-    r"|\bcheckpoint (?:being loaded|contains only)\b|\b(?:weight file containing|weights from file|saved (?:weights|layers))\b"
+    r"|\bcheckpoint (?:being loaded|contains only)\b|\b(?:weight file containing|weights from file|saved (?:weights"
+    r"|layers))\b"
     r"|^KeyError: 'pytorch-lightning_version'"
     r"|\bcan ?not resume\b|^KeyError: ['\"][\w.]*(?:state_dict|checkpoint)"
     # Weights in the containers of others: ONNX, Hugging Face.
@@ -83,7 +85,8 @@ _SAMPLES = (
 )
 _DATA = words(
     r"^[\w.]*(?:Corrupt|Truncat|Malformed|BadFile|BadImage|Tiff|Dicom|Nifti|Nrrd|Parquet)\w*:"
-    r"|^zlib\.error:|^lmdb\.\w*Error:|^[\w.]*(?:Dataset(?:NotFound|Generation)|NonMatching)\w*Error\b|^[\w.]*(?:LZMA|Zlib|Zstd|Gzip|Zip|Tar|Decompress)[\w.]*(?:Error|Exception):"
+    r"|^zlib\.error:|^lmdb\.\w*Error:|^[\w.]*(?:Dataset(?:NotFound|Generation)|NonMatching)\w*Error\b"
+    r"|^tarfile\.\w*Error:|^[\w.]*(?:LZMA|Zlib|Zstd|Gzip|Zip|(?-i:Tar)|Decompress)\w*(?:Error|Exception):"
     rf"|\b(?:not an?|invalid|bad|broken|unsupported|unknown) (?:valid )?(?:{_FORMATS})\b|\bmagic (?:bytes|numbers?)\b"
     rf"|\b(?:{_SAMPLES}|archives?|headers?|streams?|records?|data ?sets?)\b[^\n]{{0,40}}\b(?:{_ENDED})\b"
     rf"|\b(?:corrupt(?:ed)?|damaged|truncated|malformed|unreadable) (?:\w+ )?(?:{_SAMPLES}|archives?"
@@ -104,16 +107,18 @@ _DATA = words(
     r"|Found array with 0 (?:sample|feature)"
     rf"|\bno (?:\w+ )?(?:{_SAMPLES}|data|data ?sets?|entries|items|pairs|shards?)\b[^\n]{{0,40}}"
     r"\b(?:found|left|in|under|match)\b"
-    rf"|\b(?:could not|did not|couldn't|didn't|can ?not) find any (?:\w+ ){{0,2}}(?:{_SAMPLES}|data|entries|items|pairs)\b"
-    rf"|\b(?:found|has|have) (?:0|zero|no) (?:\w+ )?(?:{_SAMPLES}|data|entries|items|pairs|shards?)\b"
+    rf"|\b(?:could not|did not|couldn't|didn't|can ?not) find any (?:\w+ ){{0,2}}(?:{_SAMPLES}|data|entries|items"
+    rf"|pairs)\b"
+    rf"|\bfound (?:0|zero|no) (?:\w+ )?(?:{_SAMPLES}|data|entries|items|pairs|shards?)\b"
+    rf"|\b(?:has|have) (?:0|zero|no) (?:\w+ )?(?:{_SAMPLES})\b"
     rf"|\b(?:{_SAMPLES}) have (?:errors|problems)\b"
     rf"|\b(?:{_SAMPLES})\b[^\n]{{0,30}}\b(?:ha(?:ve|s) no|without|(?:is|are) (?:missing|empty))\b"
     r"|\bdata ?set\b[^\n]{0,40}\b(?:incomplete|missing|empty|not found)\b"
     r"|\b(?:target|label|mask|class|ground truth)\w*\b[^\n]{0,80}"
     r"\b(?:but expected only|out of (?:range|bounds)|(?:unexpected|unknown|invalid) (?:value|class|label)s?)\b"
     # Annotations that lie nowhere.
-    r"|\b(?:bbox|box|bboxes|boxes|keypoints?|landmarks?|polygons?)\b[^\n]{0,160}\b(?:in the range|out of (?:range|bounds)"
-    r"|outside|positive (?:height|width|area)|less than or equal|degenerate)\b"
+    r"|\b(?:bbox|box|bboxes|boxes|keypoints?|landmarks?|polygons?)\b[^\n]{0,160}\b(?:in the range|out of (?:range"
+    r"|bounds)|outside|positive (?:height|width|area)|less than or equal|degenerate)\b"
     r"|\binvalid (?:bounding )?box(?:es)?\b(?! (?:format|type|mode))"
     # A file that is not there, or not of its kind, among what is called data.
     r"|^(?:FileNotFound|IsADirectory|NotADirectory)Error\b[^\n]*'[^'\n]*\b(?:data|datasets?|images?(?:Tr|Ts)?"
@@ -163,20 +168,21 @@ _CONFIG = words(
     r"\b(?:director(?:y|ies)|folders?|dirs?)\b|\b(?:director(?:y|ies)|folder|dir|path)\b[^\n]{0,60}\bnot write?able\b"
     r"|\b(?:check|no|insufficient|missing|lacks?|without) (?:\w+ ){0,2}(?:permissions?|privileges)\b"
     r"|\[Errno 1\] Operation not permitted"
-    r"|\bnot logged in\b|\bnot have (?:\w+ )?permissions?\b|\boffline mode is enabled\b|\berror code:? 40[13]\b"
+    r"|\b(?:user|you|client|account) (?:is |are )?not logged in\b|\bnot have (?:\w+ )?permissions?\b"
+    r"|\boffline mode is enabled\b|\berror code:? 40[13]\b"
     r"|\b40[13]\b[^\n]{0,40}\b(?:unauthorized|forbidden)\b|HTTP Error 40[13]\b|\bstatus(?:[ _]code)?[:= ]+40[13]\b"
 )
 
 _NETWORK = words(
     r"\b(?:could ?n[o']t|could not|can ?not|can't|unable to|failed to) (?:be )?(?:connect|reach|resolve host)\w*\b"
     r"|\bcheck your (?:internet |network )?connection\b|\bcoordination (?:service|agent)\b|\bbarrier has failed\b"
-    r"|\b(?:connection|server|session|socket|endpoint|host) (?:was |is |has been |has |were )?(?:closed|dropped|lost"
+    r"|\b(?:connection|server|socket|endpoint|host) (?:was |is |has been |has |were )?(?:closed|dropped|lost"
     r"|aborted|broken|disconnected|unreachable|timed out|interrupted)\b"
     r"|\b(?:initiali[sz]ation|request|download|upload|connect\w*|read|query) (?:operation )?(?:has |had )?timed out\b"
     r"|^(?:socket\.timeout|TimeoutError|urllib\.error\.URLError)\b[^\n]*\btimed out\b"
 )
 
-_SPACE = words(r"\bnot enough (?:free )?(?:disk )?space\b|\bdisk (?:is )?full\b")
+_SPACE = words(r"\bnot enough (?:free |disk |free disk )space\b|\bdisk (?:is )?full\b")
 
 _MODULES = words(
     r"\b(?:requires?|needs?)\b[^\n]{0,60}\bto be installed\b|\b(?:package|library|module|dependency)\b[^\n]{0,40}"
@@ -210,7 +216,8 @@ _PARAMS = words(
     r"|\b(?!y_)[a-z]\w*_\w+ (?:should|must|has to|needs to) be (?:between|in (?:the )?(?:range|interval)|positive"
     r"|non-?negative|greater|less|at least|an? (?:int|float|odd|even|multiple))\b"
     r"|^[\w.]+: `?--[\w-]+`? (?:requires|must|can ?not|needs|should)\b|\bbatch related parameters\b"
-    r"|\b(?:crop|patch|roi|tile|window)(?:[_ ]size)?\b[^\n]{0,60}\b(?:larger|greater|bigger|smaller|not exceed|exceeds)\b"
+    r"|\b(?:crop|patch|roi|tile|window)(?:[_ ]size)?\b[^\n]{0,60}\b(?:larger|greater|bigger|smaller|not exceed"
+    r"|exceeds)\b"
     # A metric that is watched and that nobody logs, and what else Lightning takes for a wrong configuration.
     r"|\bmonitored key\b|^[\w.]*MisconfigurationException:"
     # Layers that a parameter names.

@@ -15,7 +15,8 @@ _CUDA_MEMORY = words(
     r"|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation|cuda runtime error \(2\)"
     # What they say where there is too little for their own handle or workspace.
     r"|CUBLAS_STATUS_NOT_INITIALIZED|CUDNN_STATUS_INTERNAL_ERROR|Unable to find a valid cuDNN algorithm"
-    r"|OOM when allocating tensor(?![^\n]*(?:device:CPU:|allocator (?:mkl)?cpu\b))|Resource[_ ]exhausted: (?:Out of memory|OOM)|Cuda failure 'out of memory'"
+    r"|OOM when allocating tensor(?![^\n]*(?:device:CPU:|allocator (?:mkl)?cpu\b))"
+    r"|Resource[_ ]exhausted: Out of memory|Cuda failure 'out of memory'"
     r"|cudaMalloc(?:Async)? failed: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
     r"|Out of memory (?:while trying to allocate|allocating) \d+ bytes|CUDA (?:memory )?allocation failed"
     r"|bad_alloc: out_of_memory"
@@ -62,7 +63,8 @@ _HARDWARE = words(
     r"|system not yet initialized"
     r"|Failed to initialize NVML|CUDA unknown error - this may be due to|cudaErrorDevicesUnavailable"
     r"|row remapping fail"
-    r"|nvidia-container-cli: (?:(?:detection|device) error|initialization error: (?:nvml|driver))|hardware stack error|NVLink (?:fatal )?error"
+    r"|nvidia-container-cli: (?:(?:detection|device) error|initialization error: (?:nvml|driver))|hardware stack error"
+    r"|NVLink (?:fatal )?error"
     r"|cudaErrorMps\w+|to the MPS (?:control daemon|server)|MPS server is not ready"
 )
 _NO_DEVICE = words(r"no CUDA-capable device")
@@ -159,7 +161,8 @@ _INFRASTRUCTURE = words(
     r"|RendezvousTimeoutError|RendezvousConnectionError"
     r"|\b50[0234]\b[^\n]{0,40}(Server Error|Bad Gateway|Unavailable|Gateway Time-?out|Internal)|\bSlowDown\b"
     r"|Too Many Requests"
-    r"|Socket Timeout|EndpointConnectionError|RemoteDisconnected|IncompleteRead|SSLEOFError|Max retries exceeded(?![^\n]*CERTIFICATE_VERIFY_FAILED)"
+    r"|Socket Timeout|EndpointConnectionError|RemoteDisconnected|IncompleteRead|SSLEOFError"
+    r"|Max retries exceeded(?![^\n]*CERTIFICATE_VERIFY_FAILED)"
     r"|Network is unreachable"
     r"|No route to host|Address already in use|\[Errno (?:37|70|71|98|10[0-4]|107|108|11[0-3]|116|117|121)\]"
     # Locks of a network's file system, HDF5's among them.

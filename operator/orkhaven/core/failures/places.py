@@ -38,7 +38,6 @@ _OF_DATA = re.compile(
     r"|annotations?|volumes?|samples?|dicom|nifti|csv|parquet|tar|mmtar|tarfile|shards?)(?![a-z])"
 )
 
-
 _UNSET = words(r"\b\w+_\w+ (?:is|was) not (?:defined|set|in your environment)\b")
 _SPEAKS_OF_DATA = re.compile(r"JSON parse error|DatasetGeneration|\bdata ?set\b", re.IGNORECASE)
 

@@ -44,9 +44,11 @@ _DATA = words(
     r"|Can't (?:synchronously )?read data \(|EOF: reading (?:magic|array)|Invalid data found when processing input"
     r"|(?:suitable|matching) (?:reader|decoder|codec|plugin) for (?:the )?(?:file|image)|unexpected end of data"
     # Headers of NIfTI and DICOM, series and tags; stores of zarr; tables and records.
-    r"|Header(?:Data|Type)Error\b|only supports orthonormal direction cosines|ImageSeriesReader\([^)\n]*\): Size mismatch"
+    r"|Header(?:Data|Type)Error\b|only supports orthonormal direction cosines"
+    r"|ImageSeriesReader\([^)\n]*\): Size mismatch"
     r"|(?-i:'File(?:Meta)?Dataset' object has no attribute '[A-Z])|(?:Group|Array|Path|Node)NotFoundError"
-    r"|DataLossError[^\n]*(?:corrupted|truncated) record|(?:JSON|CSV) parse error|ElementTree\.ParseError|XMLSyntaxError"
+    r"|DataLossError[^\n]*(?:corrupted|truncated) record|(?:JSON|CSV) parse error|ElementTree\.ParseError"
+    r"|XMLSyntaxError"
     r"|num_samples should be a positive integer value, but got num_samples ?= ?0"
     r"|Found 0 (?:files|images) in|Couldn't find any class folder|Not a gzipped file|decompressing data"
     r"|premature end of (?:JPEG|data)"
@@ -79,6 +81,9 @@ def data_error(e: Evidence, text: str) -> Diagnosis | None:
     return said(e, text, Reason.DATA_ERROR, _DATA)
 
 
+_DECODED = words(r"JSONDecodeError")
+
+
 def decoded(e: Evidence, text: str) -> Diagnosis | None:
     """JSON that is none, where another exception of the chain, or who was reading, tells that it was data. Before the
     configuration, which it most often is."""
@@ -86,8 +91,6 @@ def decoded(e: Evidence, text: str) -> Diagnosis | None:
         return said(e, text, Reason.DATA_ERROR, _DECODED)
     return None
 
-
-_DECODED = words(r"JSONDecodeError")
 
 _IMPORT = words(
     r"^(ModuleNotFoundError|ImportError)\b.*|No module named|cannot open shared object file|undefined symbol:"
@@ -182,7 +185,8 @@ _SHAPES = words(
     r"|Kernel size can't be greater|Dimension out of range|inhomogeneous (?:shape|part)"
     r"|Expected more than 1 value per channel|must be the same as (?:the )?input size|Expected \d+D"
     r"|Incompatible shapes|input\.size\(-1\) must be equal|expected input\["
-    r"|must have the same (?:number of dimensions|size|shape|(?:first|last|leading|batch|inner) dim)|Trying to resize storage that is not resizable"
+    r"|must have the same (?:number of dimensions|size|shape|(?:first|last|leading|batch|inner) dim)"
+    r"|Trying to resize storage that is not resizable"
     r"|all input arrays must have the same shape|all the input array dimensions|cannot reshape (?:array|tensor)"
     r"|doesn't match the broadcast shape|only batches of spatial targets"
     r"|The expanded size of the tensor|inconsistent (?:tensor size|numbers of samples)|shapes? mismatch"
