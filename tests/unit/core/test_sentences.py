@@ -107,6 +107,11 @@ PAIRS = {
         "OSError: [Errno 28] No space left on device: '/dev/shm/psm_1'",
         "OSError: [Errno 28] No space left on device: '/scratch/shm/psm_1'",
     ),
+    "a bus error of a rank": Pair(
+        "SharedMemory",
+        "exitcode  : -7 (pid: 138)\ntraceback : Signal 7 (SIGBUS) received by PID 138",
+        "exitcode  : -11",
+    ),
     # --- network and storage
     "an export's locks": Pair(
         "Infrastructure",
@@ -122,6 +127,11 @@ PAIRS = {
         "Infrastructure",
         "OSError: [Errno 108] Cannot send after transport endpoint shutdown",
         "OSError: [Errno 106] is odd",
+    ),
+    "a file that an export still has open": Pair(
+        "Infrastructure",
+        "OSError: [Errno 16] Device or resource busy: '.nfs00000000000f46'",
+        "OSError: [Errno 16] Device or resource busy: '/dev/video0'",
     ),
     "a hub that is not reached": Pair(
         "Infrastructure",
@@ -219,6 +229,11 @@ PAIRS = {
     "an archive that is cut": Pair(
         "DataError", "tarfile.ReadError: unexpected end of data", "mylib.StartError: unexpected state"
     ),
+    "a header that is cut": Pair(
+        "DataError",
+        "struct.error: unpack_from requires a buffer of at least 4 bytes",
+        "struct.error: required argument is not an integer",
+    ),
     "no box within an image": Pair(
         "DataError",
         "ValueError: Expected x_max for bbox (0.1, 0.2, 1.4, 0.6) to be in the range [0.0, 1.0], got 1.4.",
@@ -229,6 +244,7 @@ PAIRS = {
         "AssertionError: No valid data found in my_dataset_train.",
         "AssertionError: no valid plan was made",
     ),
+    "nothing to learn from": Pair("DataError", "ValueError: Empty training data.", "ValueError: empty training plan"),
     "nothing was found": Pair(
         "DataError", "RuntimeError: Found 0 images below /d", "RuntimeError: found 0 more steps to do"
     ),
@@ -401,6 +417,45 @@ def test_json_of_data_is_told_by_what_followed() -> None:
     chain = direct.join((raised(NO_JSON), raised("datasets.DatasetGenerationError: while generating the dataset")))
     assert classify(Evidence(exit_code=1, text=chain)).reason == "DataError"
     assert classify(Evidence(exit_code=1, text=raised(NO_JSON))).reason == "ConfigError"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("optimizer.load_state_dict(checkpoint['optimizer'])", "CheckpointError"),
+        ("self.epoch = ckpt['optimizer']", "CheckpointError"),
+        ("name = batch['optimizer']", "UserException"),
+        ("checkpoints.append(batch['optimizer'])", "UserException"),
+    ],
+)
+def test_what_a_checkpoint_lacks_is_told_by_the_line_that_takes_it(code: str, reason: str) -> None:
+    text = f'Traceback (most recent call last):\n  File "/app/train.py", line 3, in main\n    {code}\n    ^^^^\n'
+    assert classify(Evidence(exit_code=1, text=f"{text}KeyError: 'optimizer'")).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("assert torch.cuda.is_available()", "GpuSetup"),
+        ("assert not torch.isnan(loss).any()", "Diverged"),
+        ("assert os.path.exists(args.resume)", "CheckpointError"),
+        ("assert os.path.isfile(args.config_file)", "ConfigError"),
+        ("assert Path(cfg.data_root).is_dir()", "DataError"),
+        ("assert os.path.isdir(cfg.data_root)", "DataError"),
+        ("assert os.path.isdir(out)", "UserException"),
+        ("assert (boxes[:, 2] >= boxes[:, 0]).all()", "DataError"),
+        ("assert image.shape == mask.shape", "ShapeMismatch"),
+        ("assert self.ready", "UserException"),
+        ("assert step < self.total", "UserException"),
+    ],
+)
+def test_a_check_without_a_sentence_is_told_by_its_source(code: str, reason: str) -> None:
+    text = f'Traceback (most recent call last):\n  File "/app/train.py", line 3, in main\n    {code}\nAssertionError'
+    found = classify(Evidence(exit_code=1, text=text))
+    assert found.reason == reason
+    assert reason == "UserException" or code in found.message
+    spoken = classify(Evidence(exit_code=1, text=f"{text}: that is odd"))
+    assert spoken.reason == "UserException", "a sentence counts more than the source"
 
 
 def test_a_path_that_is_none_is_a_variable_that_nobody_has_set() -> None:

@@ -92,7 +92,8 @@ _DATA = words(
     rf"|\b(?:corrupt(?:ed)?|damaged|truncated|malformed|unreadable) (?:\w+ )?(?:{_SAMPLES}|archives?"
     rf"|headers?|streams?)\b"
     r"|\b(?:unsupported|unknown|missing) image (?:file )?(?:format|type)\b|\bunsupported (?:or missing )?image\b"
-    r"|\bformat not recogni[sz]ed\b|\binvalid data found\b|\bn_samples=0\b|\bclass values must be\b"
+    r"|\bformat not recogni[sz]ed\b|\binvalid data found\b|\bunpack\w* requires a buffer\b|\bn_samples=0\b"
+    r"|\bclass values must be\b"
     r"|\((?:NoSuchKey|404)\) when calling"
     r"|\b(?:could not|can ?not|can't|unable to|failed to) (?:read|decode|load|open|parse) (?:the |an? )?"
     r"(?:image|volume|scan|slice|mask|sample|header|video|frame|dicom|nifti)\b"
@@ -100,6 +101,7 @@ _DATA = words(
     r"|!\s*[\w.]+\.empty\(\)|Image(?:File|Series)Reader|\bImageIO\("
     # Tables without what is read of them.
     r"|\bcolumns?\b[^\n]{0,40}\b(?:not found|missing)\b|\bare in the \[columns\]"
+    r"|\bempty (?:training|validation|test) (?:data|set|split)"
     # Samples without what is taken from them.
     r"|\b(?:keys?|fields?|extensions?)\b[^\n]{0,60}\b(?:missing|not found|not present|absent)\b[^\n]{0,30}"
     r"\b(?:sample|record|example|row|shard)\b|\bdid(?:n't| not) find \[[^\n]*\] in \["

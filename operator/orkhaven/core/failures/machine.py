@@ -111,6 +111,7 @@ _SHARED = words(
     r"|unable to write to file </torch_"
     r"|unable to (open|allocate) shared memory|Error while creating shared memory segment|shm_open"
     r"|shared memory object </torch_"
+    r"|exitcode\s*: -7\b|Signal 7 \(SIGBUS\)|died with <Signals\.SIGBUS"
     r"|size of /dev/shm|posix_fallocate failed"
     # Semaphores and arrays of multiprocessing are files there, of which the message says nothing; the place does.
     r"|No space left on device\b[^\0]*\n[^\n]*\bmultiprocessing/(?:synchronize|shared_memory|heap)\.py "
@@ -166,7 +167,8 @@ _INFRASTRUCTURE = words(
     r"|Network is unreachable"
     r"|No route to host|Address already in use|\[Errno (?:37|70|71|98|10[0-4]|107|108|11[0-3]|116|117|121)\]"
     # Locks of a network's file system, HDF5's among them.
-    r"|unable to lock file|No locks available|file lock '[^'\n]*' could not be acquired"
+    r"|\[Errno 16\] Device or resource busy: '[^'\n]*\.nfs|unable to lock file|No locks available"
+    r"|file lock '[^'\n]*' could not be acquired"
     r"|Timed out (?:after \d+ \w+ )?waiting for clients"
     r"|(?:wait|store|client socket has) timed? ?out|\bBroken ?pipe\b|Gloo connectFullMesh failed"
     r"|connect\(\) timed out"

@@ -29,6 +29,23 @@ _REGISTRY = re.compile(
 )
 """What looks a thing up by the name that a parameter has."""
 
+_OF_A_CHECKPOINT = re.compile(
+    r"load_state_dict\(|(?<![A-Za-z])(?:checkpoint|ckpt|state_dict|pretrained(?:_\w+)?|snapshot)\["
+)
+"""Code that takes a part of a stored state."""
+
+_THERE = r"^(?=.*\b(?:exists|isfile|isdir|is_file|is_dir)\()"
+_ASSERTED: tuple[tuple[Reason, re.Pattern[str]], ...] = (
+    (Reason.GPU_SETUP, re.compile(r"cuda\.is_available\(|device_count\(\)")),
+    (Reason.DIVERGED, re.compile(r"\b(?:isnan|isfinite|isinf)\(")),
+    (Reason.CHECKPOINT_ERROR, re.compile(rf"{_THERE}.*(?:checkpoint|ckpt|resume|weights|pretrained)")),
+    (Reason.CONFIG_ERROR, re.compile(rf"{_THERE}.*(?<![a-z])(?:config|cfg|ya?ml)(?:_file|_path)?(?![a-z.\[])")),
+    (Reason.DATA_ERROR, re.compile(rf"{_THERE}.*(?:data|image|img|mask|label|annotation|dicom|scan|volume)")),
+    (Reason.DATA_ERROR, re.compile(r"\b\w*box(?:es)?\[.*[<>]=?.*\w*box(?:es)?\[")),
+    (Reason.SHAPE_MISMATCH, re.compile(r"(?:\.shape\b|\.size\(|\.ndim\b|\.dim\(\)).*==|==.*(?:\.shape\b|\.size\()")),
+)
+"""What a check says by its source alone, where nobody has given it a sentence."""
+
 _OF_FILES = frozenset({"FileNotFoundError", "IsADirectoryError", "NotADirectoryError", "UnicodeDecodeError"})
 """A file that is not there, or no such file: whose, says what was reading."""
 _OF_WEIGHTS = re.compile(r"(?<![a-z])(?:serialization|unpickler|checkpoints?|weights|state_dict|safetensors)(?![a-z])")
@@ -54,6 +71,9 @@ def by_place(e: Evidence, kind: str, raised: Raised) -> Diagnosis | None:
         return _without_a_path(e, raised)
     if not raised.inside or any(map(raised.message.__contains__, _OF_THE_PROGRAM)):
         return None
+    if kind == "AssertionError" and not raised.message and raised.code.startswith("assert "):
+        reason = next((reason for reason, pattern in _ASSERTED if pattern.search(raised.code.lower())), None)
+        return None if reason is None else Diagnosis(reason=reason, message=f"{raised.code} ({sentence(e)})")
     reason = _of_file(raised) if kind in _OF_FILES else _of_library(kind, raised)
     return None if reason is None else Diagnosis(reason=reason, message=sentence(e))
 
@@ -79,7 +99,9 @@ def _of_file(raised: Raised) -> Reason | None:
 
 
 def _of_library(kind: str, raised: Raised) -> Reason | None:
-    """Not of functions of the project, which have any name."""
+    """Not of functions of the project, which have any name; but what they take out of a checkpoint is not in it."""
+    if kind == "KeyError" and _OF_A_CHECKPOINT.search(raised.code):
+        return Reason.CHECKPOINT_ERROR
     if raised.inside in raised.frames:
         return None
     file, _, function = raised.inside.rpartition(" ")
