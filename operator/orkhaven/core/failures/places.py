@@ -49,10 +49,12 @@ _ASSERTED: tuple[tuple[Reason, re.Pattern[str]], ...] = (
 _OF_FILES = frozenset({"FileNotFoundError", "IsADirectoryError", "NotADirectoryError", "UnicodeDecodeError"})
 """A file that is not there, or no such file: whose, says what was reading."""
 _OF_WEIGHTS = re.compile(r"(?<![a-z])(?:serialization|unpickler|checkpoints?|weights|state_dict|safetensors)(?![a-z])")
-_OF_CONFIG = re.compile(r"(?<![a-z])(?:conf|configs?|configuration|cfg|settings|ya?ml|toml|hydra)(?![a-z])")
+_OF_CONFIG = re.compile(
+    r"(?<![a-z])(?:conf|configs?|configuration|configparser|cfg|settings|ya?ml|toml|hydra)(?![a-z])"
+)
 _OF_DATA = re.compile(
     r"(?<![a-z])(?:data|datasets?|dataloaders?|datamodules?|loader|readers?|getitem|imread|images?|masks?|labels?"
-    r"|annotations?|volumes?|samples?|dicom|nifti|csv|parquet|tar|mmtar|tarfile|shards?)(?![a-z])"
+    r"|annotations?|volumes?|samples?|dicom|nifti|csv|parquet|parsers|tar|mmtar|tarfile|shards?)(?![a-z])"
 )
 
 _UNSET = words(r"\b\w+_\w+ (?:is|was) not (?:defined|set|in your environment)\b")

@@ -42,7 +42,8 @@ _DATA = words(
     r"|Compressed file ended before|File is not a zip file"
     r"|CRC check failed|Unable to (?:synchronously )?open (?:file|object)(?![^\n]*unable to lock file)"
     r"|Can't (?:synchronously )?read data \(|EOF: reading (?:magic|array)|Invalid data found when processing input"
-    r"|(?:suitable|matching) (?:reader|decoder|codec|plugin) for (?:the )?(?:file|image)|unexpected end of data"
+    r"|(?:suitable|matching) (?:reader|decoder|codec|plugin) for (?:the )?(?:file|image)|(?:Read|EOF|OS|Value"
+    r"|Runtime)Error: \W{0,2}unexpected end of data"
     # Headers of NIfTI and DICOM, series and tags; stores of zarr; tables and records.
     r"|Header(?:Data|Type)Error\b|only supports orthonormal direction cosines"
     r"|ImageSeriesReader\([^)\n]*\): Size mismatch"
