@@ -15,8 +15,14 @@ _CUDA_MEMORY = words(
     r"|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation|cuda runtime error \(2\)"
     # What they say where there is too little for their own handle or workspace.
     r"|CUBLAS_STATUS_NOT_INITIALIZED|CUDNN_STATUS_INTERNAL_ERROR|Unable to find a valid cuDNN algorithm"
-    r"|OOM when allocating tensor|RESOURCE_EXHAUSTED: Out of memory|Cuda failure 'out of memory'"
+    r"|OOM when allocating tensor(?![^\n]*(?:device:CPU:|allocator (?:mkl)?cpu\b))"
+    r"|Resource[_ ]exhausted: Out of memory|Cuda failure 'out of memory'"
     r"|cudaMalloc(?:Async)? failed: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
+    r"|Out of memory (?:while trying to allocate|allocating) \d+ bytes|CUDA (?:memory )?allocation failed"
+    r"|bad_alloc: out_of_memory"
+    # The allocator of torch asks NVML what to say of memory that is full, and is not answered.
+    r"|NVML_SUCCESS == r INTERNAL ASSERT FAILED"
+    r"|ResourceExhaustedError[^\n]*failed to allocate memory"
     r"|failed to allocate memory on (?:the )?GPU|cupy\.cuda\.memory\.OutOfMemoryError"
 )
 
@@ -29,8 +35,15 @@ def cuda_memory(e: Evidence, text: str) -> Diagnosis | None:
 _HOST_MEMORY = words(
     r"DataLoader worker .*killed by signal: Killed|^(?:numpy\.\S*)?_?(?:Array)?MemoryError\b|std::bad_alloc"
     r"|DefaultCPUAllocator: (?:can't|not enough|cannot) |\[Errno 12\]"
-    r"|(?:can ?not|can't|could not|failed to|unable to) allocate (?:enough )?memory\b"
-    r"|Unable to allocate [\d.]+ [KMGT]iB"
+    r"|(?:can ?not|can't|could not|failed to|unable to) allocate (?:enough )?memory\b(?! in static TLS)"
+    r"|Unable to allocate (?:[\d.]+ [KMGT]iB|array with shape)"
+    # Allocators of torch, ONNX Runtime, TensorFlow, Arrow, OpenCV, BLAS and Rust.
+    r"|enforce fail at (?:CPUAllocator|alloc_cpu)\.cpp|posix_memalign\b|aligned_alloc\b|std::bad_array_new_length"
+    r"|OOM when allocating tensor[^\n]*(?:device:CPU:|allocator (?:mkl)?cpu\b)|ArrowMemoryError|Insufficient memory"
+    r"|Memory allocation still failed|memory allocation of \d+ bytes failed"
+    # What watches over a node's memory before the kernel has to: Ray, Dask.
+    r"|node running low on memory|(?:exceeds|above) the memory usage threshold|ray\.exceptions\.OutOfMemoryError"
+    r"|exceeded \d+% memory budget|RayOutOfMemoryError|More than \d+% of the memory on node"
     r"|oom-kill(?:er)? event|Out of memory: Kill(?:ed)? process|Memory cgroup out of memory"
     r"|(?:exitcode|Signal) ?:? ?-?9\b[^\n]*SIGKILL|SIGKILL\(-9\)|exitcode\s*: -9\b|died with <Signals\.SIGKILL"
 )
@@ -50,7 +63,8 @@ _HARDWARE = words(
     r"|system not yet initialized"
     r"|Failed to initialize NVML|CUDA unknown error - this may be due to|cudaErrorDevicesUnavailable"
     r"|row remapping fail"
-    r"|nvidia-container-cli: (?:detection|device) error|hardware stack error|NVLink (?:fatal )?error"
+    r"|nvidia-container-cli: (?:(?:detection|device) error|initialization error: (?:nvml|driver))|hardware stack error"
+    r"|NVLink (?:fatal )?error"
     r"|cudaErrorMps\w+|to the MPS (?:control daemon|server)|MPS server is not ready"
 )
 _NO_DEVICE = words(r"no CUDA-capable device")
@@ -67,7 +81,8 @@ _SETUP = words(
     r"no kernel image is available for execution|driver version is insufficient"
     r"|NVIDIA driver on your system is too old"
     r"|Found no NVIDIA driver on your system|is not compatible with the current PyTorch installation"
-    r"|Torch not compiled with CUDA enabled"
+    r"|Torch not compiled with CUDA enabled|mismatches the version that was used to compile"
+    r"|no supported devices found for platform"
     r"|cudaErrorNoKernelImageForDevice|cudaErrorInsufficientDriver|invalid device ordinal|invalid device function"
     r"|device kernel image is invalid|unsupported display driver / cuda driver combination|driver is a stub library"
     r"|PTX JIT compiler library not found"
@@ -96,7 +111,12 @@ _SHARED = words(
     r"|unable to write to file </torch_"
     r"|unable to (open|allocate) shared memory|Error while creating shared memory segment|shm_open"
     r"|shared memory object </torch_"
-    r"|size of /dev/shm"
+    r"|exitcode\s*: -7\b|Signal 7 \(SIGBUS\)|died with <Signals\.SIGBUS"
+    r"|size of /dev/shm|posix_fallocate failed"
+    # Semaphores and arrays of multiprocessing are files there, of which the message says nothing; the place does.
+    r"|No space left on device\b[^\0]*\n[^\n]*\bmultiprocessing/(?:synchronize|shared_memory|heap)\.py "
+    r"|\bSemLock\b[^\0]{0,400}No space left on device"
+    r"|No space left on device[^\n]*/dev/shm/|/dev/shm/[^\n]*No space left on device"
 )
 
 
@@ -142,17 +162,31 @@ _INFRASTRUCTURE = words(
     r"|RendezvousTimeoutError|RendezvousConnectionError"
     r"|\b50[0234]\b[^\n]{0,40}(Server Error|Bad Gateway|Unavailable|Gateway Time-?out|Internal)|\bSlowDown\b"
     r"|Too Many Requests"
-    r"|Socket Timeout|EndpointConnectionError|RemoteDisconnected|IncompleteRead|SSLEOFError|Max retries exceeded"
+    r"|Socket Timeout|EndpointConnectionError|RemoteDisconnected|IncompleteRead|SSLEOFError"
+    r"|Max retries exceeded(?![^\n]*CERTIFICATE_VERIFY_FAILED)"
     r"|Network is unreachable"
-    r"|No route to host|Address already in use|\[Errno (?:98|104|107|110|111|113|116|121)\]"
+    r"|No route to host|Address already in use|\[Errno (?:37|70|71|98|10[0-4]|107|108|11[0-3]|116|117|121)\]"
+    # Locks of a network's file system, HDF5's among them.
+    r"|\[Errno 16\] Device or resource busy: '[^'\n]*\.nfs|unable to lock file|No locks available"
+    r"|file lock '[^'\n]*' could not be acquired"
     r"|Timed out (?:after \d+ \w+ )?waiting for clients"
     r"|(?:wait|store|client socket has) timed? ?out|\bBroken ?pipe\b|Gloo connectFullMesh failed"
     r"|connect\(\) timed out"
     # gRPC's words, of JAX, TensorFlow and trackers.
     r"|\b(?-i:DEADLINE_EXCEEDED|UNAVAILABLE): "
     r"|\bdatabase is locked\b"
+    r"|StatusCode\.(?:UNAVAILABLE|DEADLINE_EXCEEDED)\b|ServerDisconnectedError|ClientPayloadError|BadStatusLine"
+    r"|reading from response stream|node (?:has )?died\b|due to the node dying"
     r"|failed with Input/output error|Timed out (?:after \d+ \w+ )?waiting|gloo/transport"
 )
+
+
+_FABRIC = words(r"\bibv_\w+ (?:\w+ ){0,2}?failed\b")
+
+
+def fabric(e: Evidence, text: str) -> Diagnosis | None:
+    """The verbs of RDMA, which go on with the system's words for whatever it was: memory, devices, time."""
+    return said(e, text, Reason.INFRASTRUCTURE, _FABRIC)
 
 
 def infrastructure(e: Evidence, text: str) -> Diagnosis | None:
@@ -162,9 +196,10 @@ def infrastructure(e: Evidence, text: str) -> Diagnosis | None:
 
 MACHINE: tuple[Rule, ...] = (
     cuda_memory,  # before CUDA's other errors
+    fabric,  # before memory: what cannot be registered "cannot allocate memory"
     shared_memory,  # before memory and disk: "Cannot allocate" and "No space left" are said of its segments too
+    gpu_hardware,  # before memory: a program may tell the last error of the system with CUDA's, "Cannot allocate" too
     host_memory,
-    gpu_hardware,
     gpu_setup,
     disk_full,
     read_only_output,

@@ -9,6 +9,8 @@ from orkhaven.core.failures.cause import Diagnosis
 from orkhaven.core.failures.evidence import Evidence
 from orkhaven.core.failures.machine import infrastructure
 from orkhaven.core.failures.needles import words
+from orkhaven.core.failures.places import tells_of_data
+from orkhaven.core.failures.traces import fatal
 from orkhaven.core.failures.words import Rule, said, sentence
 
 _CHECKPOINT = words(
@@ -17,6 +19,7 @@ _CHECKPOINT = words(
     r"|invalid magic number; corrupt file|loaded state dict (?:contains|has a different)|UnpicklingError"
     r"|Error while deserializing header"
     r"|Invalid header or archive is corrupted|HeaderTooLarge|MetadataIncompleteBuffer|InvalidHeader"
+    r"|DataLossError[^\n]*(?:Unable to open table file|not an sstable)"
     r"|storage has wrong byte size|unexpected EOF, expected \d+ more bytes"
     r"|(?:Missing|Unexpected) key\(s\) in state_dict|Attempting to deserialize object on|not a checkpoint file"
     r"|checkpoint[^\n]{0,60}(?:corrupt|truncated|not found|does not exist)"
@@ -37,7 +40,16 @@ _DATA = words(
     r"|DICOM File Meta Information|ImageFileError"
     r"|(?:BadZipFile|BadGzipFile|CorruptedError|ParserError: Error tokenizing|EmptyDataError)"
     r"|Compressed file ended before|File is not a zip file"
-    r"|CRC check failed|Unable to (?:synchronously )?open (?:file|object)"
+    r"|CRC check failed|Unable to (?:synchronously )?open (?:file|object)(?![^\n]*unable to lock file)"
+    r"|Can't (?:synchronously )?read data \(|EOF: reading (?:magic|array)|Invalid data found when processing input"
+    r"|(?:suitable|matching) (?:reader|decoder|codec|plugin) for (?:the )?(?:file|image)|(?:Read|EOF|OS|Value"
+    r"|Runtime)Error: \W{0,2}unexpected end of data"
+    # Headers of NIfTI and DICOM, series and tags; stores of zarr; tables and records.
+    r"|Header(?:Data|Type)Error\b|only supports orthonormal direction cosines"
+    r"|ImageSeriesReader\([^)\n]*\): Size mismatch"
+    r"|(?-i:'File(?:Meta)?Dataset' object has no attribute '[A-Z])|(?:Group|Array|Path|Node)NotFoundError"
+    r"|DataLossError[^\n]*(?:corrupted|truncated) record|(?:JSON|CSV) parse error|ElementTree\.ParseError"
+    r"|XMLSyntaxError"
     r"|num_samples should be a positive integer value, but got num_samples ?= ?0"
     r"|Found 0 (?:files|images) in|Couldn't find any class folder|Not a gzipped file|decompressing data"
     r"|premature end of (?:JPEG|data)"
@@ -70,6 +82,17 @@ def data_error(e: Evidence, text: str) -> Diagnosis | None:
     return said(e, text, Reason.DATA_ERROR, _DATA)
 
 
+_DECODED = words(r"JSONDecodeError")
+
+
+def decoded(e: Evidence, text: str) -> Diagnosis | None:
+    """JSON that is none, where another exception of the chain, or who was reading, tells that it was data. Before the
+    configuration, which it most often is."""
+    if "JSONDecodeError" in text and any(tells_of_data(one) for one in fatal(e.text)):
+        return said(e, text, Reason.DATA_ERROR, _DECODED)
+    return None
+
+
 _IMPORT = words(
     r"^(ModuleNotFoundError|ImportError)\b.*|No module named|cannot open shared object file|undefined symbol:"
     r"|version `\w+_[\d.]+' not found"
@@ -77,7 +100,10 @@ _IMPORT = words(
     r"|AttributeError: (?:partially initialized )?module '[\w.]+' has no attribute"
     r"|^RuntimeError: Failed to import|DistributionNotFound|PackageNotFoundError|VersionConflict"
     r"|requires? (?:the )?[`'\"]?[\w-]+[`'\"]? (?:library|package) but"
-    r"|Symbol not found:"
+    r"|Symbol not found:|module (?:was )?compiled (?:against|using) (?:ABI |API |NumPy )"
+    r"|operator \w+::\w+ does not exist|^[\w.]*OptionalImportError\b"
+    # MONAI, where no reader that knows such a file is there.
+    r"|suitable reader for file: \S+\.(?:nii|dcm|nrrd|mh[ad])[^\0]*registered: \[(?![^\]]*(?:Nibabel|ITK|Nrrd|Pydicom))"
 )
 
 
@@ -97,7 +123,8 @@ _PARAMS = words(
     r"|\d+ validation errors? for \w+|dropout probability has to be between|batch_size should be a positive"
     r"|should be a positive integer value, but got batch_size"
     r"|num_workers option should be non-negative|must be divisible by|should be divisible by|is not divisible by"
-    r"|Unknown model \(|Invalid model name"
+    r"|Unknown model \(|Invalid (?:model name|pretrained tag)|is not in the [\w. ]+ registry"
+    r"|No object named '[^'\n]+' found in '[^'\n]+' registry"
     r"|Unknown (?:optimizer|loss|encoder|activation|scheduler|architecture)|Wrong encoder name|InvalidParams"
     r"|prefetch_factor|is not a valid \w+$"
     r"|Could not override|Key '[^']+' is not in struct|has to be (?:positive|non-negative|in|between)"
@@ -125,7 +152,9 @@ _CONFIG = words(
     r"|api_key not configured|wandb\.errors\.\w*(?:UsageError|AuthenticationError)|GatedRepo|RepositoryNotFound"
     r"|40[13] Client Error|Unable to locate credentials|NoCredentialsError"
     r"|InvalidAccessKeyId|AccessDenied|SignatureDoesNotMatch|DefaultCredentialsError|Authentication failed"
-    r"|password authentication failed"
+    r"|password authentication failed|CERTIFICATE_VERIFY_FAILED"
+    r"|\((?:NoSuchBucket|ExpiredToken\w*|InvalidToken|40[13])\) when calling|NoRegionError|ProfileNotFound"
+    r"|\bgated repo|request access at"
     r"|KeyError: (?-i:'[A-Z][A-Z0-9_]{2,}')(?!\n[^\n]*\benum\.py )"
     r"|(?:No such file|does not exist|not found)[^\n]*\.(?:ya?ml|toml|cfg|ini|json)\b"
     r"|environment variable[^\n]*(?:expected|not set|missing|required|must)"
@@ -157,7 +186,8 @@ _SHAPES = words(
     r"|Kernel size can't be greater|Dimension out of range|inhomogeneous (?:shape|part)"
     r"|Expected more than 1 value per channel|must be the same as (?:the )?input size|Expected \d+D"
     r"|Incompatible shapes|input\.size\(-1\) must be equal|expected input\["
-    r"|must have the same (?:number of dimensions|size|shape)|Trying to resize storage that is not resizable"
+    r"|must have the same (?:number of dimensions|size|shape|(?:first|last|leading|batch|inner) dim)"
+    r"|Trying to resize storage that is not resizable"
     r"|all input arrays must have the same shape|all the input array dimensions|cannot reshape (?:array|tensor)"
     r"|doesn't match the broadcast shape|only batches of spatial targets"
     r"|The expanded size of the tensor|inconsistent (?:tensor size|numbers of samples)|shapes? mismatch"
@@ -166,6 +196,12 @@ _SHAPES = words(
     r"|got input of size|dimension \d+ mismatch|index tensor.*shape|dimensions? (?:of|must)[^\n]*match"
     r"|Padding size should be less|expected batch2|mat1 dim 1 must match|Batch ?size mismatch"
     r"|Input and output sizes should be"
+    # TensorFlow, Keras, einsum.
+    r"|Dimensions must be equal|Matrix size-incompatible|is incompatible with the layer|must be broadcastable"
+    r"|Cannot feed value of shape|requested shape (?:has|requires)|Can ?not squeeze dim|Negative dimension size"
+    r"|Shapes [^\n]+ are incompatible|does not broadcast with|cardinality is ambiguous"
+    r"|in both shapes must be equal|zero-dimensional arrays cannot be concatenated|array element with a sequence"
+    r"|split_sizes to sum exactly|multiply up to the size"
     r"|Expected size for first two dimensions|must be a \d+D tensor|shape of the mask"
 )
 
@@ -181,11 +217,11 @@ _DIVERGED = words(
     r"|Input (?:\w+ )?contains (?:NaN|infinity)"
     r"|returned nan values in its|Minimum loss scale reached|loss scale already at minimum"
     r"|Loss is (?:nan|inf|infinite)|found invalid values:\s*tensor\(\[*\s*nan"
-    r"|tensor contains either `inf`, `nan`"
+    r"|tensor contains either `?inf`?, `?nan\b"
     r"|(?:NaN|Inf)(?: or Inf)? (?:found|detected|encountered) in|array must not contain infs or NaNs"
     r"|non-?finite (?:loss|gradient|value)|loss diverged|(?:nan|inf|NaN) (?:loss|gradient|detected)"
     r"|total norm of order [\d.]+ for gradients[^\n]*non-finite|FloatingPointError|Loss became|\bDiverged\b"
-    r"|NaN or infinity|contains NaN"
+    r"|NaN or infinity|contains NaN|matrix contains invalid numeric entries"
     # A check of the program's own on the GPU.
     r"|Assertion `[^\n`]*(?:finite|isnan|isinf|\bnan\b)[^\n`]*` failed"
     r"|\b(?:outputs?|loss|values?|weights?) (?:is|are|became|contains?) (?:nan|inf)\b"
@@ -243,6 +279,7 @@ PROGRAM: tuple[Rule, ...] = (
     checkpoint,  # before data and shapes: torch lists shapes of a checkpoint that does not fit
     import_error,
     data_error,
+    decoded,
     infrastructure,
     diverged,
     cuda_error,

@@ -15,7 +15,7 @@ from orkhaven.core.failures.cause import Diagnosis
 from orkhaven.core.failures.evidence import Evidence, Loss
 from orkhaven.core.failures.families import by_family
 from orkhaven.core.failures.fingerprint import last_words
-from orkhaven.core.failures.machine import MACHINE, gpu_hardware, shared_memory
+from orkhaven.core.failures.machine import MACHINE, gpu_hardware, gpu_setup, shared_memory
 from orkhaven.core.failures.program import PROGRAM, crashed
 from orkhaven.core.failures.words import LONGEST_TEXT, SIGBUS, SIGKILL, by_words, sentence
 from orkrun.contract import ExitCode, Outcome
@@ -150,6 +150,8 @@ def container_config(e: Evidence) -> Diagnosis | None:
     if e.waiting_reason in CONFIG_REASONS:
         return _cause(Reason.CONFIG_ERROR, f"the container cannot be created: {e.waiting_message or e.waiting_reason}")
     if e.terminated_reason in ("StartError", "ContainerCannotRun"):
+        if (found := gpu_hardware(e, e.text) or gpu_setup(e, e.text)) is not None:
+            return found  # the GPU's own part of making a container
         return _cause(Reason.CONFIG_ERROR, f"the container cannot be started: {last_words(e.text)}")
     return None
 

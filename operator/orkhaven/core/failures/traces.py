@@ -30,6 +30,8 @@ class Raised:
     """Functions of the project itself that were being called, outermost first: "training/loop.py train_step"."""
     inside: str = ""
     """The innermost frame of all, libraries included."""
+    code: str = ""
+    """Its line of source, where the text has it."""
 
     @property
     def statement(self) -> str:
@@ -81,7 +83,11 @@ _WRAPPERS = frozenset(
      "RayTaskError", "CalledProcessError", "BrokenProcessPool", "TerminatedWorkerError", "ExceptionGroup"}
 )  # fmt: skip
 """Exceptions that only say that another process had one."""
-_REPEATED = re.compile(r"^Caught \w+ in (?:DataLoader worker|replica|pin memory thread)")
+_REPEATED = re.compile(
+    r"^Caught \w+ in (?:DataLoader worker|replica|pin memory thread)"
+    r"|^(?:One or more|Some) background workers are no longer alive"
+)
+"""Messages that say the same, of PyTorch's loaders and batchgenerators'."""
 _AFTERMATH = re.compile(
     r"DistBackendError|ncclRemoteError|Connection closed by (?:remote )?peer|Broken ?[Pp]ipe"
     r"|Connection reset by peer"
@@ -112,6 +118,7 @@ class _Block:
     message: list[str] = field(default_factory=list)
     frames: list[str] = field(default_factory=list)
     inside: str = ""
+    code: str = ""
     open: bool = True
     """Whether its message may go on."""
 
@@ -126,7 +133,7 @@ class _Block:
         """A frame; `first`: the stack is told from its innermost call."""
         frame = f"{_short(path)} {name}"
         if not first or not self.inside:
-            self.inside = frame
+            self.inside, self.code = frame, ""
         if not _LIBRARY.search(path):
             self.frames.insert(0 if first else len(self.frames), frame)
 
@@ -136,6 +143,7 @@ class _Block:
             message="\n".join(self.message).strip(),
             frames=tuple(self.frames),
             inside=self.inside,
+            code=self.code,
         )
 
 
@@ -268,8 +276,10 @@ def _end_of_frames(block: _Block, line: str) -> None:
     """The line that names the exception stands where "Traceback" stood; code and carets stand further right."""
     bare = line.lstrip("| ") if line.startswith("  |") else line
     found = _TYPE.match(bare) if bare and not bare[0].isspace() else None
-    if found is not None:  # None: code, or other output in between
+    if found is not None:
         block.kind, block.message = found["kind"], [found["message"] or ""]
+    elif bare[:1].isspace():  # code; the carets below it are not
+        block.code = block.code or bare.strip()
 
 
 def _bare(number: int, line: str, before: _Block | None) -> _Block | None:
