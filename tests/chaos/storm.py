@@ -26,7 +26,7 @@ from tools.deploy import wait_until
 
 SWEEP = "storm"
 PARALLELISM = 2
-EPOCHS = int(os.environ.get("ORKHAVEN_CHAOS_EPOCHS", "40"))
+EPOCHS = int(os.environ.get("ORKHAVEN_CHAOS_EPOCHS", "12"))
 """Of each training: so many that the sweep outlasts its strikes."""
 RIGHT_SECONDS = 300.0
 """Longer, and a person would have had to help. A container that was killed five times waits 160 s for its kubelet."""
