@@ -18,7 +18,8 @@ RELEASE = "chart-test"
 
 @pytest.fixture
 def installed(cluster: Cluster, namespace: str) -> Iterator[Callable[..., str]]:
-    """Installs the chart without its CRDs (they are there) and returns helm's notes; uninstalled afterwards."""
+    """Installs or upgrades the chart without its CRDs (they are there) and returns helm's notes; uninstalled
+    afterwards."""
 
     def helm(*arguments: str) -> str:
         done = subprocess.run(
@@ -33,7 +34,7 @@ def installed(cluster: Cluster, namespace: str) -> Iterator[Callable[..., str]]:
 
     def install(*sets: str) -> str:
         flags = [flag for value in ("crds.enabled=false", *sets) for flag in ("--set", value)]
-        return helm("install", RELEASE, str(CHART), *flags)
+        return helm("upgrade", "--install", RELEASE, str(CHART), *flags)
 
     yield install
     helm("uninstall", RELEASE, "--ignore-not-found")
@@ -107,6 +108,18 @@ def test_with_namespaces_the_accounts_may_nothing_elsewhere(
         assert _may(cluster, _account(namespace, component), verb, what, namespace), (component, verb, what)
         assert not _may(cluster, _account(namespace, component), verb, what, "default"), (component, verb, what)
     assert _may(cluster, _account(namespace, "operator"), "list", "/nodes", "")
+
+
+def test_an_upgrade_leaves_what_the_operator_has_kept(
+    cluster: Cluster, namespace: str, installed: Callable[..., str]
+) -> None:
+    installed()
+    path = f"/api/v1/namespaces/{namespace}/configmaps/{RELEASE}-orkhaven-usage"
+    cluster.api.patch(path, {"data": {"usage.json": "{}"}})
+    installed("log.level=DEBUG")
+    found = cluster.api.get(path)
+    assert found is not None
+    assert found["data"] == {"usage.json": "{}"}
 
 
 def test_its_pods_are_taken_in_a_restricted_namespace(
