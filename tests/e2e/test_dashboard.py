@@ -253,7 +253,8 @@ def test_the_command_line_opens_a_browser_that_is_logged_in(chromium: Browser, c
             # In a page of its own: the one that is open loads itself anew as soon as it is told.
             another = at.context.new_page()
             another.goto(here)
-            expect(another.get_by_role("heading", level=1)).to_have_text("Log in")
+            for page in (another, at.page):
+                expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
             # What the open page asks for after its login has ended is refused, which the console says by itself.
             at.complaints.clear()
 
