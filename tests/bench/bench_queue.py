@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import statistics
 import time
@@ -13,6 +14,7 @@ from datetime import timedelta
 from orkhaven.api import Priority
 from orkhaven.core.queue import Needs, Request, Shares, plan_queue
 from orkhaven.core.views import Key, NodeView, PodView
+from orkhaven.operator_main import GC_THRESHOLDS
 from tests.unit.core.queues import pod_of
 from tests.unit.core.world import START, make_node, node_views
 
@@ -62,6 +64,7 @@ def _request(rng: random.Random, name: str, *, gpus: int | None = None) -> Reque
 
 
 def main() -> None:
+    gc.set_threshold(*GC_THRESHOLDS)  # as in the operator's process
     print("| queued | running | free GPUs | released | preempted | median ms | worst ms |")
     print("|---|---|---|---|---|---|---|")
     for queued, running, free in (
