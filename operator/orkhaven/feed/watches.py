@@ -57,11 +57,9 @@ current: ContextVar[Watches | None] = ContextVar("watches", default=None)
 """Those of the kopf that is started in this context; None: kopf's own way."""
 
 
-async def _watch_objs(**asked: Any) -> AsyncIterator[Any]:
+def _watch_objs(**asked: Any) -> AsyncIterator[Any]:
     watches = current.get()
-    async with contextlib.aclosing(watches.ask(**asked) if watches else _ask(**asked)) as events:  # type: ignore[type-var]
-        async for event in events:
-            yield event
+    return watches.ask(**asked) if watches is not None else _ask(**asked)
 
 
 def install() -> None:
