@@ -103,7 +103,7 @@ def plan_queue(
         stopping=stopping,
         quotas=quotas,
         quota_left=_quota_left(quotas, holding, live),
-        quota_coming=_quota_coming(live, running),
+        quota_coming=_quota_coming(quotas, live, running),
     )
     for request in in_turn((r for r in waiting if r.priority is Priority.INTERACTIVE), balance):
         if decision.is_urgent(request):
@@ -195,13 +195,14 @@ def _quota_left(quotas: Mapping[str, Quota], holding: Sequence[Request], live: S
     return left
 
 
-def _quota_coming(live: Sequence[PodView], running: Sequence[Request]) -> dict[str, int]:
-    """By namespace: GPUs of its pods that are about to end."""
-    released = {request.job for request in running}
-    coming: dict[str, int] = defaultdict(int)
-    for pod in live:
-        if pod.resource == NVIDIA and _ends_soon(pod, released):
-            coming[pod.meta.key.namespace] += pod.gpus
+def _quota_coming(quotas: Mapping[str, Quota], live: Sequence[PodView], running: Sequence[Request]) -> dict[str, int]:
+    """By namespace that has a quota: GPUs of its pods that are about to end."""
+    coming = dict.fromkeys(quotas, 0)
+    released = {request.job for request in running} if quotas else set()
+    for pod in live if quotas else ():
+        namespace = pod.meta.key.namespace
+        if namespace in coming and pod.resource == NVIDIA and _ends_soon(pod, released):
+            coming[namespace] += pod.gpus
     return coming
 
 
@@ -339,10 +340,10 @@ class _Decision:
     def _make_room_in_quota(self, request: Request, *, left: int, urgent: bool) -> None:
         """Runs of its own namespace may have to give it what the quota allows."""
         namespace = request.job.namespace
-        coming = left + self.quota_coming.get(namespace, 0)
+        coming = left + self.quota_coming[namespace]
         found = self.victims.make_room(request, self.places, urgent=urgent, over_quota=max(request.gpus - coming, 0))
         # Whoever is behind in this line gets none of what is left, and none of what comes, before it has all it needs.
-        self.quota_coming[namespace] = self.quota_coming.get(namespace, 0) - request.gpus
+        self.quota_coming[namespace] -= request.gpus
         if found is not None:
             self._give_way(found, request)
             self.quota_coming[namespace] += sum(victim.gpus for victim in found)
