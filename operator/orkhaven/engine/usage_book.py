@@ -17,7 +17,7 @@ from typing import Any
 from orkhaven.core.queue.usage import Usage, Who
 from orkhaven.core.views import Key
 from orkhaven.engine.ports import Body, Clock, Gateway
-from orkhaven.errors import ApiError, LeaseLost, NotFound
+from orkhaven.errors import ApiError, Forbidden, LeaseLost, NotFound
 from orkhaven.logs import about
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,9 @@ class UsageBook:
             body = await self._gateway.get("ConfigMap", *self._where)
         except ApiError as error:
             self._uid = None
+            if isinstance(error, NotFound | Forbidden):
+                # Nobody has kept anything either: this process alone remembers, as a sum and not one by one.
+                self._usage.recorded(self._clock.now())
             self._complain("what deleted runs have used is not known from before", error)
             return
         self._uid = body["metadata"]["uid"]

@@ -147,6 +147,8 @@ def test_without_the_config_map_it_is_said_once(operators: Operators, caplog: py
             drive(operators.book.write())
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert operators.writes == 0
+    assert operators.total == pytest.approx(234, abs=1.0), "this process knows it all the same"
+    assert not operators.usage.has_news, "and does not keep each deletion"
 
 
 @pytest.mark.parametrize(

@@ -127,11 +127,14 @@ class Usage:
         return {who: amount / fade for who, amount in self._all_deleted().items()}
 
     def recorded(self, at: datetime) -> None:
-        """What `of_deleted` said at that time is safe."""
-        later = [deletion for deletion in self._unrecorded if deletion[0] > at]
-        self._unrecorded, kept = later, [deletion for deletion in self._unrecorded if deletion[0] <= at]
-        for _, who, amount in kept:
-            self._recorded[who] = self._recorded.get(who, 0.0) + amount
+        """What `of_deleted` said at that time need not be told again."""
+        later = []
+        for when, who, amount in self._unrecorded:
+            if when > at:
+                later.append((when, who, amount))
+            else:
+                self._recorded[who] = self._recorded.get(who, 0.0) + amount
+        self._unrecorded = later
 
     def remember(self, deleted: Mapping[Who, float], at: datetime) -> None:
         """What `of_deleted` said at that time in the process that led then. What was deleted before that is in it, seen
